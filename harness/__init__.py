@@ -1,0 +1,1 @@
+"""The fixed part of autoRL-JAX: it gives a training file time, takes a policy, and scores it."""

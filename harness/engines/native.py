@@ -1,0 +1,94 @@
+"""The native engine: MuJoCo tasks on a thread pool of C MuJoCo, equal to Gymnasium to the last bit.
+
+It is `mujoco.batch.Batch` underneath. Equality with Gymnasium is exact because both run the same
+C code from the same states, draw first states from the same generators in the same order, and
+compute observation and reward with the same NumPy operations in the same dtypes.
+"""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import gymnasium
+import mujoco.batch
+import numpy as np
+from gymnasium.utils import seeding
+
+from harness.engines.engine import Step, available_cpus
+from harness.tasks import MujocoTask, Task
+from harness.tasks.draws import HostDraws
+
+
+def unsupported(task: Task) -> str | None:
+    """Why this engine cannot run the task, or None."""
+    return None if isinstance(task, MujocoTask) else f"{task.id} is not a MuJoCo task"
+
+
+class NativeEngine:
+    """A `HostEngine` of one MuJoCo task."""
+
+    def __init__(self, task: MujocoTask, num_envs: int, seed: int, autoreset: bool = True) -> None:
+        self.task = task
+        self.num_envs = num_envs
+        self.autoreset = autoreset
+        self._batch = mujoco.batch.Batch(task.model, num_envs, min(available_cpus(), num_envs))
+        self._data = SimpleNamespace(
+            **{name: self._batch.bind(name) for name in ("qpos", "qvel", "ctrl", *task.fields)}
+        )
+        sequences = np.random.SeedSequence(seed).spawn(num_envs)
+        self._generators = [np.random.default_rng(sequence) for sequence in sequences]
+        self._elapsed = np.zeros(num_envs, np.int64)
+        self._running = np.ones(num_envs, bool)
+        self.observation_space, self.action_space = spaces(task)
+
+    def reset(self, seeds: Sequence[int] | None = None) -> np.ndarray:
+        """Start new episodes everywhere; see `HostEngine.reset`."""
+        if seeds is not None:
+            self._generators = [seeding.np_random(int(seed))[0] for seed in seeds]
+        self._running[:] = True
+        self._restart(np.arange(self.num_envs))
+        return self.task.observation(self._data)
+
+    def step(self, actions: np.ndarray) -> Step:
+        """One environment step; see `HostEngine.step`."""
+        task, data, running = self.task, self._data, self._running
+        before = task.position(data).copy()
+        data.ctrl[:] = actions
+        self._batch.step(None if running.all() else running, nstep=task.frame_skip)
+        velocity = (task.position(data) - before) / task.dt
+
+        next_obs = task.observation(data)
+        reward = np.where(running, task.reward(data, actions, velocity), 0.0)
+        self._elapsed += 1
+        terminated = running & task.terminated(data)
+        truncated = running & (self._elapsed >= task.horizon)
+
+        obs = next_obs
+        ended = terminated | truncated
+        if ended.any():
+            if self.autoreset:
+                self._restart(np.flatnonzero(ended))
+                obs = task.observation(data)
+            else:
+                self._running = running & ~ended
+        return Step(obs, next_obs, reward, terminated, truncated)
+
+    def close(self) -> None:
+        """Nothing to free: the thread pool ends with the object."""
+
+    def _restart(self, ids: np.ndarray) -> None:
+        """Draw first states for some environments, as `MujocoEnv.reset` does."""
+        self._batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        for i in ids:
+            qpos, qvel = self.task.reset(HostDraws(self._generators[i]))
+            self._data.qpos[i], self._data.qvel[i] = qpos, qvel
+        self._batch.forward(ids)
+        self._elapsed[ids] = 0
+
+
+def spaces(task: MujocoTask) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
+    """The observation and action space of a MuJoCo task, equal to Gymnasium's."""
+    data = mujoco.MjData(task.model)
+    size = task.observation(data).shape[-1]
+    low, high = task.model.actuator_ctrlrange.astype(np.float32).T
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float64)
+    return observation_space, gymnasium.spaces.Box(low, high, dtype=np.float32)

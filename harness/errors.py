@@ -1,0 +1,45 @@
+"""Errors that a user can act on, each with its documented exit code.
+
+Every message names the cause and the next step. Anything else that escapes is a bug of the
+harness and keeps its traceback.
+"""
+
+EXIT_OK = 0
+EXIT_BUG = 1
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class HarnessError(Exception):
+    """Base of all errors that are shown to the user as one message, without a traceback."""
+
+    exit_code = EXIT_BUG
+
+
+class InputError(HarnessError):
+    """A command-line value or a file named by the user cannot be used."""
+
+    exit_code = 2
+
+
+class TrainingError(HarnessError):
+    """The training process failed: it raised, or it published no policy in time."""
+
+    exit_code = 3
+
+
+class PolicyError(HarnessError):
+    """The published policy was refused, or failed while it was evaluated."""
+
+    exit_code = 4
+
+
+class LedgerError(HarnessError):
+    """results.tsv is damaged or cannot be written."""
+
+    exit_code = 5
+
+
+class StorageError(HarnessError):
+    """The disk is full or a folder cannot be written."""
+
+    exit_code = 6
