@@ -1,9 +1,7 @@
 """`make`: the vector environment that train.py sees, the same jit-able interface on every engine."""
 
 import dataclasses
-import importlib
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import gymnasium
@@ -12,19 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import io_callback
 
-from harness import tasks
+from harness import backends, tasks
 from harness.engines.engine import HostEngine
 from harness.errors import InputError
-
-HOST_BACKENDS = {
-    "native": "NativeEngine",
-    "envpool": "EnvPoolEngine",
-    "gymnasium": "GymnasiumEngine",
-}
-"""Engines in host memory, the preferred first: module in `harness.engines`, class in it."""
-
-BACKENDS = ("auto", *HOST_BACKENDS)
-
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -53,38 +41,6 @@ class EnvState:
     internal: Any
 
 
-def resolve_backend(task: tasks.Task, backend: str = "auto") -> str:
-    """The engine that will step the task.
-
-    Args:
-      task: the task.
-      backend: one of `BACKENDS`; `auto` takes the fastest that is there.
-
-    Raises:
-      InputError: there is no such backend, or it cannot run the task.
-    """
-    if backend not in BACKENDS:
-        raise InputError(f"Unknown backend {backend!r}. Choose one of: {', '.join(BACKENDS)}.")
-    reasons = {name: _module(name).unsupported(task) for name in HOST_BACKENDS}
-    able = [name for name, reason in reasons.items() if reason is None]
-    if backend == "auto":
-        return able[0]
-    if reasons[backend] is not None:
-        raise InputError(
-            f"Backend {backend!r} cannot run {task.id}: {reasons[backend]}. "
-            f"Leave --backend out, or choose one of: {', '.join(able)}."
-        )
-    return backend
-
-
-def make_engine(
-    task: tasks.Task, num_envs: int, seed: int, backend: str, autoreset: bool = True
-) -> HostEngine:
-    """Build a host engine; arguments as for `make`, `backend` resolved."""
-    engine = getattr(_module(backend), HOST_BACKENDS[backend])
-    return engine(task, num_envs, seed, autoreset)
-
-
 def make(
     task_id: str,
     num_envs: int,
@@ -98,7 +54,7 @@ def make(
       task_id: a Gymnasium id.
       num_envs: N, the number of environments.
       seed: of all first states on host engines.
-      backend: one of `BACKENDS`.
+      backend: one of `backends.BACKENDS`.
       gate: called before every reset and step; raises while stepping is not allowed.
 
     Raises:
@@ -107,7 +63,7 @@ def make(
     if num_envs < 1:
         raise InputError(f"num_envs is {num_envs}; at least 1 is needed.")
     task = tasks.get(task_id)
-    return HostEnv(make_engine(task, num_envs, seed, resolve_backend(task, backend)), gate)
+    return HostEnv(backends.make_engine(task, num_envs, seed, backends.resolve(task, backend)), gate)
 
 
 class HostEnv:
@@ -216,6 +172,3 @@ def clip(action: jax.Array, space: gymnasium.Space) -> jax.Array:
         return jnp.clip(action.astype(jnp.float32), space.low, space.high)
     return action.astype(jnp.int32)
 
-
-def _module(backend: str) -> ModuleType:
-    return importlib.import_module(f"harness.engines.{backend}")

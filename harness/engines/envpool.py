@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.engines.engine import Step, available_cpus
+from harness.engines.gymnasium import spaces
 from harness.tasks import Box2DTask, Task
 
 
@@ -20,6 +21,9 @@ def unsupported(task: Task) -> str | None:
     if importlib.util.find_spec("envpool") is None:
         return "EnvPool is not installed (it has wheels for Linux and macOS arm64)"
     return None
+
+
+__all__ = ["EnvPoolEngine", "spaces", "unsupported"]
 
 
 class EnvPoolEngine:
@@ -37,8 +41,7 @@ class EnvPoolEngine:
             num_threads=min(available_cpus(), num_envs),
             seed=seed % 2**31,  # a C int
         )
-        self.observation_space = self._envs.observation_space
-        self.action_space = self._envs.action_space
+        self.observation_space, self.action_space = spaces(task)
 
     def reset(self, seeds: Sequence[int] | None = None) -> np.ndarray:
         """Start new episodes everywhere; seeds cannot be given."""

@@ -76,7 +76,7 @@ class GymnasiumEngine:
 
     def __init__(self, task: Task, num_envs: int, seed: int, autoreset: bool = True) -> None:
         self.num_envs = num_envs
-        self.observation_space, self.action_space = spaces(task.id)
+        self.observation_space, self.action_space = spaces(task)
         layout = Layout(
             num_envs,
             int(np.prod(self.observation_space.shape)),
@@ -160,12 +160,13 @@ class _Worker:
         self.process.wait(timeout=10)
 
 
-def spaces(task_id: str) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Space]:
+def spaces(task: Task) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Space]:
     """The observation and action space of a Gymnasium environment.
 
     Raises:
       InputError: it cannot be made, or its spaces are not those that a policy here can have.
     """
+    task_id = task.id
     try:
         env = gymnasium.make(task_id, disable_env_checker=True)
     except (gymnasium.error.Error, ImportError) as error:

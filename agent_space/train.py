@@ -1,0 +1,353 @@
+"""PPO in one file: the only file that the agent edits.
+
+Rollout and update are one jit-compiled program. Read it from top to bottom: constants, network,
+running statistics, rollout, advantages, loss, update, and the loop that spends the budget.
+
+References: PPO (Schulman et al. 2017, arXiv 1707.06347), GAE (Schulman et al. 2016,
+arXiv 1506.02438), what matters in on-policy RL (Andrychowicz et al. 2021, arXiv 2006.05990).
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from harness.trial import Trial, connect
+
+# ---------------------------------------------------------------------------------------------
+# Constants: one set for every task. Edit these directly.
+# ---------------------------------------------------------------------------------------------
+
+ROLLOUT_STEPS = 64  # time steps of every environment between updates
+NUM_MINIBATCHES = 8  # of each epoch
+NUM_EPOCHS = 5  # passes over a rollout
+GAMMA = 0.99  # discount of rewards a step ahead
+GAE_LAMBDA = 0.95  # bias against variance of the advantages
+CLIP_EPSILON = 0.2  # how far the probability ratio may move before its gradient is cut
+ENTROPY_COEF = 0.0  # continuous control explores through its own noise
+VALUE_COEF = 0.5  # weight of the value loss beside the policy loss
+MAX_GRAD_NORM = 1.0  # gradients are scaled down to this norm
+HIDDEN = (64, 64)  # units of the two hidden layers; policy and value have separate networks
+INITIAL_LOG_STD = -0.5  # of the action noise; 0 would mostly hit the bounds of the action space
+LEARNING_RATE = 1e-3  # Adam's, before the first adaptation
+MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-5, 3e-3  # it stays in between
+TARGET_KL = 0.01  # the learning rate follows the policy's change per update around this value
+KL_ADAPTATION = 1.5  # factor on the learning rate when the change is half or twice the target
+OBS_CLIP = 10.0  # normalised observations are clipped to this many standard deviations
+
+
+# ---------------------------------------------------------------------------------------------
+# Network: two separate multilayer perceptrons and a state-independent noise
+# ---------------------------------------------------------------------------------------------
+
+
+class ActorCritic(nn.Module):
+    """A Gaussian policy and a value function over normalised observations."""
+
+    action_size: int
+
+    def setup(self) -> None:
+        """Orthogonal weights; the policy's head small, so that the first actions are near zero."""
+
+        def tower(size: int, head_scale: float) -> nn.Sequential:
+            hidden = [
+                layer
+                for units in HIDDEN
+                for layer in (nn.Dense(units, kernel_init=nn.initializers.orthogonal(2**0.5)), nn.tanh)
+            ]
+            head = nn.Dense(size, kernel_init=nn.initializers.orthogonal(head_scale))
+            return nn.Sequential([*hidden, head])
+
+        self.actor = tower(self.action_size, 0.01)
+        self.critic = tower(1, 1.0)
+        self.log_std = self.param(
+            "log_std", nn.initializers.constant(INITIAL_LOG_STD), (self.action_size,)
+        )
+
+    def policy(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean [..., action] and log standard deviation [action] of the action."""
+        return self.actor(obs), self.log_std
+
+    def value(self, obs: jax.Array) -> jax.Array:
+        """The value [...] in units of scaled rewards."""
+        return self.critic(obs).squeeze(-1)
+
+    def __call__(self, obs: jax.Array) -> Any:
+        """Both, to create the parameters."""
+        return self.policy(obs), self.value(obs)
+
+
+def log_prob(mean: jax.Array, log_std: jax.Array, action: jax.Array) -> jax.Array:
+    """Log density [...] of actions [..., action] under a diagonal Gaussian."""
+    z = (action - mean) * jnp.exp(-log_std)
+    return (-0.5 * z**2 - log_std - 0.5 * jnp.log(2 * jnp.pi)).sum(-1)
+
+
+# ---------------------------------------------------------------------------------------------
+# Running statistics: observations are normalised, rewards are scaled
+# ---------------------------------------------------------------------------------------------
+
+
+class Statistics(NamedTuple):
+    """Count, mean and variance of all samples seen so far."""
+
+    count: jax.Array
+    mean: jax.Array
+    var: jax.Array
+
+
+def fresh_statistics(shape: tuple[int, ...]) -> Statistics:
+    """Mean 0 and variance 1, which the first real samples outweigh."""
+    return Statistics(jnp.asarray(1e-2), jnp.zeros(shape), jnp.ones(shape))
+
+
+def add_samples(stats: Statistics, samples: jax.Array) -> Statistics:
+    """Join statistics and a batch [B, ...] (Chan et al. 1979)."""
+    count = samples.shape[0]
+    mean, var = samples.mean(0), samples.var(0)
+    total = stats.count + count
+    delta = mean - stats.mean
+    spread = stats.var * stats.count + var * count + delta**2 * stats.count * count / total
+    return Statistics(total, stats.mean + delta * count / total, spread / total)
+
+
+def normalise(stats: Statistics, obs: jax.Array) -> jax.Array:
+    """Observations in standard deviations from their mean, clipped."""
+    return jnp.clip((obs - stats.mean) / jnp.sqrt(stats.var + 1e-8), -OBS_CLIP, OBS_CLIP)
+
+
+# ---------------------------------------------------------------------------------------------
+# Advantages and loss
+# ---------------------------------------------------------------------------------------------
+
+
+def gae(
+    reward: jax.Array,
+    value: jax.Array,
+    next_value: jax.Array,
+    terminated: jax.Array,
+    truncated: jax.Array,
+) -> jax.Array:
+    """Generalised advantage estimates; all arrays are [T, N].
+
+    `next_value` is the value of the true successor, so a truncated episode is bootstrapped and a
+    terminated one is not; neither lets advantages flow back from the episode that follows.
+    """
+    delta = reward + GAMMA * jnp.where(terminated, 0.0, next_value) - value
+    carried = jnp.where(terminated | truncated, 0.0, GAMMA * GAE_LAMBDA)
+
+    def backwards(advantage: jax.Array, step: tuple[jax.Array, jax.Array]) -> Any:
+        advantage = step[0] + step[1] * advantage
+        return advantage, advantage
+
+    return jax.lax.scan(backwards, jnp.zeros_like(delta[0]), (delta, carried), reverse=True)[1]
+
+
+class Batch(NamedTuple):
+    """What the update learns from; the leading axis is the sample."""
+
+    obs: jax.Array
+    action: jax.Array
+    log_prob: jax.Array
+    advantage: jax.Array
+    target: jax.Array
+
+
+def ppo_loss(params: Any, net: ActorCritic, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The clipped surrogate, value and entropy losses; with metrics under CleanRL's names."""
+    mean, log_std = net.apply(params, batch.obs, method=net.policy)
+    log_ratio = log_prob(mean, log_std, batch.action) - batch.log_prob
+    ratio = jnp.exp(log_ratio)
+    advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
+    clipped = jnp.clip(ratio, 1 - CLIP_EPSILON, 1 + CLIP_EPSILON)
+    policy_loss = -jnp.minimum(ratio * advantage, clipped * advantage).mean()
+
+    value = net.apply(params, batch.obs, method=net.value)
+    value_loss = 0.5 * ((value - batch.target) ** 2).mean()
+    entropy = (log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e)).sum()
+
+    loss = policy_loss + VALUE_COEF * value_loss - ENTROPY_COEF * entropy
+    return loss, {
+        "losses/policy_loss": policy_loss,
+        "losses/value_loss": value_loss,
+        "losses/entropy": entropy,
+        "losses/approx_kl": ((ratio - 1) - log_ratio).mean(),
+        "losses/clipfrac": (jnp.abs(ratio - 1) > CLIP_EPSILON).mean(),
+    }
+
+
+# ---------------------------------------------------------------------------------------------
+# Training: one call is one rollout and its update
+# ---------------------------------------------------------------------------------------------
+
+
+@chex.dataclass(frozen=True)
+class TrainState:
+    """Everything that an update reads and writes."""
+
+    params: Any
+    opt_state: Any
+    learning_rate: jax.Array
+    obs_stats: Statistics
+    return_stats: Statistics
+    discounted_return: jax.Array  # [N], the running sum whose spread scales the rewards
+    env_state: Any
+    key: jax.Array
+
+
+optimiser = optax.chain(optax.clip_by_global_norm(MAX_GRAD_NORM), optax.scale_by_adam(eps=1e-5))
+
+
+def init(key: jax.Array, env: Any, net: ActorCritic) -> TrainState:
+    """The state before the first update."""
+    net_key, env_key, key = jax.random.split(key, 3)
+    obs_shape = env.observation_space.shape
+    params = net.init(net_key, jnp.zeros(obs_shape))
+    return TrainState(
+        params=params,
+        opt_state=optimiser.init(params),
+        learning_rate=jnp.asarray(LEARNING_RATE),
+        obs_stats=fresh_statistics(obs_shape),
+        return_stats=fresh_statistics(()),
+        discounted_return=jnp.zeros(env.num_envs),
+        env_state=env.reset(env_key),
+        key=key,
+    )
+
+
+def rollout(state: TrainState, key: jax.Array, env: Any, net: ActorCritic) -> tuple[Any, dict]:
+    """Act for ROLLOUT_STEPS; the last environment state, and what happened as [T, N, ...]."""
+    noise = jax.random.normal(key, (ROLLOUT_STEPS, env.num_envs, net.action_size))
+
+    def step(env_state: Any, noise: jax.Array) -> tuple[Any, dict]:
+        obs = normalise(state.obs_stats, env_state.obs)
+        mean, log_std = net.apply(state.params, obs, method=net.policy)
+        action = mean + jnp.exp(log_std) * noise
+        after = env.step(env_state, action)
+        return after, {
+            "raw_obs": env_state.obs,
+            "raw_next_obs": after.next_obs,
+            "action": action,
+            "log_prob": log_prob(mean, log_std, action),
+            "reward": after.reward,
+            "terminated": after.terminated,
+            "truncated": after.truncated,
+            "episode_return": after.episode_return,
+            "episode_length": after.episode_length,
+        }
+
+    return jax.lax.scan(step, state.env_state, noise)
+
+
+def discounted_returns(start: jax.Array, steps: dict) -> tuple[jax.Array, jax.Array]:
+    """The discounted sum of rewards so far in each episode: its last value [N], and all [T, N]."""
+
+    def forwards(total: jax.Array, step: tuple[jax.Array, jax.Array]) -> Any:
+        reward, ended = step
+        total = GAMMA * total + reward
+        return jnp.where(ended, 0.0, total), total
+
+    return jax.lax.scan(forwards, start, (steps["reward"], steps["terminated"] | steps["truncated"]))
+
+
+def learn(state: TrainState, batch: Batch, key: jax.Array, net: ActorCritic) -> tuple[Any, dict]:
+    """NUM_EPOCHS passes over a batch; the learning rate follows the policy's change."""
+    size = batch.obs.shape[0]
+
+    def minibatch(carry: Any, rows: jax.Array) -> tuple[Any, dict]:
+        params, opt_state, rate = carry
+        part = jax.tree.map(lambda x: x[rows], batch)
+        grads, metrics = jax.grad(ppo_loss, has_aux=True)(params, net, part)
+        updates, opt_state = optimiser.update(grads, opt_state)
+        params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
+        return (params, opt_state, rate), metrics
+
+    def epoch(carry: Any, key: jax.Array) -> tuple[Any, dict]:
+        rows = jax.random.permutation(key, size).reshape(NUM_MINIBATCHES, -1)
+        (params, opt_state, rate), metrics = jax.lax.scan(minibatch, carry, rows)
+        kl = metrics["losses/approx_kl"].mean()
+        rate = jnp.where(kl > 2 * TARGET_KL, rate / KL_ADAPTATION, rate)
+        rate = jnp.where(kl < TARGET_KL / 2, rate * KL_ADAPTATION, rate)
+        rate = jnp.clip(rate, MIN_LEARNING_RATE, MAX_LEARNING_RATE)
+        return (params, opt_state, rate), metrics
+
+    carry = (state.params, state.opt_state, state.learning_rate)
+    carry, metrics = jax.lax.scan(epoch, carry, jax.random.split(key, NUM_EPOCHS))
+    return carry, jax.tree.map(jnp.mean, metrics)
+
+
+def update(state: TrainState, env: Any, net: ActorCritic) -> tuple[TrainState, dict]:
+    """One rollout and the learning from it."""
+    rollout_key, learn_key, key = jax.random.split(state.key, 3)
+    env_state, steps = rollout(state, rollout_key, env, net)
+
+    discounted_return, all_returns = discounted_returns(state.discounted_return, steps)
+    return_stats = add_samples(state.return_stats, all_returns.ravel())
+    reward = steps["reward"] / jnp.sqrt(return_stats.var + 1e-8)
+
+    # The statistics of the rollout's own policy, so that the first ratios are exactly one.
+    obs = normalise(state.obs_stats, steps["raw_obs"])
+    next_obs = normalise(state.obs_stats, steps["raw_next_obs"])
+    value = net.apply(state.params, obs, method=net.value)
+    next_value = net.apply(state.params, next_obs, method=net.value)
+    advantage = gae(reward, value, next_value, steps["terminated"], steps["truncated"])
+
+    batch = Batch(obs, steps["action"], steps["log_prob"], advantage, advantage + value)
+    batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+    (params, opt_state, learning_rate), metrics = learn(state, batch, learn_key, net)
+
+    ended = (steps["terminated"] | steps["truncated"]).sum()
+    metrics |= {
+        "charts/episodic_return": steps["episode_return"].sum() / ended,  # NaN where none ended
+        "charts/episodic_length": steps["episode_length"].sum() / ended,
+        "charts/learning_rate": learning_rate,
+        "losses/explained_variance": 1 - advantage.var() / ((advantage + value).var() + 1e-8),
+    }
+    return TrainState(
+        params=params,
+        opt_state=opt_state,
+        learning_rate=learning_rate,
+        obs_stats=add_samples(state.obs_stats, steps["raw_obs"].reshape(-1, obs.shape[-1])),
+        return_stats=return_stats,
+        discounted_return=discounted_return,
+        env_state=env_state,
+        key=key,
+    ), metrics
+
+
+# ---------------------------------------------------------------------------------------------
+# The budget
+# ---------------------------------------------------------------------------------------------
+
+
+def main(trial: Trial) -> None:
+    """Compile, start the clock, and update until the budget is used up."""
+    env = trial.make_env(trial.num_envs_hint)
+    net = ActorCritic(action_size=env.action_space.shape[0])
+    key = jax.random.key(trial.seed)
+
+    init_fn = jax.jit(partial(init, env=env, net=net)).lower(key).compile()
+    state_spec = jax.eval_shape(partial(init, env=env, net=net), key)
+    update_fn = jax.jit(partial(update, env=env, net=net)).lower(state_spec).compile()
+
+    def act(params: Any, obs: jax.Array) -> jax.Array:
+        """The policy that is scored: the mean action."""
+        network, obs_stats = params
+        return net.apply(network, normalise(obs_stats, obs), method=net.policy)[0]
+
+    trial.start()
+    state = init_fn(key)
+    step = 0
+    while trial.time_left() > 0:
+        state, metrics = update_fn(state)
+        step += ROLLOUT_STEPS * env.num_envs
+        trial.log(step, **metrics)
+        trial.publish(act, (state.params, state.obs_stats))
+
+
+if __name__ == "__main__":
+    main(connect())

@@ -1,0 +1,38 @@
+"""What all command lines share: known errors as one message with an exit code."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from harness import errors
+from harness.errors import HarnessError
+
+EXIT_CODES = f"""
+Exit codes: {errors.EXIT_OK} done · {errors.InputError.exit_code} bad input ·
+{errors.TrainingError.exit_code} the training failed · {errors.PolicyError.exit_code} the policy
+was refused · {errors.LedgerError.exit_code} the ledger is damaged ·
+{errors.StorageError.exit_code} no room or no right to write · {errors.EXIT_INTERRUPTED}
+interrupted · {errors.EXIT_BUG} a bug of the harness.
+"""
+
+
+def serve(command: Callable[..., None]) -> None:
+    """Run a function with typer annotations as a program."""
+
+    @functools.wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except HarnessError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            print("interrupted; nothing of it runs on", file=sys.stderr)
+            raise typer.Exit(errors.EXIT_INTERRUPTED) from error
+
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(epilog=EXIT_CODES)(guarded)
+    app()

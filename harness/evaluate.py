@@ -1,0 +1,147 @@
+"""The fixed constants, and the evaluation: 100 first episodes in the reference simulator.
+
+`python -m harness.evaluate` is the clean process in which it happens; `harness.scoring` starts it.
+"""
+
+import dataclasses
+import hashlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+
+TASK = "HalfCheetah-v5"
+"""What is trained where no task is named."""
+
+TIME_BUDGET = 720.0
+"""Seconds of training. Twelve minutes, as in autoRL: some five experiments an hour."""
+
+NUM_EVAL_EPISODES = 100
+"""Episodes behind every score."""
+
+
+class Actor(Protocol):
+    """What is evaluated; see `harness.policy.Policy`."""
+
+    def begin(self, batch: int) -> Any:
+        """The carry of `batch` environments at the start of their episodes."""
+        ...
+
+    def act(self, carry: Any, obs: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Actions for obs [B, observation], and the next carry."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What the episodes gave, in the order of their seeds.
+
+    Attributes:
+      returns: undiscounted sums of rewards, summed in float64.
+      lengths: environment steps.
+      seeds: of `gymnasium.Env.reset(seed=)`.
+      seconds: wall-clock time of the episodes.
+    """
+
+    returns: list[float]
+    lengths: list[int]
+    seeds: list[int]
+    seconds: float
+
+
+def episode_seeds(digest: str, nonce: str, count: int) -> list[int]:
+    """Evaluation seeds from the artifact and a nonce that nobody knew while it was made.
+
+    Args:
+      digest: hexadecimal SHA-256 of the artifact.
+      nonce: hexadecimal, drawn after the last training process is gone.
+      count: how many seeds.
+
+    Returns:
+      Seed i is the first four bytes of SHA-256(digest ‖ nonce ‖ i), a 32-bit number.
+    """
+    base = bytes.fromhex(digest) + bytes.fromhex(nonce)
+    hashes = (hashlib.sha256(base + i.to_bytes(4, "little")).digest() for i in range(count))
+    return [int.from_bytes(h[:4], "little") for h in hashes]
+
+
+def evaluate(actor: Actor, task_id: str, seeds: list[int]) -> Evaluation:
+    """Play the first episode of one environment per seed, all in lockstep.
+
+    The simulator is the reference: C MuJoCo, equal to Gymnasium to the last bit, or Gymnasium
+    itself. An environment that has ended is stepped no more and counts no more.
+
+    Args:
+      actor: the policy; its actions are clipped to the action space.
+      task_id: a Gymnasium id.
+      seeds: one an episode.
+
+    Raises:
+      PolicyError: an action has the wrong shape or is NaN.
+    """
+    from harness import backends, tasks  # noqa: PLC0415  (simulators, which constants do not need)
+
+    task = tasks.get(task_id)
+    backend = backends.reference(task)
+    engine = backends.make_engine(task, len(seeds), seed=0, backend=backend, autoreset=False)
+    begin = time.monotonic()
+    returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), int)
+    running = np.ones(len(seeds), bool)
+    obs, carry = engine.reset(seeds), actor.begin(len(seeds))
+    while running.any():
+        action, carry = actor.act(carry, obs)
+        step = engine.step(_applicable(action, engine.action_space, running, lengths))
+        returns += np.where(running, step.reward, 0.0)
+        lengths += running
+        running &= ~(step.terminated | step.truncated)
+        obs = step.obs
+    seconds = time.monotonic() - begin
+    engine.close()
+    return Evaluation(returns.tolist(), lengths.tolist(), list(seeds), seconds)
+
+
+def _applicable(
+    action: np.ndarray, space: gymnasium.Space, running: np.ndarray, lengths: np.ndarray
+) -> np.ndarray:
+    """Check a policy's actions and clip them to the space."""
+    from harness.errors import PolicyError  # noqa: PLC0415
+
+    expected = (len(running), *(space.shape or ()))
+    if action.shape != expected:
+        raise PolicyError(f"The policy gave actions of shape {action.shape}, not {expected}.")
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return np.clip(action, space.start, space.start + space.n - 1)
+    bad = running & np.isnan(action).any(axis=-1)
+    if bad.any():
+        episode = int(np.flatnonzero(bad)[0])
+        raise PolicyError(
+            f"The policy gave a NaN action at step {lengths[episode]} of episode {episode}. "
+            "Its parameters are finite, so it divides by zero or overflows on that observation."
+        )
+    return np.clip(action, space.low, space.high)
+
+
+def main() -> None:
+    """Evaluate the artifact in a folder: `python -m harness.evaluate FOLDER TASK SEEDS.json OUT.json`."""
+    from harness import backends, policy, tasks  # noqa: PLC0415
+    from harness.artifact import Artifact  # noqa: PLC0415
+    from harness.errors import HarnessError  # noqa: PLC0415
+
+    folder, task_id, seeds_file, out_file = sys.argv[1:]
+    task = tasks.get(task_id)
+    try:
+        spaces = backends.spaces(task, backends.reference(task))
+        actor = policy.load(Artifact.load(Path(folder)), *spaces)
+        seeds = json.loads(Path(seeds_file).read_text())
+        result = dataclasses.asdict(evaluate(actor, task_id, seeds))
+    except HarnessError as error:
+        result = {"refused": str(error)}
+    Path(out_file).write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,313 @@
+"""One experiment: train, score, record."""
+
+import contextlib
+import csv
+import dataclasses
+import errno
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import secrets
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness import processes, scoring
+from harness.errors import HarnessError, PolicyError, StorageError, TrainingError
+from harness.evaluate import Evaluation
+from harness.ledger import FILE, Ledger, Row
+from harness.training import Assignment, Training, train
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "mujoco", "mujoco-mjx", "gymnasium", "envpool", "numpy")
+"""Whose versions a summary records."""
+
+LOG_TAIL = 25
+"""Lines of train.log that a message about a crash shows."""
+
+SEED_BITS = 31
+"""Assigned seeds fit a signed 32-bit integer everywhere."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+      root: the checkout: `runs/` and `results.tsv` are in it.
+      train_file: the file to run.
+      task_id: a Gymnasium id.
+      backend: a resolved backend.
+      seed: of the training; None lets the harness draw one.
+      budget: seconds of training.
+      episodes: of the evaluation.
+      message: one line for the ledger.
+      comparable: whether nothing that a verdict rests on was given by hand.
+    """
+
+    root: Path
+    train_file: Path
+    task_id: str
+    backend: str
+    seed: int | None
+    budget: float
+    episodes: int
+    message: str
+    comparable: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What a run says of itself: the `---` block, and the first part of summary.json.
+
+    Attributes:
+      avg_return, std_return, min_return, max_return: over the episodes.
+      total_timesteps: environment steps at the last log message.
+      training_seconds: on the clock until the last log message, at most the budget.
+      compile_seconds: tracing, lowering and compilation, as JAX reports them in the child.
+      eval_seconds: wall-clock time of the episodes.
+      total_seconds: of the whole run.
+      num_updates: log messages.
+      steps_per_second: from the end of the first update to the end of the last.
+      task, backend, seed, run_id, verdict: as in the ledger.
+    """
+
+    avg_return: float
+    std_return: float
+    min_return: float
+    max_return: float
+    total_timesteps: int
+    training_seconds: float
+    compile_seconds: float
+    eval_seconds: float
+    total_seconds: float
+    num_updates: int
+    steps_per_second: float
+    task: str
+    backend: str
+    seed: int
+    run_id: str
+    verdict: str = "none"
+
+
+def run(
+    request: Request,
+    watch: Callable[[Training], None] = lambda training: None,
+    announce: Callable[[str], None] = lambda text: None,
+) -> Summary:
+    """Train once, score the policy, and write it all down.
+
+    Args:
+      request: what to do.
+      watch: called while the training runs, for display.
+      announce: called with one line where a new phase begins.
+
+    Returns:
+      The summary, which `runs/<run_id>/summary.json` and the ledger hold too.
+
+    Raises:
+      TrainingError, PolicyError: the run failed; its row is in the ledger.
+      KeyboardInterrupt: likewise, with status `interrupted`.
+      LedgerError: the ledger was damaged before the run; nothing was started.
+      StorageError: the disk is full or read-only.
+    """
+    begun = time.monotonic()
+    ledger = Ledger(request.root / FILE)
+    with _storage():
+        ledger.rows()  # a damaged ledger is told before the budget is spent, not after
+        run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        folder = request.root / "runs" / run_id
+        folder.mkdir(parents=True)
+        (folder / "train.py").write_bytes(request.train_file.read_bytes())
+    seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
+    commit, diff = _checkout(request.root)
+
+    def record(status: str, evaluation: Evaluation | None = None) -> None:
+        returns = evaluation.returns if evaluation else []
+        ledger.append(
+            Row(
+                commit=commit,
+                avg_return=f"{statistics.fmean(returns):.4f}" if returns else "",
+                status=status,
+                description=request.message,
+                task=request.task_id,
+                run_id=run_id,
+                seed=str(seed),
+                challenger=commit,
+                replicate="1",
+                std_return=f"{statistics.pstdev(returns):.4f}" if returns else "",
+                budget=f"{request.budget:g}",
+                backend=request.backend,
+                comparable="yes" if request.comparable else "no",
+                verdict="none",
+            )
+        )
+
+    assignment = Assignment(
+        folder / "train.py", request.task_id, request.backend, seed, request.budget
+    )
+    with _storage():
+        try:
+            training = train(assignment, folder / "train.log", watch)
+            _write_curve(folder / "curve.csv", training)
+            if training.artifact is None:
+                raise _failure(training, folder / "train.log")
+            training.artifact.save(folder / "policy")
+            announce(f"evaluating {request.episodes} episodes")
+            score = scoring.score(training.artifact, request.task_id, request.episodes)
+        except KeyboardInterrupt:
+            processes.end_all()
+            record("interrupted")
+            raise
+        except HarnessError as error:
+            (folder / "error.txt").write_text(f"{error}\n")
+            timeout = isinstance(error, TrainingError) and training.exit_code is None
+            record("timeout" if timeout else "crash")
+            raise type(error)(f"{error}\nRun {run_id}: everything it left is in {folder}.") from error
+
+        seconds = time.monotonic() - begun
+        summary = _summarise(request, training, score.evaluation, run_id, seed, seconds)
+        details = {
+            **dataclasses.asdict(summary),
+            "episode_returns": score.evaluation.returns,
+            "episode_lengths": score.evaluation.lengths,
+            "episode_seeds": score.evaluation.seeds,
+            "evaluation_nonce": score.nonce,
+            "artifact_sha256": training.artifact.digest,
+            "policies_published": training.published,
+            "budget": request.budget,
+            "comparable": request.comparable,
+            "description": request.message,
+            "device": training.device,
+            "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.platform()}",
+            "versions": _versions(),
+            "git_commit": commit,
+            "git_diff": diff,
+        }
+        _write(folder / "summary.json", json.dumps(details, indent=1))
+        record("scored", score.evaluation)
+    return summary
+
+
+def _failure(training: Training, log_file: Path) -> TrainingError:
+    """Why a training has no policy, in words."""
+    tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-LOG_TAIL:])
+    shown = f" Its last output:\n{tail}" if tail else ""
+    if training.protocol_error:
+        return TrainingError(
+            f"The training process sent {training.protocol_error}. It may talk to the harness "
+            f"through harness.trial only.{shown}"
+        )
+    if training.exit_code is None:
+        return TrainingError(
+            f"No policy was published within {training.budget:g} s. Call trial.publish(act, "
+            f"params) after every few updates, and check that one update fits the budget.{shown}"
+        )
+    if training.exit_code != 0:
+        return TrainingError(
+            f"The training process ended with exit code {training.exit_code} before it published "
+            f"a policy.{shown}"
+        )
+    return TrainingError(
+        f"The training process ended by itself and never called trial.publish.{shown}"
+    )
+
+
+def _summarise(
+    request: Request,
+    training: Training,
+    evaluation: Evaluation,
+    run_id: str,
+    seed: int,
+    total_seconds: float,
+) -> Summary:
+    returns, curve = evaluation.returns, training.curve
+    rate = 0.0
+    if len(curve) > 1:
+        (first_time, first_step, _), (last_time, last_step, _) = curve[0], curve[-1]
+        rate = (last_step - first_step) / max(last_time - first_time, 1e-9)
+    return Summary(
+        avg_return=statistics.fmean(returns),
+        std_return=statistics.pstdev(returns),
+        min_return=min(returns),
+        max_return=max(returns),
+        total_timesteps=curve[-1][1] if curve else 0,
+        training_seconds=curve[-1][0] if curve else 0.0,
+        compile_seconds=training.compile_seconds,
+        eval_seconds=evaluation.seconds,
+        total_seconds=total_seconds,
+        num_updates=len(curve),
+        steps_per_second=rate,
+        task=request.task_id,
+        backend=request.backend,
+        seed=seed,
+        run_id=run_id,
+    )
+
+
+def _write_curve(path: Path, training: Training) -> None:
+    """One line a log message: seconds on the clock, environment steps, every metric."""
+    names = sorted({name for _, _, metrics in training.curve for name in metrics})
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["seconds", "step", *names])
+        for seconds, step, metrics in training.curve:
+            values = (metrics.get(name, math.nan) for name in names)
+            writer.writerow([f"{seconds:.3f}", step, *(f"{value:.6g}" for value in values)])
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    temporary = path.with_name(path.name + ".new")
+    with open(temporary, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _checkout(root: Path) -> tuple[str, str]:
+    """The commit that is checked out, `+` where files differ from it, and the difference."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, check=True
+        ).stdout
+
+    try:
+        commit, diff = git("rev-parse", "--short", "HEAD").strip(), git("diff", "HEAD")
+    except (OSError, subprocess.CalledProcessError):
+        return "-", ""
+    return commit + ("+" if diff else ""), diff
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+@contextlib.contextmanager
+def _storage() -> Iterator[None]:
+    """Say plainly where a disk is full or read-only."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(
+                f"The disk is full ({error.filename or 'unknown file'}). Free some room (old "
+                "folders in runs/ can be deleted); what was in the ledger is untouched."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise StorageError(
+                f"Cannot write {error.filename}: {error.strerror}. Run from a checkout that you "
+                "may write to."
+            ) from error
+        raise

@@ -1,0 +1,159 @@
+"""results.tsv: one row a run, append-only, each row carrying the hash of the one before.
+
+A row is complete when its line ends. What a crash in the middle of a write leaves behind is a
+line without an end; the next append takes its place. Any other damage is reported, never mended.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.errors import LedgerError
+
+FILE = "results.tsv"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One run; all fields are text, as they stand in the file.
+
+    Attributes:
+      commit: short hash of the checkout, with `+` where it had uncommitted changes; `-` without git.
+      avg_return: mean over the episodes; empty where there is no score.
+      status: `scored`, `crash`, `timeout` or `interrupted`.
+      description: one line of text from the user.
+      task: its Gymnasium id.
+      run_id: the folder in `runs/`.
+      seed: of the training.
+      challenger: which edit the run belongs to.
+      replicate: which of the challenger's runs it is, from 1.
+      std_return: over the episodes.
+      budget: seconds.
+      backend: that trained it.
+      comparable: `yes`; `no` where seed, budget, episodes or file were given by hand.
+      verdict: `none`, or what the keep rule said.
+      previous: SHA-256 of the line before, the header's for the first row.
+    """
+
+    commit: str
+    avg_return: str
+    status: str
+    description: str
+    task: str
+    run_id: str
+    seed: str
+    challenger: str
+    replicate: str
+    std_return: str
+    budget: str
+    backend: str
+    comparable: str
+    verdict: str
+    previous: str = ""
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+
+
+class Ledger:
+    """The results of a checkout, in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rows(self) -> list[Row]:
+        """All complete rows, the chain checked.
+
+        Raises:
+          LedgerError: the file is damaged; the message names the line.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                return [row for row, _ in _parse(file.read(), self.path)]
+        except FileNotFoundError:
+            return []
+
+    def append(self, row: Row) -> None:
+        """Add one row at the end, flushed to the disk; all of it or nothing.
+
+        Args:
+          row: `previous` is filled in here.
+
+        Raises:
+          LedgerError: the file is damaged.
+          OSError: it cannot be written; it is as it was.
+        """
+        with self._locked() as fd:
+            content = os.pread(fd, os.fstat(fd).st_size, 0)
+            lines = [line for _, line in _parse(content, self.path)]
+            size = len(_HEADER) + sum(map(len, lines)) if content else 0
+            last = lines[-1] if lines else _HEADER
+            new = _line(dataclasses.replace(row, previous=_hash(last)))
+            try:
+                os.ftruncate(fd, size)
+                data = new if size else _HEADER + new
+                if os.pwrite(fd, data, size) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                os.fsync(fd)
+            except OSError:
+                os.ftruncate(fd, size)
+                raise
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield fd
+        finally:
+            os.close(fd)
+
+
+def _line(row: Row) -> bytes:
+    """A row as a line: tabs and line ends in its texts become spaces."""
+    texts = (" ".join(text.split()) for text in dataclasses.astuple(row))
+    return ("\t".join(texts) + "\n").encode()
+
+
+def _hash(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()
+
+
+_HEADER = ("\t".join(COLUMNS) + "\n").encode()
+
+
+def _parse(content: bytes, path: Path) -> Iterator[tuple[Row, bytes]]:
+    """Complete rows with their lines.
+
+    Raises:
+      LedgerError: header, number of columns or chain are not as they should be.
+    """
+    lines = content.splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
+    if not lines:
+        return
+    advice = "Restore it from a copy, or move it away: the next run begins a new one."
+    if lines[0] != _HEADER:
+        raise LedgerError(f"{path} is damaged: line 1 is not the header of a ledger. {advice}")
+    previous = _hash(_HEADER)
+    for number, line in enumerate(lines[1:], start=2):
+        texts = line.decode(errors="replace").rstrip("\n").split("\t")
+        if len(texts) != len(COLUMNS):
+            raise LedgerError(
+                f"{path} is damaged: line {number} has {len(texts)} columns, not {len(COLUMNS)}. "
+                + advice
+            )
+        row = Row(*texts)
+        if row.previous != previous:
+            raise LedgerError(
+                f"{path} is damaged: line {number} does not follow from the line before it: one "
+                f"of them was changed, or a line between them removed. {advice}"
+            )
+        previous = _hash(line)
+        yield row, line

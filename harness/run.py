@@ -1,0 +1,88 @@
+"""`python -m harness.run`: one experiment, from start to score."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness import backends, cli, experiment, tasks
+from harness.display import Display
+from harness.errors import InputError
+from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
+
+TRAIN_FILE = Path("agent_space/train.py")
+
+def run(
+    task: Annotated[str, typer.Option(help="Gymnasium id of the task.")] = TASK,
+    budget: Annotated[
+        float | None,
+        typer.Option(help=f"Seconds of training; {TIME_BUDGET:g} if left out.", show_default=False),
+    ] = None,
+    backend: Annotated[str, typer.Option(help="Engine that trains; auto is the fastest.")] = "auto",
+    seed: Annotated[int | None, typer.Option(help="Of the training; drawn if left out.")] = None,
+    train: Annotated[
+        Path | None, typer.Option(help=f"Training file; {TRAIN_FILE} if left out.")
+    ] = None,
+    message: Annotated[str, typer.Option(help="One line for the ledger.")] = "",
+    episodes: Annotated[
+        int | None,
+        typer.Option(help=f"Of the evaluation; {NUM_EVAL_EPISODES} if left out.", min=1),
+    ] = None,
+) -> None:
+    """Train on a task for a fixed time, score the policy, and write it down.
+
+    A run with --seed, --budget, --episodes or --train is marked as not comparable.
+    """
+    request = experiment.Request(
+        root=Path.cwd(),
+        train_file=_train_file(train or TRAIN_FILE),
+        task_id=task,
+        backend=backends.resolve(tasks.get(task), backend),
+        seed=_seed(seed),
+        budget=_budget(budget),
+        episodes=episodes or NUM_EVAL_EPISODES,
+        message=message,
+        comparable=(seed, budget, episodes, train) == (None, None, None, None),
+    )
+    with Display(f"{task} on {request.backend}") as display:
+        summary = experiment.run(request, display.watch, display.announce)
+    print("---")
+    for name, value in dataclasses.asdict(summary).items():
+        print(f"{name}: {value:.2f}" if isinstance(value, float) else f"{name}: {value}")
+
+
+def _train_file(path: Path) -> Path:
+    """A file that exists and is Python."""
+    if not path.is_file():
+        raise InputError(
+            f"There is no training file {path}. Run from the root of the checkout, or name a "
+            "file with --train."
+        )
+    try:
+        compile(path.read_bytes(), str(path), "exec")
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        where = f"{path}, line {line}" if line else str(path)
+        raise InputError(f"Syntax error in {where}: {error}. Nothing was run.") from error
+    return path.resolve()
+
+
+def _budget(budget: float | None) -> float:
+    if budget is None:
+        return TIME_BUDGET
+    if not 0 < budget < float("inf"):
+        raise InputError(f"--budget is {budget:g}; a positive number of seconds is needed.")
+    return budget
+
+
+def _seed(seed: int | None) -> int | None:
+    if seed is not None and not 0 <= seed < 2**experiment.SEED_BITS:
+        raise InputError(
+            f"--seed is {seed}; a number from 0 to 2^{experiment.SEED_BITS} - 1 is needed."
+        )
+    return seed
+
+
+if __name__ == "__main__":
+    cli.serve(run)

@@ -1,0 +1,87 @@
+"""The parent's side of an evaluation: draw the nonce, start a clean process, read its answer."""
+
+import dataclasses
+import json
+import secrets
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from harness import processes
+from harness.artifact import Artifact
+from harness.errors import PolicyError
+from harness.evaluate import Evaluation, episode_seeds
+
+NONCE_BYTES = 32
+
+EVALUATION_LIMIT = 900.0
+"""Seconds: twenty times what 100 Humanoid episodes take on one core."""
+
+MEMORY_LIMIT = 16 * 2**30
+"""Bytes of address space; XLA reserves several times what it uses."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """An evaluation and the nonce that its seeds came from."""
+
+    evaluation: Evaluation
+    nonce: str
+
+
+def score(artifact: Artifact, task_id: str, episodes: int) -> Score:
+    """Evaluate an artifact in a clean process. Call it when no training process is left.
+
+    Args:
+      artifact: the policy as it was published.
+      task_id: a Gymnasium id.
+      episodes: how many.
+
+    Raises:
+      PolicyError: the artifact was refused, gave impossible actions, or used up its limits.
+    """
+    nonce = secrets.token_hex(NONCE_BYTES)
+    seeds = episode_seeds(artifact.digest, nonce, episodes)
+    with tempfile.TemporaryDirectory(prefix="autorl-score-") as name:
+        folder = Path(name)
+        artifact.save(folder / "policy")
+        (folder / "seeds.json").write_text(json.dumps(seeds))
+        _run(folder, task_id)
+        try:
+            answer = json.loads((folder / "out.json").read_text())
+        except (OSError, ValueError) as error:
+            log = (folder / "log").read_text(errors="replace")[-2000:]
+            raise PolicyError(
+                f"The evaluator ended without an answer; its last output was:\n{log}"
+            ) from error
+    if "refused" in answer:
+        raise PolicyError(answer["refused"])
+    return Score(Evaluation(**answer), nonce)
+
+
+def _run(folder: Path, task_id: str) -> None:
+    """Run the evaluator over a folder that holds `policy/` and `seeds.json`."""
+    arguments = [folder / "policy", task_id, folder / "seeds.json", folder / "out.json"]
+    limit = (
+        "import resource, runpy; "
+        f"resource.setrlimit(resource.RLIMIT_AS, ({MEMORY_LIMIT}, {MEMORY_LIMIT})); "
+        "runpy.run_module('harness.evaluate', run_name='__main__', alter_sys=True)"
+    )
+    with open(folder / "log", "wb") as log:
+        process = processes.start(
+            [sys.executable, "-c", limit, *map(str, arguments)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=processes.harness_environment(JAX_PLATFORMS="cpu"),
+        )
+        try:
+            process.wait(timeout=EVALUATION_LIMIT)
+        except subprocess.TimeoutExpired as error:
+            raise PolicyError(
+                f"The evaluation did not end within {EVALUATION_LIMIT:.0f} s: the policy is too "
+                "slow, or it never returns."
+            ) from error
+        finally:
+            processes.end_all()

@@ -1,0 +1,184 @@
+"""All that a training file may use of the harness: task, seed, environment, clock, publication.
+
+    from harness import trial as harness_trial
+
+    trial = harness_trial.connect()
+    env = trial.make_env(trial.num_envs_hint)
+    ...compile everything ahead of time...
+    trial.publish(act, params)          # optional: exports the policy before the clock runs
+    trial.start()
+    while trial.time_left() > 0:
+        ...train...
+        trial.log(step, **{"charts/episodic_return": mean_return})
+        trial.publish(act, params)      # the last one received before the deadline is scored
+
+Started by `python -m harness.run`, the calls talk to the parent process, which holds the clock and
+takes the policies. Run by hand (`python agent_space/train.py`), the same calls train the default
+task for a short budget and print what they are told; nothing is scored.
+"""
+
+import dataclasses
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import jax
+import numpy as np
+
+from harness import backends, envs, policy, tasks, wire
+from harness.evaluate import TASK
+from harness.wire import CHANNEL_VARIABLE
+
+BY_HAND_BUDGET = 60.0
+"""Seconds of training when nobody holds the clock."""
+
+HOST_ENVS = 64
+"""Environments on host engines: a step is long enough to hide the callback, and a rollout of a
+few thousand steps still spans many time steps."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskInfo:
+    """What a training file may know of the task.
+
+    Attributes:
+      id: its Gymnasium id.
+      observation_space: one axis, of any size.
+      action_space: a bounded Box, or Discrete.
+    """
+
+    id: str
+    observation_space: gymnasium.spaces.Box
+    action_space: gymnasium.spaces.Space
+
+
+class Trial:
+    """One training, seen from inside.
+
+    Attributes:
+      task: its id and spaces.
+      seed: all randomness of the training comes from it; assigned by the harness.
+      num_envs_hint: a good number of environments for this engine and device.
+    """
+
+    def __init__(
+        self, task_id: str, seed: int, backend: str, budget: float, channel: socket.socket | None
+    ) -> None:
+        task = tasks.get(task_id)
+        self._backend = backends.resolve(task, backend)
+        self.task = TaskInfo(task_id, *backends.spaces(task, self._backend))
+        self.seed = seed
+        self.num_envs_hint = HOST_ENVS
+        self._budget = budget
+        self._channel = channel
+        self._deadline: float | None = None
+        self._program: Callable | None = None
+        self._compile_seconds = 0.0
+        jax.monitoring.register_event_duration_secs_listener(self._count_compilation)
+
+    def make_env(self, num_envs: int) -> envs.HostEnv:
+        """The task's vector environment; it refuses to step before `start()`.
+
+        Args:
+          num_envs: N, at least 1.
+        """
+        return envs.make(self.task.id, num_envs, self.seed, self._backend, self._require_started)
+
+    def start(self) -> None:
+        """Start the clock: call it once, when everything is compiled."""
+        if self._deadline is not None:
+            raise RuntimeError("trial.start() was called twice; the clock starts once.")
+        budget = self._budget
+        if self._channel is not None:
+            self._send({"kind": "start", "device": str(jax.devices()[0].device_kind)})
+            answer, _ = wire.receive(self._channel)
+            budget = float(answer["time_left"])
+        self._deadline = time.monotonic() + budget
+
+    def time_left(self) -> float:
+        """Seconds of budget left; negative after the deadline, the whole budget before `start()`."""
+        return self._budget if self._deadline is None else self._deadline - time.monotonic()
+
+    def progress(self) -> float:
+        """The share of the budget that is used, in [0, 1], for schedules."""
+        return min(max(1.0 - self.time_left() / self._budget, 0.0), 1.0)
+
+    def log(self, step: int, **metrics: float) -> None:
+        """Report progress; call it once an update.
+
+        Args:
+          step: environment steps so far, all environments counted.
+          **metrics: numbers; `charts/episodic_return` is what the progress display shows.
+        """
+        numbers = {name: float(value) for name, value in metrics.items()}
+        if self._channel is None:
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+            print(f"{self._budget - self.time_left():7.1f} s  step {step:>10,}  {shown}")
+            return
+        self._send(
+            {
+                "kind": "log",
+                "step": int(step),
+                "metrics": numbers,
+                "compile_seconds": self._compile_seconds,
+            }
+        )
+
+    def publish(self, act: policy.Act, params: Any, carry: Any = None) -> None:
+        """Hand over a policy; the last one that arrives before the deadline is scored.
+
+        The first call exports `act`, later calls with the same `act` send parameters only.
+
+        Args:
+          act: `act(params, obs) -> action`, jit-able and deterministic; obs is [B, observation]
+            float32 with any B; actions are clipped to the action space when they are used. With a
+            carry, `act(params, carry, obs) -> (action, carry)`.
+          params: pytree of arrays.
+          carry: for recurrent policies, the initial carry of one environment (no batch axis).
+        """
+        program = b""
+        if act is not self._program:
+            program = policy.export(act, params, carry, self.task.observation_space)
+            self._program = act
+        arrays = policy.pack(params, carry)
+        if self._channel is not None:
+            header = {"kind": "publish", "program_bytes": len(program)}
+            self._send(header, program + arrays)
+
+    def _send(self, header: dict[str, Any], payload: bytes = b"") -> None:
+        assert self._channel is not None
+        self._channel.sendall(wire.encode(header, payload))
+
+    def _require_started(self) -> None:
+        if self._deadline is None:
+            raise RuntimeError(
+                "An environment was stepped before trial.start(). Compile ahead of time "
+                "(jax.jit(f).lower(...).compile()), call trial.start(), then step."
+            )
+
+    def _count_compilation(self, event: str, seconds: float, **_: Any) -> None:
+        if event.startswith("/jax/core/compile"):
+            self._compile_seconds += seconds
+
+
+def connect() -> Trial:
+    """The trial that this process was started for; one by hand where the harness started none."""
+    # Host callbacks can hang with asynchronous dispatch on the CPU client (jax#24255).
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    descriptor = os.environ.get(CHANNEL_VARIABLE)
+    if descriptor is None:
+        print(f"By hand: {TASK} for {BY_HAND_BUDGET:.0f} s. Nothing is scored.", file=sys.stderr)
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+        return Trial(TASK, seed, "auto", BY_HAND_BUDGET, channel=None)
+    channel = socket.socket(fileno=int(descriptor))
+    settings, _ = wire.receive(channel)
+    return Trial(
+        settings["task"], settings["seed"], settings["backend"], settings["budget"], channel
+    )
+
+
+__all__ = ["TaskInfo", "Trial", "connect"]

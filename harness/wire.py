@@ -1,0 +1,91 @@
+"""Messages between the training process and its parent: a JSON header and a binary payload.
+
+Frame: 4 bytes header length, 8 bytes payload length (little-endian), header, payload.
+"""
+
+import json
+import socket
+import struct
+from typing import Any
+
+CHANNEL_VARIABLE = "AUTORL_TRIAL_CHANNEL"
+"""Environment variable with the file descriptor of the child's end of the socket."""
+
+_LENGTHS = struct.Struct("<IQ")
+MAX_HEADER_BYTES = 2**20
+MAX_PAYLOAD_BYTES = 80 * 2**20
+"""A little above the largest policy, which its own limits then refuse by name."""
+
+
+class WireError(Exception):
+    """The other side does not speak the protocol."""
+
+
+def encode(header: dict[str, Any], payload: bytes = b"") -> bytes:
+    """One frame."""
+    head = json.dumps(header).encode()
+    return _LENGTHS.pack(len(head), len(payload)) + head + payload
+
+
+def receive(channel: socket.socket) -> tuple[dict[str, Any], bytes]:
+    """Wait for one frame.
+
+    Raises:
+      EOFError: the other side is gone.
+    """
+    decoder = Decoder()
+    while True:
+        frames = decoder.feed(channel.recv(decoder.missing()))
+        if frames:
+            return frames[0]
+
+
+class Decoder:
+    """Cuts a stream of bytes, as it arrives, into frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def missing(self) -> int:
+        """Bytes that complete the frame under way, as far as is known."""
+        return max(self._total() - len(self._buffer), 1)
+
+    def feed(self, data: bytes) -> list[tuple[dict[str, Any], bytes]]:
+        """Take bytes, give the frames that they complete.
+
+        Raises:
+          EOFError: no bytes: the stream has ended.
+          WireError: a frame is larger than allowed or its header is not a JSON object.
+        """
+        if not data:
+            raise EOFError("the other side closed the channel")
+        self._buffer += data
+        frames = []
+        while len(self._buffer) >= _LENGTHS.size and len(self._buffer) >= self._total():
+            head_length, _ = _LENGTHS.unpack_from(self._buffer)
+            total, body = self._total(), _LENGTHS.size + head_length
+            header = _header(bytes(self._buffer[_LENGTHS.size : body]))
+            frames.append((header, bytes(self._buffer[body:total])))
+            del self._buffer[:total]
+        return frames
+
+    def _total(self) -> int:
+        if len(self._buffer) < _LENGTHS.size:
+            return _LENGTHS.size
+        head_length, payload_length = _LENGTHS.unpack_from(self._buffer)
+        if head_length > MAX_HEADER_BYTES or payload_length > MAX_PAYLOAD_BYTES:
+            raise WireError(
+                f"a message of {head_length + payload_length:,} bytes; "
+                f"{MAX_PAYLOAD_BYTES:,} are allowed"
+            )
+        return _LENGTHS.size + head_length + payload_length
+
+
+def _header(text: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"a header that is not JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise WireError("a header that is not a JSON object")
+    return header
