@@ -328,7 +328,8 @@ def main(trial: Trial) -> None:
     """Compile, start the clock, and update until the budget is used up."""
     env = trial.make_env(trial.num_envs_hint)
     net = ActorCritic(action_size=env.action_space.shape[0])
-    key = jax.random.key(trial.seed)
+    # XLA's own generator: its normal numbers compile five times faster than threefry's.
+    key = jax.random.key(trial.seed, impl="rbg")
 
     init_fn = jax.jit(partial(init, env=env, net=net)).lower(key).compile()
     state_spec = jax.eval_shape(partial(init, env=env, net=net), key)
