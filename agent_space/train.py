@@ -22,7 +22,7 @@ from harness.trial import Trial, connect
 # Constants: one set for every task. Edit these directly.
 # ---------------------------------------------------------------------------------------------
 
-ROLLOUT_STEPS = 64  # time steps of every environment between updates
+ROLLOUT_STEPS = 32  # time steps of every environment between updates
 NUM_MINIBATCHES = 8  # of each epoch
 NUM_EPOCHS = 5  # passes over a rollout
 GAMMA = 0.99  # discount of rewards a step ahead
@@ -57,7 +57,10 @@ class ActorCritic(nn.Module):
             hidden = [
                 layer
                 for units in HIDDEN
-                for layer in (nn.Dense(units, kernel_init=nn.initializers.orthogonal(2**0.5)), nn.tanh)
+                for layer in (
+                    nn.Dense(units, kernel_init=nn.initializers.orthogonal(2**0.5)),
+                    nn.tanh,
+                )
             ]
             head = nn.Dense(size, kernel_init=nn.initializers.orthogonal(head_scale))
             return nn.Sequential([*hidden, head])
@@ -251,7 +254,9 @@ def discounted_returns(start: jax.Array, steps: dict) -> tuple[jax.Array, jax.Ar
         total = GAMMA * total + reward
         return jnp.where(ended, 0.0, total), total
 
-    return jax.lax.scan(forwards, start, (steps["reward"], steps["terminated"] | steps["truncated"]))
+    return jax.lax.scan(
+        forwards, start, (steps["reward"], steps["terminated"] | steps["truncated"])
+    )
 
 
 def learn(state: TrainState, batch: Batch, key: jax.Array, net: ActorCritic) -> tuple[Any, dict]:

@@ -64,7 +64,7 @@ class Display:
             BarColumn(),
             TextColumn(f"{max(training.time_left(now), 0):.0f} s left"),
         )
-        bar.add_task("", total=training.budget, completed=training.seconds(now))
+        bar.add_task("", total=training.budget, completed=int(training.seconds(now)))
         return Group(bar, Text(_figures(training)))
 
 

@@ -1,4 +1,4 @@
-"""`make`: the vector environment that train.py sees, the same jit-able interface on every engine."""
+"""`make`: the vector environment that train.py sees, jit-able in the same way on every engine."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from jax.experimental import io_callback
 from harness import backends, tasks
 from harness.engines.engine import HostEngine
 from harness.errors import InputError
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,9 @@ def make(
     if num_envs < 1:
         raise InputError(f"num_envs is {num_envs}; at least 1 is needed.")
     task = tasks.get(task_id)
-    return HostEnv(backends.make_engine(task, num_envs, seed, backends.resolve(task, backend)), gate)
+    return HostEnv(
+        backends.make_engine(task, num_envs, seed, backends.resolve(task, backend)), gate
+    )
 
 
 class HostEnv:
@@ -115,27 +118,31 @@ class HostEnv:
     def _call(self, function: Callable, *args: jax.Array) -> EnvState:
         # On one explicit device, because the default placement fails on sharded inputs.
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        return io_callback(function, self._shapes(), *args, ordered=True, sharding=sharding)
+        return EnvState(
+            *io_callback(function, self._shapes(), *args, ordered=True, sharding=sharding)
+        )
 
-    def _shapes(self) -> EnvState:
+    def _shapes(self) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Of the fields of `EnvState`, in their order, as the callbacks return them."""
+
         def array(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((self.num_envs, *shape), dtype)
 
         obs = array(jnp.float32, *self.observation_space.shape)
         number, flag, count = array(jnp.float32), array(jnp.bool), array(jnp.int32)
         counter = jax.ShapeDtypeStruct((), jnp.int32)
-        return EnvState(obs, obs, number, flag, flag, number, count, counter)
+        return obs, obs, number, flag, flag, number, count, counter
 
-    def _host_reset(self) -> EnvState:
+    def _host_reset(self) -> tuple[np.ndarray, ...]:
         self._gate()
         obs = self._engine.reset().astype(np.float32)
         self._returns[:] = 0
         self._lengths[:] = 0
         no = np.zeros(self.num_envs, bool)
         zeros = np.zeros(self.num_envs, np.float32)
-        return EnvState(obs, obs, zeros, no, no, zeros, zeros.astype(np.int32), self._tick())
+        return obs, obs, zeros, no, no, zeros, zeros.astype(np.int32), self._tick()
 
-    def _host_step(self, counter: jax.Array, action: jax.Array) -> EnvState:
+    def _host_step(self, counter: jax.Array, action: jax.Array) -> tuple[np.ndarray, ...]:
         self._gate()
         if int(counter) != self._counter:
             raise ValueError(
@@ -150,7 +157,7 @@ class HostEnv:
         episode_length = np.where(ended, self._lengths, 0).astype(np.int32)
         self._returns[ended] = 0
         self._lengths[ended] = 0
-        return EnvState(
+        return (
             step.obs.astype(np.float32),
             step.next_obs.astype(np.float32),
             step.reward.astype(np.float32),
@@ -163,7 +170,7 @@ class HostEnv:
 
     def _tick(self) -> np.ndarray:
         self._counter += 1
-        return np.int32(self._counter)
+        return np.asarray(self._counter, np.int32)
 
 
 def clip(action: jax.Array, space: gymnasium.Space) -> jax.Array:
@@ -171,4 +178,3 @@ def clip(action: jax.Array, space: gymnasium.Space) -> jax.Array:
     if isinstance(space, gymnasium.spaces.Box):
         return jnp.clip(action.astype(jnp.float32), space.low, space.high)
     return action.astype(jnp.int32)
-

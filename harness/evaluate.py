@@ -126,7 +126,7 @@ def _applicable(
 
 
 def main() -> None:
-    """Evaluate the artifact in a folder: `python -m harness.evaluate FOLDER TASK SEEDS.json OUT.json`."""
+    """`python -m harness.evaluate FOLDER TASK SEEDS.json OUT.json`."""
     from harness import backends, policy, tasks  # noqa: PLC0415
     from harness.artifact import Artifact  # noqa: PLC0415
     from harness.errors import HarnessError  # noqa: PLC0415

@@ -16,15 +16,24 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from harness import processes, scoring
-from harness.errors import HarnessError, PolicyError, StorageError, TrainingError
+from harness.errors import HarnessError, StorageError, TrainingError
 from harness.evaluate import Evaluation
 from harness.ledger import FILE, Ledger, Row
 from harness.training import Assignment, Training, train
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "mujoco", "mujoco-mjx", "gymnasium", "envpool", "numpy")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "mujoco",
+    "mujoco-mjx",
+    "gymnasium",
+    "envpool",
+    "numpy",
+)
 """Whose versions a summary records."""
 
 LOG_TAIL = 25
@@ -168,7 +177,9 @@ def run(
             (folder / "error.txt").write_text(f"{error}\n")
             timeout = isinstance(error, TrainingError) and training.exit_code is None
             record("timeout" if timeout else "crash")
-            raise type(error)(f"{error}\nRun {run_id}: everything it left is in {folder}.") from error
+            raise type(error)(
+                f"{error}\nRun {run_id}: everything it left is in {folder}."
+            ) from error
 
         seconds = time.monotonic() - begun
         summary = _summarise(request, training, score.evaluation, run_id, seed, seconds)
@@ -179,6 +190,7 @@ def run(
             "episode_seeds": score.evaluation.seeds,
             "evaluation_nonce": score.nonce,
             "artifact_sha256": training.artifact.digest,
+            "startup_seconds": (training.clock_start or training.begun) - training.begun,
             "policies_published": training.published,
             "budget": request.budget,
             "comparable": request.comparable,

@@ -23,7 +23,7 @@ class Row:
     """One run; all fields are text, as they stand in the file.
 
     Attributes:
-      commit: short hash of the checkout, with `+` where it had uncommitted changes; `-` without git.
+      commit: short hash of the checkout, `+` after it where files were changed; `-` without git.
       avg_return: mean over the episodes; empty where there is no score.
       status: `scored`, `crash`, `timeout` or `interrupted`.
       description: one line of text from the user.

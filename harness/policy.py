@@ -17,7 +17,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxlib.mlir import ir
-from jaxlib.mlir.dialects import stablehlo
+from jaxlib.mlir.dialects import sdy, stablehlo
 
 from harness.artifact import MAX_PARAMS_BYTES, MAX_PROGRAM_BYTES, Artifact
 from harness.errors import PolicyError
@@ -28,23 +28,21 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 MAX_TENSOR_ELEMENTS = 2**26
 """Of any intermediate result: 256 MiB in float32."""
 
+_STABLEHLO = """
+abs add and atan2 bitcast_convert broadcast broadcast_in_dim case cbrt ceil clamp compare
+concatenate constant convert convolution cosine count_leading_zeros divide dot_general
+dynamic_broadcast_in_dim dynamic_gather dynamic_iota dynamic_pad dynamic_reshape dynamic_slice dynamic_update_slice
+exponential exponential_minus_one floor gather get_dimension_size get_tuple_element if imag iota
+is_finite log log_plus_one logistic maximum minimum multiply negate not optimization_barrier or pad
+popcnt power real real_dynamic_slice reduce reduce_precision reduce_window remainder reshape return
+reverse round_nearest_afz round_nearest_even rsqrt scatter select shift_left
+shift_right_arithmetic shift_right_logical sign sine slice sort sqrt subtract tan tanh transpose
+tuple while xor
+"""
+
 ALLOWED_OPERATIONS = frozenset(
     {"builtin.module", "func.func", "func.call", "func.return"}
-    | {
-        "stablehlo." + name
-        for name in """
-        abs add and atan2 broadcast broadcast_in_dim case cbrt ceil clamp compare concatenate
-        constant convert convolution cosine count_leading_zeros divide dot_general
-        dynamic_broadcast_in_dim dynamic_gather dynamic_iota dynamic_pad dynamic_reshape
-        dynamic_slice dynamic_update_slice exponential exponential_minus_one floor gather
-        get_dimension_size get_tuple_element if imag iota is_finite log log_plus_one logistic
-        maximum minimum multiply negate not optimization_barrier or pad popcnt power real
-        real_dynamic_slice reduce reduce_precision reduce_window remainder reshape return reverse
-        round_nearest_afz round_nearest_even rsqrt scatter select shift_left
-        shift_right_arithmetic shift_right_logical sign sine slice sort sqrt subtract tan tanh
-        transpose tuple while xor
-        """.split()
-    }
+    | {f"stablehlo.{name}" for name in _STABLEHLO.split()}
 )
 """Arithmetic, shapes and control flow. What is missing is missing on purpose: custom calls, host
 callbacks, channels, collectives and random numbers."""
@@ -84,7 +82,9 @@ def export(act: Act, params: Any, carry: Any, obs_space: gymnasium.spaces.Box) -
     (batch,) = jax.export.symbolic_shape("batch")
     specs = (
         tuple(jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in param_leaves),
-        tuple(jax.ShapeDtypeStruct((batch, *jnp.shape(x)), jnp.result_type(x)) for x in carry_leaves),
+        tuple(
+            jax.ShapeDtypeStruct((batch, *jnp.shape(x)), jnp.result_type(x)) for x in carry_leaves
+        ),
         jax.ShapeDtypeStruct((batch, *obs_space.shape), jnp.float32),
     )
     return bytes(jax.export.export(jax.jit(flat), platforms=PLATFORMS)(*specs).serialize())
@@ -92,9 +92,14 @@ def export(act: Act, params: Any, carry: Any, obs_space: gymnasium.spaces.Box) -
 
 def pack(params: Any, carry: Any) -> bytes:
     """The arrays of a policy as an uncompressed npz archive; arguments as for `export`."""
+
+    def named(prefix: str, tree: Any) -> dict[str, np.ndarray]:
+        # By way of JAX, so that dtypes are those that `export` saw (float32 for a NumPy float64).
+        leaves = (np.asarray(jnp.asarray(x)) for x in jax.tree.leaves(tree))
+        return {f"{prefix}_{i:03}": x for i, x in enumerate(leaves)}
+
     buffer = io.BytesIO()
-    arrays = {f"param_{i:03}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(params))}
-    arrays |= {f"carry_{i:03}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(carry))}
+    arrays = named("param", params) | named("carry", carry)
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
@@ -190,6 +195,7 @@ def _check_operations(module_bytes: bytes) -> None:
     """Walk through every operation of a serialised module."""
     with ir.Context() as context:
         stablehlo.register_dialect(context)
+        sdy.register_dialect(context)  # so that what shards is refused by name
         module = stablehlo.deserialize_portable_artifact(context, module_bytes)
         problems: list[str] = []
 

@@ -52,19 +52,12 @@ def harness_environment(**extra: str) -> dict[str, str]:
 
 
 def _descendants() -> list[psutil.Process]:
-    """Living descendants; zombies are reaped on the way."""
-    living = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                _reap(process.pid)
-            else:
-                living.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return living
+    """Descendants that are not wholly gone; ended children of ours are reaped on the way."""
+    return [p for p in psutil.Process().children(recursive=True) if not _reaped(p.pid)]
 
 
-def _reap(pid: int) -> None:
-    with contextlib.suppress(ChildProcessError):  # somebody else's child: its parent reaps it
-        os.waitpid(pid, os.WNOHANG)
+def _reaped(pid: int) -> bool:
+    """Whether this is a child of ours that has ended, its last thread included."""
+    with contextlib.suppress(ChildProcessError):  # not our child: its parent reaps it, or we later
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    return False

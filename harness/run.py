@@ -13,6 +13,7 @@ from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
 
 TRAIN_FILE = Path("agent_space/train.py")
 
+
 def run(
     task: Annotated[str, typer.Option(help="Gymnasium id of the task.")] = TASK,
     budget: Annotated[

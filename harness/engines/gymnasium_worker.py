@@ -1,4 +1,4 @@
-"""One worker of the Gymnasium engine: a chunk of environments, a step of all of them per message."""
+"""One worker of the Gymnasium engine: a chunk of environments, one step of all a message."""
 
 import json
 import mmap

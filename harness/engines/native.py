@@ -7,6 +7,7 @@ compute observation and reward with the same NumPy operations in the same dtypes
 
 from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import gymnasium
 import mujoco.batch
@@ -31,7 +32,7 @@ class NativeEngine:
         self.num_envs = num_envs
         self.autoreset = autoreset
         self._batch = mujoco.batch.Batch(task.model, num_envs, min(available_cpus(), num_envs))
-        self._data = SimpleNamespace(
+        self._data: Any = SimpleNamespace(
             **{name: self._batch.bind(name) for name in ("qpos", "qvel", "ctrl", *task.fields)}
         )
         sequences = np.random.SeedSequence(seed).spawn(num_envs)

@@ -1,0 +1,123 @@
+"""What a training costs and reaches: its rate against bare simulators, its start-up, its memory.
+
+    python scripts/bench_training.py [--budget 60] [--cpus 0]
+
+Runs `python -m harness.run` once per task, and the bare simulator on the same cores just before and
+just after it. Prints ratios of figures measured in this one call; nothing else may run beside it.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import gymnasium
+import mujoco.batch
+import numpy as np
+import psutil
+
+from harness import tasks
+from harness.engines.engine import available_cpus
+
+ROOT = Path(__file__).resolve().parent.parent
+NUM_ENVS = 64
+SECONDS = 8.0  # of stepping the bare simulator
+SAMPLE_SECONDS = 1.0  # between looks at the memory
+
+
+def bare_mujoco(task_id: str) -> float:
+    """Environment steps per second of `mujoco.batch` under random actions."""
+    task = tasks.get(task_id)
+    assert isinstance(task, tasks.MujocoTask)
+    batch = mujoco.batch.Batch(task.model, NUM_ENVS, available_cpus())
+    batch.reset()
+    control = batch.bind("ctrl")
+    actions = np.random.default_rng(0).uniform(-1, 1, (100, *control.shape))
+    begin, steps = time.perf_counter(), 0
+    while time.perf_counter() - begin < SECONDS:
+        for action in actions:
+            control[:] = action
+            batch.step(nstep=task.frame_skip)
+        steps += len(actions)
+    return steps * NUM_ENVS / (time.perf_counter() - begin)
+
+
+def gymnasium_sync(task_id: str) -> float:
+    """Environment steps per second of Gymnasium's synchronous vector environment."""
+    envs = gymnasium.make_vec(task_id, num_envs=NUM_ENVS, vectorization_mode="sync")
+    envs.reset(seed=0)
+    envs.action_space.seed(0)
+    begin, steps = time.perf_counter(), 0
+    while time.perf_counter() - begin < SECONDS:
+        envs.step(envs.action_space.sample())
+        steps += 1
+    envs.close()
+    return steps * NUM_ENVS / (time.perf_counter() - begin)
+
+
+def training(task_id: str, budget: float) -> dict[str, float]:
+    """One run from the command line: its rate, its first update, its peak memory, its score."""
+    command = [sys.executable, "-m", "harness.run", "--task", task_id, "--budget", f"{budget:g}"]
+    with tempfile.TemporaryDirectory() as folder:
+        train = ["--train", str(ROOT / "agent_space" / "train.py")]
+        begin = time.monotonic()
+        process = psutil.Popen(
+            command + train,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+        )
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, tree_memory(process))
+            time.sleep(SAMPLE_SECONDS)
+        (summary_file,) = Path(folder).glob("runs/*/summary.json")
+        summary = json.loads(summary_file.read_text())
+        with open(summary_file.parent / "curve.csv") as file:
+            first = float(next(csv.DictReader(file))["seconds"])
+        before_the_run = time.monotonic() - begin - summary["total_seconds"] - SAMPLE_SECONDS
+    return {
+        "steps_per_second": summary["steps_per_second"],
+        "first_update": max(before_the_run, 0) + summary["startup_seconds"] + first,
+        "peak_gigabytes": peak / 1e9,
+        "avg_return": summary["avg_return"],
+    }
+
+
+def tree_memory(process: psutil.Process) -> int:
+    """Proportional set size of a process and all its descendants, in bytes."""
+    total = 0
+    for member in (process, *process.children(recursive=True)):
+        try:
+            total += member.memory_full_info().pss
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return total
+
+
+def main() -> None:
+    """Measure both tasks and print `key: value` lines."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--budget", type=float, default=60.0, help="seconds of training a run")
+    parser.add_argument("--cpus", default="", help="processors to use, such as 0 or 0,1")
+    arguments = parser.parse_args()
+    if arguments.cpus:
+        os.sched_setaffinity(0, {int(cpu) for cpu in arguments.cpus.split(",")})
+    print(f"cpus: {available_cpus()}  budget: {arguments.budget:g} s")
+    for task_id, bare in (("HalfCheetah-v5", bare_mujoco), ("BipedalWalker-v3", gymnasium_sync)):
+        before = bare(task_id)
+        figures = training(task_id, arguments.budget)
+        rate = (before + bare(task_id)) / 2
+        print(f"{task_id} {bare.__name__}_steps_per_second: {rate:.0f}")
+        print(f"{task_id} training_to_{bare.__name__}: {figures['steps_per_second'] / rate:.2f}")
+        for name, value in figures.items():
+            print(f"{task_id} {name}: {value:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The score is that of a plain Gymnasium loop, on seeds that nobody could know."""
+
+import gymnasium
+import jax.numpy as jnp
+import numpy as np
+import psutil
+import pytest
+
+from harness import policy, scoring
+from harness.artifact import Artifact
+from harness.errors import PolicyError
+from harness.evaluate import episode_seeds, evaluate
+
+TASKS = ["HalfCheetah-v5", "BipedalWalker-v3"]
+EPISODES = 10
+
+
+def mlp_artifact(task_id, seed=0):
+    """A random two-layer policy."""
+    env = gymnasium.make(task_id)
+    generator = np.random.default_rng(seed)
+    sizes = (env.observation_space.shape[0], 32, env.action_space.shape[0])
+    params = [
+        generator.normal(size=shape).astype(np.float32) / np.sqrt(shape[0])
+        for shape in zip(sizes, sizes[1:], strict=False)
+    ]
+
+    def act(params, obs):
+        return jnp.tanh(obs @ params[0]) @ params[1]
+
+    return Artifact(
+        policy.export(act, params, None, env.observation_space), policy.pack(params, None)
+    )
+
+
+def gymnasium_lockstep(actor, task_id, seeds):
+    """Returns and lengths of a plain loop over `gymnasium.make`, at the same batch size."""
+    envs = [gymnasium.make(task_id) for _ in seeds]
+    obs = np.array([env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)])
+    returns, lengths, running = [0.0] * len(seeds), [0] * len(seeds), [True] * len(seeds)
+    space, carry = envs[0].action_space, actor.begin(len(seeds))
+    while any(running):
+        actions, carry = actor.act(carry, obs)
+        actions = np.clip(actions, space.low, space.high)
+        for i, env in enumerate(envs):
+            if running[i]:
+                obs[i], reward, terminated, truncated, _ = env.step(actions[i])
+                returns[i] += float(reward)
+                lengths[i] += 1
+                running[i] = not (terminated or truncated)
+    return returns, lengths
+
+
+@pytest.mark.parametrize("task_id", TASKS)
+def test_returns_equal_a_plain_gymnasium_loop_to_the_last_bit(task_id):
+    env = gymnasium.make(task_id)
+    actor = policy.load(mlp_artifact(task_id), env.observation_space, env.action_space)
+    seeds = list(range(50, 50 + EPISODES))
+    result = evaluate(actor, task_id, seeds)
+    assert (result.returns, result.lengths) == gymnasium_lockstep(actor, task_id, seeds)
+
+
+def test_a_score_comes_from_a_clean_process_and_can_be_repeated_from_its_record():
+    artifact = mlp_artifact("HalfCheetah-v5")
+    score = scoring.score(artifact, "HalfCheetah-v5", EPISODES)
+    seeds = episode_seeds(artifact.digest, score.nonce, EPISODES)
+    assert score.evaluation.seeds == seeds
+    env = gymnasium.make("HalfCheetah-v5")
+    actor = policy.load(artifact, env.observation_space, env.action_space)
+    assert evaluate(actor, "HalfCheetah-v5", seeds).returns == score.evaluation.returns
+
+
+def test_the_nonce_is_drawn_when_no_other_process_is_left(monkeypatch):
+    seen = []
+
+    def draw(nbytes):
+        seen.append((nbytes, psutil.Process().children(recursive=True)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scoring.secrets, "token_hex", draw)
+    with pytest.raises(KeyboardInterrupt):
+        scoring.score(mlp_artifact("HalfCheetah-v5"), "HalfCheetah-v5", 2)
+    assert seen == [(32, [])]
+
+
+def test_the_seeds_of_an_artifact_change_with_the_nonce_and_with_the_artifact():
+    one, other = "ab" * 32, "cd" * 32
+    seeds = episode_seeds(one, "00" * 32, 100)
+    assert len(set(seeds)) == 100
+    assert seeds == episode_seeds(one, "00" * 32, 200)[:100]
+    assert set(seeds).isdisjoint(episode_seeds(one, "01" * 32, 100))
+    assert set(seeds).isdisjoint(episode_seeds(other, "00" * 32, 100))
+
+
+def test_a_policy_that_never_returns_uses_up_its_limit(monkeypatch):
+    import jax
+
+    def endless(params, obs):
+        return obs[:, :6] * jax.lax.while_loop(lambda x: x > 0, lambda x: x + 1, params)
+
+    env = gymnasium.make("HalfCheetah-v5")
+    artifact = Artifact(
+        policy.export(endless, np.float32(1), None, env.observation_space),
+        policy.pack(np.float32(1), None),
+    )
+    monkeypatch.setattr(scoring, "EVALUATION_LIMIT", 8.0)
+    with pytest.raises(PolicyError, match="did not end within 8 s"):
+        scoring.score(artifact, "HalfCheetah-v5", 2)
+    assert psutil.Process().children(recursive=True) == []

@@ -1,0 +1,77 @@
+"""The ledger: append-only, chained, whole after any crash."""
+
+import os
+
+import pytest
+
+from harness.errors import LedgerError
+from harness.ledger import COLUMNS, Ledger, Row
+
+
+def row(run_id="r1", description="", **fields):
+    empty = dict.fromkeys(COLUMNS, "")
+    return Row(**(empty | {"run_id": run_id, "description": description} | fields))
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = Ledger(tmp_path / "results.tsv")
+    for i in range(3):
+        ledger.append(row(f"r{i}"))
+    return ledger
+
+
+def test_rows_come_back_in_order_with_autorls_columns_first(ledger):
+    assert [r.run_id for r in ledger.rows()] == ["r0", "r1", "r2"]
+    header = ledger.path.read_text().splitlines()[0].split("\t")
+    assert header[:4] == ["commit", "avg_return", "status", "description"]
+
+
+def test_an_empty_ledger_has_no_rows(tmp_path):
+    assert Ledger(tmp_path / "results.tsv").rows() == []
+
+
+def test_a_description_cannot_break_a_row(ledger):
+    ledger.append(row("r3", description='tab\there, line\nhere,\r "quotes" and ünïcode'))
+    last = ledger.rows()[-1]
+    assert last.description == 'tab here, line here, "quotes" and ünïcode'
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda lines: [lines[0], lines[1].replace(b"r0", b"rX"), *lines[2:]],
+        lambda lines: [lines[0], lines[1], lines[3]],
+        lambda lines: [lines[0], lines[2], lines[1], lines[3]],
+        lambda lines: [b"junk\n", *lines[1:]],
+        lambda lines: [lines[0], b"one\ttwo\n", *lines[1:]],
+        lambda lines: [lines[0], b"\xff\xfe\n", *lines[1:]],
+    ],
+    ids=["changed", "removed", "swapped", "header", "columns", "binary"],
+)
+def test_damage_is_told_with_its_line_and_nothing_is_written(ledger, damage):
+    ledger.path.write_bytes(b"".join(damage(ledger.path.read_bytes().splitlines(keepends=True))))
+    before = ledger.path.read_bytes()
+    with pytest.raises(LedgerError, match=r"line \d"):
+        ledger.rows()
+    with pytest.raises(LedgerError, match=r"line \d"):
+        ledger.append(row("r4"))
+    assert ledger.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("cut", [1, 5, 60])
+def test_a_torn_last_line_is_no_row_and_the_next_append_takes_its_place(ledger, cut):
+    content = ledger.path.read_bytes()
+    ledger.path.write_bytes(content[:-cut])
+    assert [r.run_id for r in ledger.rows()] == ["r0", "r1"]
+    ledger.append(row("r2"))
+    assert ledger.path.read_bytes() == content
+
+
+def test_a_full_disk_leaves_the_ledger_as_it_was(ledger, monkeypatch):
+    before = ledger.path.read_bytes()
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: pwrite(fd, data[:10], offset))
+    with pytest.raises(OSError, match="No space left"):
+        ledger.append(row("r3"))
+    assert ledger.path.read_bytes() == before

@@ -1,0 +1,85 @@
+"""The mathematics of the shipped PPO, against plain references."""
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def ppo():
+    spec = importlib.util.spec_from_file_location("train", ROOT / "agent_space" / "train.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_gae_bootstraps_on_truncation_and_not_on_termination(ppo, monkeypatch):
+    """Worked by hand with γ = 0.5, λ = 0.5: three environments, three steps."""
+    monkeypatch.setattr(ppo, "GAMMA", 0.5)
+    monkeypatch.setattr(ppo, "GAE_LAMBDA", 0.5)
+    reward = np.ones((3, 3), np.float32)
+    value = np.full((3, 3), 2.0, np.float32)
+    next_value = np.full((3, 3), 4.0, np.float32)
+    terminated = np.zeros((3, 3), bool)
+    truncated = np.zeros((3, 3), bool)
+    terminated[1, 1] = True
+    truncated[1, 2] = True
+    # δ = 1 + 0.5·4 − 2 = 1, and 1 − 2 = −1 where terminated; γλ = 0.25.
+    expected = [
+        [1 + 0.25 * 1.25, 1 + 0.25 * -1, 1 + 0.25 * 1],
+        [1 + 0.25 * 1, -1, 1],
+        [1, 1, 1],
+    ]
+    advantage = ppo.gae(*map(jnp.asarray, (reward, value, next_value, terminated, truncated)))
+    np.testing.assert_allclose(advantage, expected, rtol=1e-6)
+
+
+def test_the_loss_equals_a_numpy_reference(ppo):
+    generator = np.random.default_rng(0)
+    net = ppo.ActorCritic(action_size=2)
+    params = net.init(jax.random.key(0), jnp.zeros(3))
+    obs, action = generator.normal(size=(16, 3)), generator.normal(size=(16, 2))
+    advantage, target = generator.normal(size=16), generator.normal(size=16)
+    old_log_prob = generator.normal(size=16) * 0.3 - 2.5
+    batch = ppo.Batch(*map(jnp.asarray, (obs, action, old_log_prob, advantage, target)))
+    loss, metrics = ppo.ppo_loss(params, net, batch)
+
+    mean, log_std = map(np.asarray, net.apply(params, batch.obs, method=net.policy))
+    value = np.asarray(net.apply(params, batch.obs, method=net.value))
+    std = np.exp(log_std)
+    density = np.exp(-((action - mean) ** 2) / (2 * std**2)) / np.sqrt(2 * np.pi * std**2)
+    ratio = np.exp(np.log(density).sum(-1) - old_log_prob)
+    normal = (advantage - advantage.mean()) / advantage.std()
+    low, high = 1 - ppo.CLIP_EPSILON, 1 + ppo.CLIP_EPSILON
+    surrogate = np.minimum(ratio * normal, np.clip(ratio, low, high) * normal)
+    entropy = (0.5 * np.log(2 * np.pi * np.e * std**2)).sum()
+    value_loss = 0.5 * ((value - target) ** 2).mean()
+    expected = -surrogate.mean() + ppo.VALUE_COEF * value_loss - ppo.ENTROPY_COEF * entropy
+    assert loss == pytest.approx(expected, rel=1e-4)
+    assert metrics["losses/clipfrac"] == pytest.approx(np.mean(np.abs(ratio - 1) > high - 1))
+
+
+def test_running_statistics_equal_those_of_all_samples_at_once(ppo):
+    samples = np.random.default_rng(0).normal(3, 5, (300, 4)).astype(np.float32)
+    stats = ppo.fresh_statistics((4,))
+    for part in np.split(samples, 3):
+        stats = ppo.add_samples(stats, jnp.asarray(part))
+    np.testing.assert_allclose(stats.mean, samples.mean(0), rtol=1e-3)
+    np.testing.assert_allclose(stats.var, samples.var(0), rtol=1e-2)
+
+
+def test_discounted_returns_begin_anew_with_every_episode(ppo, monkeypatch):
+    monkeypatch.setattr(ppo, "GAMMA", 0.5)
+    steps = {
+        "reward": jnp.ones((3, 1)),
+        "terminated": jnp.asarray([[False], [True], [False]]),
+        "truncated": jnp.zeros((3, 1), bool),
+    }
+    last, returns = ppo.discounted_returns(jnp.asarray([4.0]), steps)
+    np.testing.assert_allclose(returns[:, 0], [3.0, 2.5, 1.0])
+    np.testing.assert_allclose(last, [1.0])

@@ -1,0 +1,175 @@
+"""The command line, from arguments to ledger row, and every way to get it wrong."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from harness.ledger import Ledger
+from tests.conftest import ROOT, TRAIN_FILES, summary_block
+
+SMOKE_BUDGET = 30
+# Mean return of uniformly random actions over 100 episodes, as `harness.tasks` lists it.
+RANDOM_HALF_CHEETAH = -280.0
+
+
+@pytest.mark.parametrize(
+    ("backend", "task_id"),
+    [
+        ("native", "HalfCheetah-v5"),
+        ("envpool", "BipedalWalker-v3"),
+        ("gymnasium", "BipedalWalker-v3"),
+    ],
+)
+def test_a_thirty_second_run_ends_with_a_score_and_a_row(harness_run, checkout, backend, task_id):
+    done = harness_run("--task", task_id, "--backend", backend, "--budget", SMOKE_BUDGET)
+    assert done.returncode == 0, done.stderr
+    block = summary_block(done.stdout)
+    assert (block["task"], block["backend"], block["verdict"]) == (task_id, backend, "none")
+    assert float(block["steps_per_second"]) > 0
+    assert float(block["training_seconds"]) <= SMOKE_BUDGET
+    if task_id == "HalfCheetah-v5":
+        assert float(block["avg_return"]) > RANDOM_HALF_CHEETAH + 280
+
+    folder = checkout / "runs" / block["run_id"]
+    assert {p.name for p in folder.iterdir()} == {
+        "summary.json", "train.log", "curve.csv", "policy", "train.py"
+    }  # fmt: skip
+    summary = json.loads((folder / "summary.json").read_text())
+    assert len(summary["episode_returns"]) == len(set(summary["episode_seeds"])) == 100
+    assert np.mean(summary["episode_returns"]) == pytest.approx(summary["avg_return"])
+    with open(folder / "curve.csv") as file:
+        curve = list(csv.DictReader(file))
+    assert len(curve) == summary["num_updates"]
+    assert int(curve[-1]["step"]) == summary["total_timesteps"]
+
+    (row,) = Ledger(checkout / "results.tsv").rows()
+    assert (row.run_id, row.status, row.comparable) == (block["run_id"], "scored", "no")
+    assert float(row.avg_return) == pytest.approx(summary["avg_return"], abs=1e-3)
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_nothing_but_the_block_is_printed_where_nobody_watches(harness_run):
+    done = harness_run("--train", TRAIN_FILES / "honest.py", "--budget", 1, "--episodes", 2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("---\navg_return: ")
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 17
+
+
+def test_a_recurrent_policy_is_scored(harness_run):
+    done = harness_run("--train", TRAIN_FILES / "recurrent.py", "--budget", 2, "--episodes", 3)
+    assert done.returncode == 0, done.stderr
+    assert float(summary_block(done.stdout)["avg_return"]) != 0
+
+
+def test_a_message_and_a_seed_stand_in_the_row(harness_run, checkout):
+    train = TRAIN_FILES / "honest.py"
+    done = harness_run(
+        "--train", train, "--budget", 1, "--episodes", 2, "--seed", 5, "--message", "wider\tnets"
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = Ledger(checkout / "results.tsv").rows()
+    assert (row.seed, row.description) == ("5", "wider nets")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "HalfCheeta-v5"], "Did you mean HalfCheetah-v5"),
+        (["--task", "BipedalWalker-v3", "--backend", "native"], "choose one of: envpool"),
+        (["--backend", "cuda"], "Unknown backend 'cuda'"),
+        (["--budget", "0"], "positive number of seconds"),
+        (["--budget", "-3"], "positive number of seconds"),
+        (["--budget", "nan"], "positive number of seconds"),
+        (["--episodes", "0"], "--episodes"),
+        (["--seed", "-1"], "--seed is -1"),
+        (["--train", "missing.py"], "There is no training file missing.py"),
+        (["--frobnicate"], "No such option"),
+    ],
+)
+def test_bad_arguments_get_one_message_and_start_nothing(harness_run, checkout, arguments, message):
+    done = harness_run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (checkout / "results.tsv").exists()
+    assert not (checkout / "runs").exists()
+
+
+def test_a_syntax_error_is_told_with_its_line_and_starts_nothing(harness_run, checkout):
+    (checkout / "agent_space" / "train.py").write_text("x = 1\ndef f(:\n")
+    done = harness_run()
+    assert done.returncode == 2
+    assert "line 2" in done.stderr
+    assert not (checkout / "results.tsv").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "status", "message"),
+    [
+        ("raises.py", 3, "crash", "an ordinary bug"),
+        ("silent.py", 3, "crash", "never called trial.publish"),
+        ("hangs.py", 3, "timeout", "No policy was published within 2 s"),
+        ("nan_action.py", 4, "crash", "NaN action at step 0 of episode 0"),
+        ("wrong_shape.py", 4, "crash", r"action has shape ('batch', '7')"),
+    ],
+)
+def test_a_bad_training_file_gets_a_message_and_a_row(
+    harness_run, checkout, name, code, status, message
+):
+    done = harness_run("--train", TRAIN_FILES / name, "--budget", 2, "--episodes", 3)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert done.stdout == ""
+    (row,) = Ledger(checkout / "results.tsv").rows()
+    assert (row.status, row.avg_return) == (status, "")
+    assert message in (checkout / "runs" / row.run_id / "error.txt").read_text()
+
+
+def test_a_damaged_ledger_stops_a_run_before_it_starts(harness_run, checkout):
+    (checkout / "results.tsv").write_text("commit\tavg_return\n")
+    done = harness_run("--train", TRAIN_FILES / "honest.py", "--budget", 1)
+    assert done.returncode == 5
+    assert "line 1" in done.stderr
+    assert (checkout / "results.tsv").read_text() == "commit\tavg_return\n"
+    assert not (checkout / "runs").exists()
+
+
+@pytest.mark.parametrize("phase", ["training", "evaluation"])
+def test_ctrl_c_ends_every_process_and_leaves_a_row(checkout, phase):
+    budget, episodes = (60, 2) if phase == "training" else (1, 2000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.run", "--train", TRAIN_FILES / "honest.py",
+         "--budget", str(budget), "--episodes", str(episodes)],
+        cwd=checkout, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wanted = "train.py" if phase == "training" else "harness.evaluate"
+    children = wait_for_child(process.pid, wanted)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stderr.strip() == "interrupted; nothing of it runs on"
+    assert not [child for child in children if child.is_running()]
+    (row,) = Ledger(checkout / "results.tsv").rows()
+    assert row.status == "interrupted"
+
+
+def wait_for_child(pid, word):
+    """The children of a process as soon as one of them has `word` in its command."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        children = psutil.Process(pid).children(recursive=True)
+        if any(word in " ".join(child.cmdline()) for child in children):
+            return children
+        time.sleep(0.05)
+    raise AssertionError(f"no child with {word!r} appeared")

@@ -1,0 +1,5 @@
+"""Ends without a policy."""
+
+from harness.trial import connect
+
+connect().start()
