@@ -31,13 +31,13 @@ MAX_TENSOR_ELEMENTS = 2**26
 _STABLEHLO = """
 abs add and atan2 bitcast_convert broadcast broadcast_in_dim case cbrt ceil clamp compare
 concatenate constant convert convolution cosine count_leading_zeros divide dot_general
-dynamic_broadcast_in_dim dynamic_gather dynamic_iota dynamic_pad dynamic_reshape dynamic_slice dynamic_update_slice
-exponential exponential_minus_one floor gather get_dimension_size get_tuple_element if imag iota
-is_finite log log_plus_one logistic maximum minimum multiply negate not optimization_barrier or pad
-popcnt power real real_dynamic_slice reduce reduce_precision reduce_window remainder reshape return
-reverse round_nearest_afz round_nearest_even rsqrt scatter select shift_left
-shift_right_arithmetic shift_right_logical sign sine slice sort sqrt subtract tan tanh transpose
-tuple while xor
+dynamic_broadcast_in_dim dynamic_gather dynamic_iota dynamic_pad dynamic_reshape dynamic_slice
+dynamic_update_slice exponential exponential_minus_one floor gather get_dimension_size
+get_tuple_element if imag iota is_finite log log_plus_one logistic maximum minimum multiply negate
+not optimization_barrier or pad popcnt power real real_dynamic_slice reduce reduce_precision
+reduce_window remainder reshape return reverse round_nearest_afz round_nearest_even rsqrt scatter
+select shift_left shift_right_arithmetic shift_right_logical sign sine slice sort sqrt subtract
+tan tanh transpose tuple while xor
 """
 
 ALLOWED_OPERATIONS = frozenset(
