@@ -28,7 +28,7 @@ NUM_EPOCHS = 5  # passes over a rollout
 GAMMA = 0.99  # discount of rewards a step ahead
 GAE_LAMBDA = 0.95  # bias against variance of the advantages
 CLIP_EPSILON = 0.2  # how far the probability ratio may move before its gradient is cut
-ENTROPY_COEF = 0.0  # continuous control explores through its own noise
+ENTROPY_COEF = 0.005  # without it the noise is gone before BipedalWalker has found its first step
 VALUE_COEF = 0.5  # weight of the value loss beside the policy loss
 MAX_GRAD_NORM = 1.0  # gradients are scaled down to this norm
 HIDDEN = (64, 64)  # units of the two hidden layers; policy and value have separate networks
@@ -41,39 +41,85 @@ OBS_CLIP = 10.0  # normalised observations are clipped to this many standard dev
 
 
 # ---------------------------------------------------------------------------------------------
-# Network: two separate multilayer perceptrons and a state-independent noise
+# Network: two separate multilayer perceptrons, and a distribution for each kind of action space
 # ---------------------------------------------------------------------------------------------
 
 
-class ActorCritic(nn.Module):
-    """A Gaussian policy and a value function over normalised observations."""
+class Gaussian(NamedTuple):
+    """Actions of a Box space: a diagonal Gaussian with state-independent noise."""
 
-    action_size: int
+    mean: jax.Array  # [..., action]
+    log_std: jax.Array  # [action]
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draw actions [..., action]."""
+        return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """Log density [...] of actions [..., action]."""
+        z = (action - self.mean) * jnp.exp(-self.log_std)
+        return (-0.5 * z**2 - self.log_std - 0.5 * jnp.log(2 * jnp.pi)).sum(-1)
+
+    def entropy(self) -> jax.Array:
+        """In nats, [...]."""
+        return (self.log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e)).sum(-1)
+
+    def mode(self) -> jax.Array:
+        """The likeliest actions [..., action]."""
+        return self.mean
+
+
+class Categorical(NamedTuple):
+    """Actions of a Discrete space, counted from 0."""
+
+    logits: jax.Array  # [..., n]
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draw actions [...]."""
+        return jax.random.categorical(key, self.logits)
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """Log probability [...] of actions [...]."""
+        log_probs = jax.nn.log_softmax(self.logits)
+        return jnp.take_along_axis(log_probs, action[..., None], axis=-1).squeeze(-1)
+
+    def entropy(self) -> jax.Array:
+        """In nats, [...]."""
+        log_probs = jax.nn.log_softmax(self.logits)
+        return -(jnp.exp(log_probs) * log_probs).sum(-1)
+
+    def mode(self) -> jax.Array:
+        """The likeliest actions [...]."""
+        return self.logits.argmax(-1)
+
+
+class ActorCritic(nn.Module):
+    """A policy and a value function over normalised observations."""
+
+    action_space: Any
 
     def setup(self) -> None:
         """Orthogonal weights; the policy's head small, so that the first actions are near zero."""
 
         def tower(size: int, head_scale: float) -> nn.Sequential:
-            hidden = [
-                layer
-                for units in HIDDEN
-                for layer in (
-                    nn.Dense(units, kernel_init=nn.initializers.orthogonal(2**0.5)),
-                    nn.tanh,
-                )
-            ]
+            layers: list[Any] = []
+            for units in HIDDEN:
+                layers += [nn.Dense(units, kernel_init=nn.initializers.orthogonal(2**0.5)), nn.tanh]
             head = nn.Dense(size, kernel_init=nn.initializers.orthogonal(head_scale))
-            return nn.Sequential([*hidden, head])
+            return nn.Sequential([*layers, head])
 
-        self.actor = tower(self.action_size, 0.01)
+        self.discrete = not self.action_space.shape
+        size = int(self.action_space.n) if self.discrete else self.action_space.shape[0]
+        self.actor = tower(size, 0.01)
         self.critic = tower(1, 1.0)
-        self.log_std = self.param(
-            "log_std", nn.initializers.constant(INITIAL_LOG_STD), (self.action_size,)
-        )
+        if not self.discrete:
+            noise = nn.initializers.constant(INITIAL_LOG_STD)
+            self.log_std = self.param("log_std", noise, (size,))
 
-    def policy(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Mean [..., action] and log standard deviation [action] of the action."""
-        return self.actor(obs), self.log_std
+    def policy(self, obs: jax.Array) -> Gaussian | Categorical:
+        """The distribution of actions at observations [..., observation]."""
+        out = self.actor(obs)
+        return Categorical(out) if self.discrete else Gaussian(out, self.log_std)
 
     def value(self, obs: jax.Array) -> jax.Array:
         """The value [...] in units of scaled rewards."""
@@ -82,12 +128,6 @@ class ActorCritic(nn.Module):
     def __call__(self, obs: jax.Array) -> Any:
         """Both, to create the parameters."""
         return self.policy(obs), self.value(obs)
-
-
-def log_prob(mean: jax.Array, log_std: jax.Array, action: jax.Array) -> jax.Array:
-    """Log density [...] of actions [..., action] under a diagonal Gaussian."""
-    z = (action - mean) * jnp.exp(-log_std)
-    return (-0.5 * z**2 - log_std - 0.5 * jnp.log(2 * jnp.pi)).sum(-1)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -162,8 +202,8 @@ class Batch(NamedTuple):
 
 def ppo_loss(params: Any, net: ActorCritic, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The clipped surrogate, value and entropy losses; with metrics under CleanRL's names."""
-    mean, log_std = net.apply(params, batch.obs, method=net.policy)
-    log_ratio = log_prob(mean, log_std, batch.action) - batch.log_prob
+    policy = net.apply(params, batch.obs, method=net.policy)
+    log_ratio = policy.log_prob(batch.action) - batch.log_prob
     ratio = jnp.exp(log_ratio)
     advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
     clipped = jnp.clip(ratio, 1 - CLIP_EPSILON, 1 + CLIP_EPSILON)
@@ -171,7 +211,7 @@ def ppo_loss(params: Any, net: ActorCritic, batch: Batch) -> tuple[jax.Array, di
 
     value = net.apply(params, batch.obs, method=net.value)
     value_loss = 0.5 * ((value - batch.target) ** 2).mean()
-    entropy = (log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e)).sum()
+    entropy = policy.entropy().mean()
 
     loss = policy_loss + VALUE_COEF * value_loss - ENTROPY_COEF * entropy
     return loss, {
@@ -224,18 +264,18 @@ def init(key: jax.Array, env: Any, net: ActorCritic) -> TrainState:
 
 def rollout(state: TrainState, key: jax.Array, env: Any, net: ActorCritic) -> tuple[Any, dict]:
     """Act for ROLLOUT_STEPS; the last environment state, and what happened as [T, N, ...]."""
-    noise = jax.random.normal(key, (ROLLOUT_STEPS, env.num_envs, net.action_size))
+    first = getattr(env.action_space, "start", 0)  # the number of a Discrete space's first action
 
-    def step(env_state: Any, noise: jax.Array) -> tuple[Any, dict]:
+    def step(env_state: Any, key: jax.Array) -> tuple[Any, dict]:
         obs = normalise(state.obs_stats, env_state.obs)
-        mean, log_std = net.apply(state.params, obs, method=net.policy)
-        action = mean + jnp.exp(log_std) * noise
-        after = env.step(env_state, action)
+        policy = net.apply(state.params, obs, method=net.policy)
+        action = policy.sample(key)
+        after = env.step(env_state, action + first)
         return after, {
             "raw_obs": env_state.obs,
             "raw_next_obs": after.next_obs,
             "action": action,
-            "log_prob": log_prob(mean, log_std, action),
+            "log_prob": policy.log_prob(action),
             "reward": after.reward,
             "terminated": after.terminated,
             "truncated": after.truncated,
@@ -243,7 +283,7 @@ def rollout(state: TrainState, key: jax.Array, env: Any, net: ActorCritic) -> tu
             "episode_length": after.episode_length,
         }
 
-    return jax.lax.scan(step, state.env_state, noise)
+    return jax.lax.scan(step, state.env_state, jax.random.split(key, ROLLOUT_STEPS))
 
 
 def discounted_returns(start: jax.Array, steps: dict) -> tuple[jax.Array, jax.Array]:
@@ -332,7 +372,8 @@ def update(state: TrainState, env: Any, net: ActorCritic) -> tuple[TrainState, d
 def main(trial: Trial) -> None:
     """Compile, start the clock, and update until the budget is used up."""
     env = trial.make_env(trial.num_envs_hint)
-    net = ActorCritic(action_size=env.action_space.shape[0])
+    net = ActorCritic(env.action_space)
+    first = getattr(env.action_space, "start", 0)
     # XLA's own generator: its normal numbers compile five times faster than threefry's.
     key = jax.random.key(trial.seed, impl="rbg")
 
@@ -341,9 +382,9 @@ def main(trial: Trial) -> None:
     update_fn = jax.jit(partial(update, env=env, net=net)).lower(state_spec).compile()
 
     def act(params: Any, obs: jax.Array) -> jax.Array:
-        """The policy that is scored: the mean action."""
+        """The policy that is scored: the likeliest action."""
         network, obs_stats = params
-        return net.apply(network, normalise(obs_stats, obs), method=net.policy)[0]
+        return net.apply(network, normalise(obs_stats, obs), method=net.policy).mode() + first
 
     trial.start()
     state = init_fn(key)

@@ -31,8 +31,10 @@ def resolve(task: Task, backend: str = "auto") -> str:
     """
     if backend not in BACKENDS:
         raise InputError(f"Unknown backend {backend!r}. Choose one of: {', '.join(BACKENDS)}.")
-    reasons = {name: _module(name).unsupported(task) for name in HOST_BACKENDS}
+    reasons = {name: unsupported(task, name) for name in HOST_BACKENDS}
     able = [name for name, reason in reasons.items() if reason is None]
+    if not able:
+        raise InputError(reasons["gymnasium"] or "")
     if backend == "auto":
         return able[0]
     if reasons[backend] is not None:
@@ -43,9 +45,14 @@ def resolve(task: Task, backend: str = "auto") -> str:
     return backend
 
 
+def unsupported(task: Task, backend: str) -> str | None:
+    """Why a backend cannot run a task here, or None."""
+    return _module(backend).unsupported(task)
+
+
 def reference(task: Task) -> str:
     """The engine that scores the task: C MuJoCo where it is exact, Gymnasium everywhere else."""
-    return "native" if _module("native").unsupported(task) is None else "gymnasium"
+    return "native" if unsupported(task, "native") is None else "gymnasium"
 
 
 def make_engine(

@@ -79,6 +79,9 @@ def export(act: Act, params: Any, carry: Any, obs_space: gymnasium.spaces.Box) -
         action, new_carry = act(params, jax.tree.unflatten(carry_tree, carry_leaves), obs)
         return action, tuple(jax.tree.leaves(new_carry))
 
+    # Without source locations: an artifact names no paths, and equal code gives equal bytes.
+    locations = jax.config.jax_traceback_in_locations_limit
+    jax.config.update("jax_traceback_in_locations_limit", 0)
     (batch,) = jax.export.symbolic_shape("batch")
     specs = (
         tuple(jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in param_leaves),
@@ -87,7 +90,10 @@ def export(act: Act, params: Any, carry: Any, obs_space: gymnasium.spaces.Box) -
         ),
         jax.ShapeDtypeStruct((batch, *obs_space.shape), jnp.float32),
     )
-    return bytes(jax.export.export(jax.jit(flat), platforms=PLATFORMS)(*specs).serialize())
+    try:
+        return bytes(jax.export.export(jax.jit(flat), platforms=PLATFORMS)(*specs).serialize())
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", locations)
 
 
 def pack(params: Any, carry: Any) -> bytes:

@@ -46,9 +46,10 @@ def end_all(grace: float = TERM_GRACE) -> None:
 
 
 def harness_environment(**extra: str) -> dict[str, str]:
-    """Our environment for a child: `harness` importable from where this copy lies."""
+    """Our environment for a child: imports what we import, this copy of `harness` first."""
     root = str(Path(__file__).resolve().parent.parent)
-    return {**os.environ, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1", **extra}
+    path = os.pathsep.join([root, str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path.rstrip(os.pathsep), "PYTHONUNBUFFERED": "1", **extra}
 
 
 def _descendants() -> list[psutil.Process]:

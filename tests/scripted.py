@@ -31,4 +31,23 @@ class Scripted(gymnasium.Env):
         return np.array([self.episode, self.time, action])
 
 
+class Unusable(gymnasium.Env):
+    """An environment with spaces that no policy here can have."""
+
+    def __init__(self, observation_space, action_space):
+        self.observation_space, self.action_space = observation_space, action_space
+
+
+_VECTOR = gymnasium.spaces.Box(-1, 1, (2,))
+_UNBOUNDED = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
+
+for _name, _spaces in {
+    "DictObservation-v0": (gymnasium.spaces.Dict({"a": _VECTOR}), _VECTOR),
+    "ImageObservation-v0": (gymnasium.spaces.Box(0, 255, (8, 8, 3)), _VECTOR),
+    "UnboundedAction-v0": (_VECTOR, _UNBOUNDED),
+    "TupleAction-v0": (_VECTOR, gymnasium.spaces.Tuple([_VECTOR])),
+}.items():
+    gymnasium.register(_name, Unusable, kwargs=dict(zip(
+        ("observation_space", "action_space"), _spaces, strict=True)))  # fmt: skip
+
 gymnasium.register("Scripted-v0", Scripted, max_episode_steps=TRUNCATED_AFTER)

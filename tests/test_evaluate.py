@@ -1,32 +1,39 @@
 """The score is that of a plain Gymnasium loop, on seeds that nobody could know."""
 
+from pathlib import Path
+
 import gymnasium
 import jax.numpy as jnp
 import numpy as np
 import psutil
 import pytest
 
-from harness import policy, scoring
+from harness import policy, scoring, tasks
 from harness.artifact import Artifact
 from harness.errors import PolicyError
 from harness.evaluate import episode_seeds, evaluate
 
-TASKS = ["HalfCheetah-v5", "BipedalWalker-v3"]
-EPISODES = 10
+TASKS = [*tasks.TASKS, "CartPole-v1", "Pendulum-v1"]
+EPISODES = 4
+TRAINED = Path(__file__).parent / "trained"
+"""Policies that `python -m harness.run` left, a folder a task."""
 
 
 def mlp_artifact(task_id, seed=0):
     """A random two-layer policy."""
     env = gymnasium.make(task_id)
     generator = np.random.default_rng(seed)
-    sizes = (env.observation_space.shape[0], 32, env.action_space.shape[0])
+    discrete = isinstance(env.action_space, gymnasium.spaces.Discrete)
+    outputs = env.action_space.n if discrete else env.action_space.shape[0]
+    sizes = (env.observation_space.shape[0], 32, outputs)
     params = [
         generator.normal(size=shape).astype(np.float32) / np.sqrt(shape[0])
         for shape in zip(sizes, sizes[1:], strict=False)
     ]
 
     def act(params, obs):
-        return jnp.tanh(obs @ params[0]) @ params[1]
+        out = jnp.tanh(obs @ params[0]) @ params[1]
+        return out.argmax(-1) if discrete else out
 
     return Artifact(
         policy.export(act, params, None, env.observation_space), policy.pack(params, None)
@@ -41,7 +48,8 @@ def gymnasium_lockstep(actor, task_id, seeds):
     space, carry = envs[0].action_space, actor.begin(len(seeds))
     while any(running):
         actions, carry = actor.act(carry, obs)
-        actions = np.clip(actions, space.low, space.high)
+        if isinstance(space, gymnasium.spaces.Box):
+            actions = np.clip(actions, space.low, space.high)
         for i, env in enumerate(envs):
             if running[i]:
                 obs[i], reward, terminated, truncated, _ = env.step(actions[i])
@@ -58,6 +66,16 @@ def test_returns_equal_a_plain_gymnasium_loop_to_the_last_bit(task_id):
     seeds = list(range(50, 50 + EPISODES))
     result = evaluate(actor, task_id, seeds)
     assert (result.returns, result.lengths) == gymnasium_lockstep(actor, task_id, seeds)
+
+
+@pytest.mark.parametrize("folder", sorted(TRAINED.glob("*-v*")), ids=lambda folder: folder.name)
+def test_returns_of_a_trained_policy_are_equal_too(folder):
+    env = gymnasium.make(folder.name)
+    actor = policy.load(Artifact.load(folder), env.observation_space, env.action_space)
+    seeds = [1, 2]
+    result = evaluate(actor, folder.name, seeds)
+    assert (result.returns, result.lengths) == gymnasium_lockstep(actor, folder.name, seeds)
+    assert min(result.returns) > 1000 or folder.name.startswith("Bipedal")  # it does move
 
 
 def test_a_score_comes_from_a_clean_process_and_can_be_repeated_from_its_record():

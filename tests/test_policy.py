@@ -50,6 +50,11 @@ def test_an_artifact_is_readable_with_jax_export_and_numpy_alone():
     assert exported.platforms == ("cpu", "cuda", "tpu")
 
 
+def test_an_artifact_holds_no_path_of_the_machine_that_made_it():
+    assert __file__.encode() not in artifact_of(linear).program
+    assert b".py" not in artifact_of(linear).program
+
+
 def test_a_recurrent_policy_keeps_its_carry():
     def count(params, carry, obs):
         carry = carry + 1

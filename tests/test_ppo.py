@@ -2,6 +2,7 @@
 
 import importlib.util
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,7 +42,7 @@ def test_gae_bootstraps_on_truncation_and_not_on_termination(ppo, monkeypatch):
 
 def test_the_loss_equals_a_numpy_reference(ppo):
     generator = np.random.default_rng(0)
-    net = ppo.ActorCritic(action_size=2)
+    net = ppo.ActorCritic(gymnasium.spaces.Box(-1, 1, (2,)))
     params = net.init(jax.random.key(0), jnp.zeros(3))
     obs, action = generator.normal(size=(16, 3)), generator.normal(size=(16, 2))
     advantage, target = generator.normal(size=16), generator.normal(size=16)
@@ -83,3 +84,17 @@ def test_discounted_returns_begin_anew_with_every_episode(ppo, monkeypatch):
     last, returns = ppo.discounted_returns(jnp.asarray([4.0]), steps)
     np.testing.assert_allclose(returns[:, 0], [3.0, 2.5, 1.0])
     np.testing.assert_allclose(last, [1.0])
+
+
+def test_a_categorical_head_gives_the_probabilities_of_its_logits(ppo):
+    logits = np.array([[1.0, 2.0, 0.5], [0.0, 0.0, 0.0]], np.float32)
+    policy = ppo.Categorical(jnp.asarray(logits))
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    action = jnp.asarray([2, 1])
+    np.testing.assert_allclose(np.exp(policy.log_prob(action)), probabilities[[0, 1], [2, 1]], 1e-5)
+    entropy = -(probabilities * np.log(probabilities)).sum(-1)
+    np.testing.assert_allclose(policy.entropy(), entropy, rtol=1e-5)
+    assert policy.mode().tolist() == [1, 0]
+    draws = ppo.Categorical(jnp.tile(logits[0], (20000, 1))).sample(jax.random.key(0))
+    frequencies = np.bincount(np.asarray(draws), minlength=3) / 20000
+    np.testing.assert_allclose(frequencies, probabilities[0], atol=0.02)

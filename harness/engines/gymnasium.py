@@ -19,7 +19,7 @@ import numpy as np
 
 from harness.engines.engine import Step, available_cpus
 from harness.errors import InputError
-from harness.tasks import Task
+from harness.tasks import TASKS, Task
 
 STEP, RESET, RESET_SEEDED = b"s", b"r", b"R"
 """Commands to a worker, one byte each."""
@@ -28,7 +28,13 @@ DONE, FAILED = b"d", b"f"
 
 
 def unsupported(task: Task) -> str | None:
-    """Why this engine cannot run the task, or None: whatever Gymnasium can make, it can step."""
+    """Why this engine cannot run the task, or None."""
+    if task.id in TASKS:
+        return None
+    try:
+        spaces(task)
+    except InputError as error:
+        return str(error)
     return None
 
 
@@ -169,8 +175,11 @@ def spaces(task: Task) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Space]:
     task_id = task.id
     try:
         env = gymnasium.make(task_id, disable_env_checker=True)
-    except (gymnasium.error.Error, ImportError) as error:
-        raise InputError(f"Gymnasium cannot make {task_id!r}: {error}") from error
+    except Exception as error:  # whatever an environment's constructor raises
+        raise InputError(
+            f"Gymnasium cannot make {task_id!r}: {error} ({type(error).__name__}). If a package is "
+            "missing, install it."
+        ) from error
     observation_space, action_space = env.observation_space, env.action_space
     env.close()
     if not isinstance(observation_space, gymnasium.spaces.Box):

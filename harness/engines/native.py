@@ -18,6 +18,9 @@ from harness.engines.engine import Step, available_cpus
 from harness.tasks import MujocoTask, Task
 from harness.tasks.draws import HostDraws
 
+CONTACT_FORCES = "cfrc_ext"
+"""The one field that MuJoCo does not compute in a step."""
+
 
 def unsupported(task: Task) -> str | None:
     """Why this engine cannot run the task, or None."""
@@ -31,10 +34,12 @@ class NativeEngine:
         self.task = task
         self.num_envs = num_envs
         self.autoreset = autoreset
-        self._batch = mujoco.batch.Batch(task.model, num_envs, min(available_cpus(), num_envs))
-        self._data: Any = SimpleNamespace(
-            **{name: self._batch.bind(name) for name in ("qpos", "qvel", "ctrl", *task.fields)}
-        )
+        contacts = CONTACT_FORCES in task.fields
+        threads = min(available_cpus(), num_envs)
+        self._batch = mujoco.batch.Batch(task.model, num_envs, threads, persistent=contacts)
+        bound = {"qpos", "qvel", "ctrl", *task.fields} - {CONTACT_FORCES}
+        self._data: Any = SimpleNamespace(**{name: self._batch.bind(name) for name in bound})
+        self._contacts = _ContactForces(self._batch, self._data) if contacts else None
         sequences = np.random.SeedSequence(seed).spawn(num_envs)
         self._generators = [np.random.default_rng(sequence) for sequence in sequences]
         self._elapsed = np.zeros(num_envs, np.int64)
@@ -55,6 +60,8 @@ class NativeEngine:
         before = task.position(data).copy()
         data.ctrl[:] = actions
         self._batch.step(None if running.all() else running, nstep=task.frame_skip)
+        if self._contacts:
+            self._contacts.compute(np.flatnonzero(running))
         velocity = (task.position(data) - before) / task.dt
 
         next_obs = task.observation(data)
@@ -83,7 +90,34 @@ class NativeEngine:
             qpos, qvel = self.task.reset(HostDraws(self._generators[i]))
             self._data.qpos[i], self._data.qvel[i] = qpos, qvel
         self._batch.forward(ids)
+        if self._contacts:
+            self._contacts.clear(ids)
         self._elapsed[ids] = 0
+
+
+class _ContactForces:
+    """`cfrc_ext` of every environment, by `mj_rnePostConstraint` after the last substep.
+
+    As `MujocoEnv` computes it. A sensor that makes MuJoCo compute it within the step gives other
+    numbers under RK4, and a batch cannot bind it.
+    """
+
+    def __init__(self, batch: mujoco.batch.Batch, data: SimpleNamespace) -> None:
+        self._batch = batch
+        self._scratch = mujoco.MjData(batch.model)
+        self._forces = np.zeros((batch.nsim, *self._scratch.cfrc_ext.shape))
+        setattr(data, CONTACT_FORCES, self._forces)
+
+    def compute(self, ids: np.ndarray) -> None:
+        """Bring some environments up to date."""
+        for i in ids:
+            self._batch.get_data(i, self._scratch)
+            mujoco.mj_rnePostConstraint(self._batch.model, self._scratch)
+            self._forces[i] = self._scratch.cfrc_ext
+
+    def clear(self, ids: np.ndarray) -> None:
+        """A reset zeroes them; `mj_forward` does not compute them."""
+        self._forces[ids] = 0
 
 
 def spaces(task: MujocoTask) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:

@@ -1,30 +1,74 @@
 """The tasks, by Gymnasium id."""
 
 import difflib
+import importlib
+
+import gymnasium
 
 from harness.errors import InputError
+from harness.tasks.ant import Ant
 from harness.tasks.half_cheetah import HalfCheetah
+from harness.tasks.hopper import Hopper
+from harness.tasks.humanoid import Humanoid, HumanoidStandup
+from harness.tasks.inverted_double_pendulum import InvertedDoublePendulum
+from harness.tasks.inverted_pendulum import InvertedPendulum
+from harness.tasks.pusher import Pusher
+from harness.tasks.reacher import Reacher
+from harness.tasks.swimmer import Swimmer
 from harness.tasks.task import Box2DTask, GymnasiumTask, MujocoTask, Task
+from harness.tasks.walker2d import Walker2d
 
 __all__ = ["TASKS", "Box2DTask", "GymnasiumTask", "MujocoTask", "Task", "get"]
 
 TASKS: dict[str, Task] = {
     task.id: task
     for task in (
+        Ant(),
         HalfCheetah(),
+        Hopper(),
+        Humanoid(),
+        HumanoidStandup(),
+        InvertedDoublePendulum(),
+        InvertedPendulum(),
+        Pusher(),
+        Reacher(),
+        Swimmer(),
+        Walker2d(),
         Box2DTask("BipedalWalker-v3"),
+        Box2DTask("BipedalWalkerHardcore-v3"),
     )
 }
+"""The tasks that have an engine of their own; any other Gymnasium id can be run, too."""
 
 
 def get(task_id: str) -> Task:
-    """The task with this id.
+    """The task with this id: one of `TASKS`, or anything that Gymnasium knows.
+
+    Args:
+      task_id: such as `HalfCheetah-v5`, `CartPole-v1` or `my_package:MyEnv-v0`, which imports
+        `my_package` first.
 
     Raises:
       InputError: there is no such task; the message suggests the nearest ids.
     """
     if task_id in TASKS:
         return TASKS[task_id]
-    near = difflib.get_close_matches(task_id, TASKS, n=3, cutoff=0.4)
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(TASKS)}."
-    raise InputError(f"Unknown task {task_id!r}. {hint}")
+    module, _, name = task_id.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        gymnasium.spec(name)
+    except ImportError as error:
+        raise InputError(
+            f"Task {task_id!r} cannot be found: {error}. Install the package, or run from where it "
+            "can be imported."
+        ) from error
+    except gymnasium.error.Error as error:
+        known = [*TASKS, *(set(gymnasium.registry) - set(TASKS))]
+        near = difflib.get_close_matches(task_id, known, n=3, cutoff=0.6)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(TASKS)}."
+        raise InputError(
+            f"Unknown task {task_id!r}. {hint} Any registered Gymnasium id can be used; write "
+            "my_package:MyEnv-v0 where importing my_package registers it."
+        ) from error
+    return GymnasiumTask(task_id)

@@ -1,5 +1,6 @@
 """Random draws for reset laws: one law, written once, seeded like Gymnasium or by a JAX key."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,12 @@ class Draws(Protocol):
         """`size` numbers from the standard normal distribution."""
         ...
 
+    def accepted(
+        self, propose: Callable[["Draws"], Array], accept: Callable[[Array], Array]
+    ) -> Array:
+        """The first proposal that is accepted (rejection sampling)."""
+        ...
+
 
 class HostDraws:
     """Draws in float64 from a NumPy generator, in the order that Gymnasium makes them."""
@@ -32,3 +39,11 @@ class HostDraws:
     def normal(self, size: int) -> np.ndarray:
         """`size` numbers from the standard normal distribution."""
         return self._generator.standard_normal(size)
+
+    def accepted(
+        self, propose: Callable[[Draws], np.ndarray], accept: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """The first proposal that is accepted (rejection sampling)."""
+        while not accept(proposal := propose(self)):
+            pass
+        return proposal

@@ -1,7 +1,8 @@
 """HalfCheetah-v5: a planar cheetah that is rewarded for running."""
 
+from harness.tasks.arrays import concatenate, square_sum
 from harness.tasks.draws import Array, Draws
-from harness.tasks.task import MujocoTask, Physics, concatenate, square_sum
+from harness.tasks.task import MujocoTask, Physics
 
 
 class HalfCheetah(MujocoTask):
@@ -12,16 +13,12 @@ class HalfCheetah(MujocoTask):
     frame_skip = 5
     horizon = 1000
 
-    FORWARD_REWARD_WEIGHT = 1.0
     CTRL_COST_WEIGHT = 0.1
     RESET_NOISE_SCALE = 0.1
 
     def reset(self, draws: Draws) -> tuple[Array, Array]:
         """Uniform noise on positions, normal noise on velocities."""
-        scale = self.RESET_NOISE_SCALE
-        qpos = self.initial["qpos"] + draws.uniform(-scale, scale, self.model.nq)
-        qvel = self.initial["qvel"] + scale * draws.normal(self.model.nv)
-        return qpos, qvel
+        return self.noisy_initial(draws, self.RESET_NOISE_SCALE, law="normal")
 
     def observation(self, data: Physics) -> Array:
         """Positions without the root's x, then velocities: [..., 17]."""
@@ -33,5 +30,4 @@ class HalfCheetah(MujocoTask):
 
     def reward(self, data: Physics, action: Array, velocity: Array) -> Array:
         """Forward speed in m/s less the control cost."""
-        forward = self.FORWARD_REWARD_WEIGHT * velocity[..., 0]
-        return forward - self.CTRL_COST_WEIGHT * square_sum(action)
+        return velocity[..., 0] - self.CTRL_COST_WEIGHT * square_sum(action)

@@ -77,6 +77,21 @@ class MujocoTask(ABC):
         data = mujoco.MjData(self.model)
         return {"qpos": data.qpos.copy(), "qvel": data.qvel.copy()}
 
+    def noisy_initial(
+        self, draws: Draws, scale: float, law: str = "uniform"
+    ) -> tuple[Array, Array]:
+        """The initial state with noise: uniform on positions; on velocities uniform or normal.
+
+        Args:
+          draws: where the noise comes from.
+          scale: half the width of the uniform noise; the deviation of the normal noise.
+          law: of the velocities, `uniform` or `normal`.
+        """
+        nq, nv = self.model.nq, self.model.nv
+        qpos = self.initial["qpos"] + draws.uniform(-scale, scale, nq)
+        noise = scale * draws.normal(nv) if law == "normal" else draws.uniform(-scale, scale, nv)
+        return qpos, self.initial["qvel"] + noise
+
     @abstractmethod
     def reset(self, draws: Draws) -> tuple[Array, Array]:
         """Draw a first state: `qpos` [nq] and `qvel` [nv], for one environment."""
@@ -102,13 +117,3 @@ class MujocoTask(ABC):
     def terminated(self, data: Physics) -> Array:
         """Whether the task itself has ended in this state, [...]; never by default."""
         return data.qpos[..., 0] != data.qpos[..., 0]
-
-
-def square_sum(x: Array) -> Array:
-    """Σ x² over the last axis."""
-    return x.__array_namespace__().sum(x * x, axis=-1)
-
-
-def concatenate(*parts: Array) -> Array:
-    """Join along the last axis."""
-    return parts[0].__array_namespace__().concatenate(parts, axis=-1)

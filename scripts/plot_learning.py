@@ -1,0 +1,56 @@
+"""Learning curves of finished runs, one panel a task, with their scores.
+
+python scripts/plot_learning.py OUT.png RUN_FOLDER ...
+"""
+
+import csv
+import json
+import math
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+RETURN = "charts/episodic_return"
+PANEL = (5.0, 3.4)  # inches
+INK = "#1f4e79"
+
+
+def curve(folder: Path) -> tuple[list[float], list[float]]:
+    """Seconds on the clock and mean return of the episodes that ended since the last entry."""
+    with open(folder / "curve.csv") as file:
+        rows = [(float(r["seconds"]), float(r[RETURN])) for r in csv.DictReader(file)]
+    rows = [(s, value) for s, value in rows if not math.isnan(value)]
+    return [s for s, _ in rows], [value for _, value in rows]
+
+
+def draw(out: Path, folders: list[Path]) -> None:
+    """Draw all runs, a panel a task, and write the picture."""
+    runs: dict[str, list[tuple[Path, dict]]] = {}
+    for folder in folders:
+        summary = json.loads((folder / "summary.json").read_text())
+        runs.setdefault(summary["task"], []).append((folder, summary))
+    figure, axes = plt.subplots(
+        1, len(runs), figsize=(PANEL[0] * len(runs), PANEL[1]), squeeze=False, layout="constrained"
+    )
+    for axis, (task, members) in zip(axes[0], sorted(runs.items()), strict=True):
+        for folder, summary in members:
+            seconds, returns = curve(folder)
+            axis.plot(seconds, returns, color=INK, linewidth=0.9, alpha=0.6)
+            axis.plot(summary["budget"], summary["avg_return"], "o", color=INK)
+            axis.annotate(
+                f"{summary['avg_return']:,.0f}",
+                (summary["budget"], summary["avg_return"]),
+                textcoords="offset points", xytext=(8, -3), annotation_clip=False,
+            )  # fmt: skip
+        axis.set_title(task, loc="left", fontweight="bold")
+        axis.set_xlabel("seconds of training")
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.margins(x=0.02)
+    axes[0][0].set_ylabel("return (lines: training policy; dots: score)")
+    figure.savefig(out, dpi=150)
+
+
+if __name__ == "__main__":
+    draw(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])

@@ -1,0 +1,107 @@
+"""Any task by its id: what can be run, what cannot and why, and how a new one is added."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import gymnasium
+import pytest
+
+from harness import backends, tasks
+from harness.errors import InputError
+from harness.ledger import Ledger
+from tests.conftest import ROOT, summary_block
+
+MUJOCO_V5 = {
+    spec.id for spec in gymnasium.registry.values()
+    if str(spec.entry_point).startswith("gymnasium.envs.mujoco") and spec.id.endswith("-v5")
+}  # fmt: skip
+
+
+def test_all_of_gymnasiums_v5_tasks_are_here():
+    ours = {task.id for task in tasks.TASKS.values() if isinstance(task, tasks.MujocoTask)}
+    assert ours == MUJOCO_V5
+    assert len(ours) == 11
+
+
+def test_a_registered_id_is_stepped_by_the_gymnasium_engine():
+    for task_id in ("CartPole-v1", "LunarLander-v3", "tests.scripted:Scripted-v0"):
+        assert backends.resolve(tasks.get(task_id)) == "gymnasium"
+
+
+@pytest.mark.parametrize(
+    ("task_id", "message"),
+    [
+        ("DictObservation-v0", "Dict observations; a Box is needed. Wrap .*FlattenObservation"),
+        ("ImageObservation-v0", r"shape \(8, 8, 3\); one axis is needed"),
+        ("UnboundedAction-v0", "unbounded actions; .*RescaleAction"),
+        ("TupleAction-v0", "Tuple actions; Box or Discrete is needed"),
+    ],
+)
+def test_what_cannot_be_run_says_why_and_what_would_help(task_id, message):
+    with pytest.raises(InputError, match=message):
+        backends.resolve(tasks.get(f"tests.scripted:{task_id}"))
+
+
+@pytest.mark.parametrize(
+    ("task_id", "message"),
+    [
+        ("HalfCheeta-v5", "Did you mean HalfCheetah-v5"),
+        ("CartPol-v1", "Did you mean CartPole-v1"),
+        ("CartPole-v99", "Did you mean CartPole-v1"),
+        ("no_such_package:Env-v0", "No module named 'no_such_package'.*Install the package"),
+        ("ALE/Pong-v5", "Unknown task 'ALE/Pong-v5'.*importing my_package registers it"),
+        ("", "Unknown task ''"),
+    ],
+)
+def test_an_unknown_task_suggests_what_was_meant(task_id, message):
+    with pytest.raises(InputError, match=message):
+        tasks.get(task_id)
+
+
+def test_the_table_lists_every_task():
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.tasks"],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    rows = {line.split()[0]: line for line in done.stdout.splitlines()[1:] if line.strip()}
+    assert set(tasks.TASKS) <= set(rows)
+    assert "native, gymnasium" in rows["HalfCheetah-v5"]
+    assert "6,117.0" in rows["HalfCheetah-v5"]
+    assert "4,800.0" in rows["HalfCheetah-v5"]
+    assert len({len(line.rstrip()) for line in rows.values()}) < len(rows)  # a table, not prose
+
+
+def test_discrete_actions_are_learnt_from_command_line_to_row(harness_run, checkout):
+    done = harness_run("--task", "CartPole-v1", "--budget", 15)
+    assert done.returncode == 0, done.stderr
+    assert float(summary_block(done.stdout)["avg_return"]) > 100  # random: 22
+    (row,) = Ledger(checkout / "results.tsv").rows()
+    assert (row.task, row.backend) == ("CartPole-v1", "gymnasium")
+
+
+def test_the_documented_example_of_a_new_task_passes_the_tests_of_all_tasks(tmp_path):
+    """A stranger's way: the page's file, the page's two lines of registration, the same tests."""
+    page = (ROOT / "docs" / "environments.md").read_text()
+    blocks = re.findall(r"```python\n# (harness/\S+)\n(.*?)```", page, re.DOTALL)
+    (new_file, code), (registry, lines) = blocks
+    for name in ("harness", "tests", "pyproject.toml"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    (tmp_path / new_file).write_text(code)
+    imported, listed = lines.strip().splitlines()
+    text = (tmp_path / registry).read_text()
+    text = text.replace("from harness.tasks.walker2d", f"{imported}\nfrom harness.tasks.walker2d")
+    text = text.replace("        Walker2d(),\n", f"        Walker2d(),\n{listed}\n")
+    (tmp_path / registry).write_text(text)
+    task_id = re.search(r'id = "(\S+)"', code).group(1)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "tests/test_native.py", "tests/test_evaluate.py",
+         "-k", task_id],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"[4-9] passed", done.stdout)
