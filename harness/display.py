@@ -1,5 +1,6 @@
 """What a person sees while a run goes on; nothing where nobody is looking."""
 
+import math
 import statistics
 import time
 from types import TracebackType
@@ -72,10 +73,8 @@ def _figures(training: Training) -> str:
     """Steps, rate and return so far, with a sparkline of the returns."""
     if len(training.curve) < 2:
         return "first update …"
-    (first_time, first_step, _), (last_time, last_step, _) = training.curve[0], training.curve[-1]
-    rate = (last_step - first_step) / max(last_time - first_time, 1e-9)
-    returns = [m[RETURN] for _, _, m in training.curve if RETURN in m and m[RETURN] == m[RETURN]]
-    line = f"{last_step:,} steps   {rate:,.0f} steps/s"
+    returns = [m[RETURN] for _, _, m in training.curve if not math.isnan(m.get(RETURN, math.nan))]
+    line = f"{training.curve[-1][1]:,} steps   {training.steps_per_second:,.0f} steps/s"
     return f"{line}   return {returns[-1]:,.1f}  {sparkline(returns)}" if returns else line
 
 

@@ -27,6 +27,10 @@ class TrainingError(HarnessError):
     exit_code = 3
 
 
+class OutOfTimeError(TrainingError):
+    """The budget was used up before a policy was published."""
+
+
 class PolicyError(HarnessError):
     """The published policy was refused, or failed while it was evaluated."""
 

@@ -13,27 +13,18 @@ import secrets
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from harness import processes, scoring
-from harness.errors import HarnessError, StorageError, TrainingError
+from harness.errors import HarnessError, OutOfTimeError, StorageError, TrainingError
 from harness.evaluate import Evaluation
 from harness.ledger import FILE, Ledger, Row
 from harness.training import Assignment, Training, train
 
-PACKAGES = (
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "mujoco",
-    "mujoco-mjx",
-    "gymnasium",
-    "envpool",
-    "numpy",
-)
+PACKAGES = "jax jaxlib flax optax mujoco mujoco-mjx gymnasium envpool numpy".split()  # noqa: SIM905
 """Whose versions a summary records."""
 
 LOG_TAIL = 25
@@ -104,6 +95,38 @@ class Summary:
     verdict: str = "none"
 
 
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """One run under way: what was drawn for it and where it leaves its files."""
+
+    request: Request
+    run_id: str
+    folder: Path
+    seed: int
+    commit: str
+    diff: str
+    begun: float
+
+    def row(self, status: str, returns: Sequence[float] = ()) -> Row:
+        """The run's row in the ledger."""
+        return Row(
+            commit=self.commit,
+            avg_return=f"{statistics.fmean(returns):.4f}" if returns else "",
+            status=status,
+            description=self.request.message,
+            task=self.request.task_id,
+            run_id=self.run_id,
+            seed=str(self.seed),
+            challenger=self.commit,
+            replicate="1",
+            std_return=f"{statistics.pstdev(returns):.4f}" if returns else "",
+            budget=f"{self.request.budget:g}",
+            backend=self.request.backend,
+            comparable="yes" if self.request.comparable else "no",
+            verdict="none",
+        )
+
+
 def run(
     request: Request,
     watch: Callable[[Training], None] = lambda training: None,
@@ -125,85 +148,58 @@ def run(
       LedgerError: the ledger was damaged before the run; nothing was started.
       StorageError: the disk is full or read-only.
     """
-    begun = time.monotonic()
     ledger = Ledger(request.root / FILE)
     with _storage():
         ledger.rows()  # a damaged ledger is told before the budget is spent, not after
-        run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-        folder = request.root / "runs" / run_id
-        folder.mkdir(parents=True)
-        (folder / "train.py").write_bytes(request.train_file.read_bytes())
-    seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
-    commit, diff = _checkout(request.root)
-
-    def record(status: str, evaluation: Evaluation | None = None) -> None:
-        returns = evaluation.returns if evaluation else []
-        ledger.append(
-            Row(
-                commit=commit,
-                avg_return=f"{statistics.fmean(returns):.4f}" if returns else "",
-                status=status,
-                description=request.message,
-                task=request.task_id,
-                run_id=run_id,
-                seed=str(seed),
-                challenger=commit,
-                replicate="1",
-                std_return=f"{statistics.pstdev(returns):.4f}" if returns else "",
-                budget=f"{request.budget:g}",
-                backend=request.backend,
-                comparable="yes" if request.comparable else "no",
-                verdict="none",
-            )
-        )
-
-    assignment = Assignment(
-        folder / "train.py", request.task_id, request.backend, seed, request.budget
-    )
-    with _storage():
+        this = _begin(request)
         try:
-            training = train(assignment, folder / "train.log", watch)
-            _write_curve(folder / "curve.csv", training)
-            if training.artifact is None:
-                raise _failure(training, folder / "train.log")
-            training.artifact.save(folder / "policy")
-            announce(f"evaluating {request.episodes} episodes")
-            score = scoring.score(training.artifact, request.task_id, request.episodes)
+            training, score = _measure(this, watch, announce)
         except KeyboardInterrupt:
             processes.end_all()
-            record("interrupted")
+            ledger.append(this.row("interrupted"))
             raise
         except HarnessError as error:
-            (folder / "error.txt").write_text(f"{error}\n")
-            timeout = isinstance(error, TrainingError) and training.exit_code is None
-            record("timeout" if timeout else "crash")
-            raise type(error)(
-                f"{error}\nRun {run_id}: everything it left is in {folder}."
-            ) from error
-
-        seconds = time.monotonic() - begun
-        summary = _summarise(request, training, score.evaluation, run_id, seed, seconds)
-        details = {
-            **dataclasses.asdict(summary),
-            "episode_returns": score.evaluation.returns,
-            "episode_lengths": score.evaluation.lengths,
-            "episode_seeds": score.evaluation.seeds,
-            "evaluation_nonce": score.nonce,
-            "artifact_sha256": training.artifact.digest,
-            "startup_seconds": (training.clock_start or training.begun) - training.begun,
-            "policies_published": training.published,
-            "budget": request.budget,
-            "comparable": request.comparable,
-            "description": request.message,
-            "device": training.device,
-            "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.platform()}",
-            "versions": _versions(),
-            "git_commit": commit,
-            "git_diff": diff,
-        }
-        _write(folder / "summary.json", json.dumps(details, indent=1))
-        record("scored", score.evaluation)
+            (this.folder / "error.txt").write_text(f"{error}\n")
+            ledger.append(this.row("timeout" if isinstance(error, OutOfTimeError) else "crash"))
+            raise type(error)(f"{error}\nEverything that it left is in {this.folder}.") from error
+        summary = _summarise(this, training, score.evaluation)
+        details = _details(this, summary, training, score)
+        _write(this.folder / "summary.json", json.dumps(details, indent=1))
+        ledger.append(this.row("scored", score.evaluation.returns))
     return summary
+
+
+def _begin(request: Request) -> _Run:
+    """Draw what is to be drawn, and make the run's folder with the file in it."""
+    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    folder = request.root / "runs" / run_id
+    folder.mkdir(parents=True)
+    (folder / "train.py").write_bytes(request.train_file.read_bytes())
+    seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
+    commit, diff = _checkout(request.root)
+    return _Run(request, run_id, folder, seed, commit, diff, time.monotonic())
+
+
+def _measure(
+    this: _Run, watch: Callable[[Training], None], announce: Callable[[str], None]
+) -> tuple[Training, scoring.Score]:
+    """Train and score.
+
+    Raises:
+      TrainingError: there is no policy.
+      PolicyError: it was refused.
+    """
+    request, folder = this.request, this.folder
+    assignment = Assignment(
+        folder / "train.py", request.task_id, request.backend, this.seed, request.budget
+    )
+    training = train(assignment, folder / "train.log", watch)
+    _write_curve(folder / "curve.csv", training)
+    if training.artifact is None:
+        raise _failure(training, folder / "train.log")
+    training.artifact.save(folder / "policy")
+    announce(f"evaluating {request.episodes} episodes")
+    return training, scoring.score(training.artifact, request.task_id, request.episodes)
 
 
 def _failure(training: Training, log_file: Path) -> TrainingError:
@@ -216,7 +212,7 @@ def _failure(training: Training, log_file: Path) -> TrainingError:
             f"through harness.trial only.{shown}"
         )
     if training.exit_code is None:
-        return TrainingError(
+        return OutOfTimeError(
             f"No policy was published within {training.budget:g} s. Call trial.publish(act, "
             f"params) after every few updates, and check that one update fits the budget.{shown}"
         )
@@ -230,19 +226,8 @@ def _failure(training: Training, log_file: Path) -> TrainingError:
     )
 
 
-def _summarise(
-    request: Request,
-    training: Training,
-    evaluation: Evaluation,
-    run_id: str,
-    seed: int,
-    total_seconds: float,
-) -> Summary:
+def _summarise(this: _Run, training: Training, evaluation: Evaluation) -> Summary:
     returns, curve = evaluation.returns, training.curve
-    rate = 0.0
-    if len(curve) > 1:
-        (first_time, first_step, _), (last_time, last_step, _) = curve[0], curve[-1]
-        rate = (last_step - first_step) / max(last_time - first_time, 1e-9)
     return Summary(
         avg_return=statistics.fmean(returns),
         std_return=statistics.pstdev(returns),
@@ -252,14 +237,39 @@ def _summarise(
         training_seconds=curve[-1][0] if curve else 0.0,
         compile_seconds=training.compile_seconds,
         eval_seconds=evaluation.seconds,
-        total_seconds=total_seconds,
+        total_seconds=time.monotonic() - this.begun,
         num_updates=len(curve),
-        steps_per_second=rate,
-        task=request.task_id,
-        backend=request.backend,
-        seed=seed,
-        run_id=run_id,
+        steps_per_second=training.steps_per_second,
+        task=this.request.task_id,
+        backend=this.request.backend,
+        seed=this.seed,
+        run_id=this.run_id,
     )
+
+
+def _details(
+    this: _Run, summary: Summary, training: Training, score: scoring.Score
+) -> dict[str, Any]:
+    """What summary.json holds: the summary, every episode, and the conditions."""
+    startup = (training.clock_start or training.begun) - training.begun
+    return {
+        **dataclasses.asdict(summary),
+        "episode_returns": score.evaluation.returns,
+        "episode_lengths": score.evaluation.lengths,
+        "episode_seeds": score.evaluation.seeds,
+        "evaluation_nonce": score.nonce,
+        "artifact_sha256": score.digest,
+        "policies_published": training.published,
+        "startup_seconds": startup,
+        "budget": this.request.budget,
+        "comparable": this.request.comparable,
+        "description": this.request.message,
+        "device": training.device,
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.platform()}",
+        "versions": _versions(),
+        "git_commit": this.commit,
+        "git_diff": this.diff,
+    }
 
 
 def _write_curve(path: Path, training: Training) -> None:

@@ -24,9 +24,10 @@ MEMORY_LIMIT = 16 * 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """An evaluation and the nonce that its seeds came from."""
+    """An evaluation, and the digest and the nonce that its seeds came from."""
 
     evaluation: Evaluation
+    digest: str
     nonce: str
 
 
@@ -57,7 +58,7 @@ def score(artifact: Artifact, task_id: str, episodes: int) -> Score:
             ) from error
     if "refused" in answer:
         raise PolicyError(answer["refused"])
-    return Score(Evaluation(**answer), nonce)
+    return Score(Evaluation(**answer), artifact.digest, nonce)
 
 
 def _run(folder: Path, task_id: str) -> None:

@@ -90,6 +90,14 @@ class Training:
         """Monotonic time at which the budget is used up."""
         return None if self.clock_start is None else self.clock_start + self.budget
 
+    @property
+    def steps_per_second(self) -> float:
+        """Environment steps per second, from the end of the first update to the end of the last."""
+        if len(self.curve) < 2:
+            return 0.0
+        (first_time, first_step, _), (last_time, last_step, _) = self.curve[0], self.curve[-1]
+        return (last_step - first_step) / max(last_time - first_time, 1e-9)
+
     def seconds(self, now: float) -> float:
         """Seconds on the clock."""
         return 0.0 if self.clock_start is None else now - self.clock_start
