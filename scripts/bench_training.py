@@ -1,15 +1,17 @@
 """What a training costs and reaches: its rate against bare simulators, its start-up, its memory.
 
-    python scripts/bench_training.py [--budget 60] [--cpus 0]
+    python scripts/bench_training.py [--budget 60] [--rounds 3] [--cpus 0]
 
-Runs `python -m harness.run` once per task, and the bare simulator on the same cores just before and
-just after it. Prints ratios of figures measured in this one call; nothing else may run beside it.
+Runs `python -m harness.run` on each task, and the bare simulator on the same cores just before and
+just after it, round after round. Prints ratios of figures measured in this one call, the median last;
+nothing else may run beside it.
 """
 
 import argparse
 import csv
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NUM_ENVS = 64
 SECONDS = 8.0  # of stepping the bare simulator
 SAMPLE_SECONDS = 1.0  # between looks at the memory
+POLL_SECONDS = 0.02  # between looks at whether the run has ended
 
 
 def bare_mujoco(task_id: str) -> float:
@@ -72,18 +75,21 @@ def training(task_id: str, budget: float) -> dict[str, float]:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
         )
-        peak = 0
+        peak, looked = 0, 0.0
         while process.poll() is None:
-            peak = max(peak, tree_memory(process))
-            time.sleep(SAMPLE_SECONDS)
+            if time.monotonic() - looked > SAMPLE_SECONDS:
+                looked = time.monotonic()
+                peak = max(peak, tree_memory(process))
+            time.sleep(POLL_SECONDS)
+        ended = time.monotonic()
         (summary_file,) = Path(folder).glob("runs/*/summary.json")
         summary = json.loads(summary_file.read_text())
         with open(summary_file.parent / "curve.csv") as file:
             first = float(next(csv.DictReader(file))["seconds"])
-        before_the_run = time.monotonic() - begin - summary["total_seconds"] - SAMPLE_SECONDS
+        before_the_run = ended - begin - summary["total_seconds"]
     return {
         "steps_per_second": summary["steps_per_second"],
-        "first_update": max(before_the_run, 0) + summary["startup_seconds"] + first,
+        "first_update": before_the_run + summary["startup_seconds"] + first,
         "peak_gigabytes": peak / 1e9,
         "avg_return": summary["avg_return"],
     }
@@ -104,19 +110,25 @@ def main() -> None:
     """Measure both tasks and print `key: value` lines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of training a run")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each task")
     parser.add_argument("--cpus", default="", help="processors to use, such as 0 or 0,1")
     arguments = parser.parse_args()
     if arguments.cpus:
         os.sched_setaffinity(0, {int(cpu) for cpu in arguments.cpus.split(",")})
     print(f"cpus: {available_cpus()}  budget: {arguments.budget:g} s")
     for task_id, bare in (("HalfCheetah-v5", bare_mujoco), ("BipedalWalker-v3", gymnasium_sync)):
-        before = bare(task_id)
-        figures = training(task_id, arguments.budget)
-        rate = (before + bare(task_id)) / 2
-        print(f"{task_id} {bare.__name__}_steps_per_second: {rate:.0f}")
-        print(f"{task_id} training_to_{bare.__name__}: {figures['steps_per_second'] / rate:.2f}")
-        for name, value in figures.items():
-            print(f"{task_id} {name}: {value:.2f}")
+        ratios = []
+        for _ in range(arguments.rounds):
+            before = bare(task_id)
+            figures = training(task_id, arguments.budget)
+            rate = (before + bare(task_id)) / 2
+            ratios.append(figures["steps_per_second"] / rate)
+            shown = "  ".join(f"{name} {value:.2f}" for name, value in figures.items())
+            print(
+                f"{task_id}  {bare.__name__} {rate:.0f}  ratio {ratios[-1]:.2f}  {shown}",
+                flush=True,
+            )
+        print(f"{task_id} training_to_{bare.__name__}: {statistics.median(ratios):.2f}", flush=True)
 
 
 if __name__ == "__main__":
