@@ -1,13 +1,14 @@
 """What all command lines share: known errors as one message with an exit code."""
 
 import functools
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import typer
 
-from harness import errors
+from harness import errors, processes
 from harness.errors import HarnessError
 
 EXIT_CODES = f"""
@@ -24,6 +25,8 @@ def serve(command: Callable[..., None]) -> None:
 
     @functools.wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
+        for number in processes.ENDING_SIGNALS:
+            signal.signal(number, _interrupt)
         try:
             command(*args, **kwargs)
         except HarnessError as error:
@@ -36,3 +39,8 @@ def serve(command: Callable[..., None]) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(epilog=EXIT_CODES)(guarded)
     app()
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """All ways to end us are one: children are ended, the ledger gets its row."""
+    raise KeyboardInterrupt

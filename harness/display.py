@@ -17,6 +17,9 @@ SPARK_WIDTH = 48
 RETURN = "charts/episodic_return"
 """The metric that is drawn, under CleanRL's name for it."""
 
+MAX_POINTS = 1000
+"""Of the curve that are looked at for a picture."""
+
 REFRESH = 4
 """Pictures a second."""
 
@@ -73,7 +76,8 @@ def _figures(training: Training) -> str:
     """Steps, rate and return so far, with a sparkline of the returns."""
     if len(training.curve) < 2:
         return "first update …"
-    returns = [m[RETURN] for _, _, m in training.curve if not math.isnan(m.get(RETURN, math.nan))]
+    shown = training.curve[:: max(len(training.curve) // MAX_POINTS, 1)]
+    returns = [m[RETURN] for _, _, m in shown if math.isfinite(m.get(RETURN, math.nan))]
     line = f"{training.curve[-1][1]:,} steps   {training.steps_per_second:,.0f} steps/s"
     return f"{line}   return {returns[-1]:,.1f}  {sparkline(returns)}" if returns else line
 

@@ -3,9 +3,11 @@
 `python -m harness.evaluate` is the clean process in which it happens; `harness.scoring` starts it.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import resource
 import sys
 import time
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
+
+from harness.errors import HarnessError, PolicyError
 
 TASK = "HalfCheetah-v5"
 """What is trained where no task is named."""
@@ -22,6 +26,9 @@ TIME_BUDGET = 720.0
 
 NUM_EVAL_EPISODES = 100
 """Episodes behind every score."""
+
+MEMORY_LIMIT = 16 * 2**30
+"""Bytes of address space for the evaluator; XLA reserves several times what it uses."""
 
 
 class Actor(Protocol):
@@ -101,6 +108,12 @@ def evaluate(actor: Actor, task_id: str, seeds: list[int]) -> Evaluation:
         obs = step.obs
     seconds = time.monotonic() - begin
     engine.close()
+    if not np.isfinite(returns).all():
+        episode = int(np.flatnonzero(~np.isfinite(returns))[0])
+        raise PolicyError(
+            f"Episode {episode} has a return of {returns[episode]}: the environment gave a reward "
+            "that is no number. Look at its reward under extreme actions."
+        )
     return Evaluation(returns.tolist(), lengths.tolist(), list(seeds), seconds)
 
 
@@ -108,8 +121,6 @@ def _applicable(
     action: np.ndarray, space: gymnasium.Space, running: np.ndarray, lengths: np.ndarray
 ) -> np.ndarray:
     """Check a policy's actions and clip them to the space."""
-    from harness.errors import PolicyError  # noqa: PLC0415
-
     expected = (len(running), *(space.shape or ()))
     if action.shape != expected:
         raise PolicyError(f"The policy gave actions of shape {action.shape}, not {expected}.")
@@ -125,12 +136,20 @@ def _applicable(
     return np.clip(action, space.low, space.high)
 
 
+def _limit_memory() -> None:
+    """Bound what a policy can take, unless we are bound more tightly already."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
+    with contextlib.suppress(ValueError, OSError):  # macOS may refuse
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
 def main() -> None:
     """`python -m harness.evaluate FOLDER TASK SEEDS.json OUT.json`."""
     from harness import backends, policy, tasks  # noqa: PLC0415
     from harness.artifact import Artifact  # noqa: PLC0415
-    from harness.errors import HarnessError  # noqa: PLC0415
 
+    _limit_memory()
     folder, task_id, seeds_file, out_file = sys.argv[1:]
     task = tasks.get(task_id)
     try:

@@ -12,6 +12,7 @@ import platform
 import secrets
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -150,23 +151,39 @@ def run(
     """
     ledger = Ledger(request.root / FILE)
     with _storage():
-        ledger.rows()  # a damaged ledger is told before the budget is spent, not after
+        ledger.check()  # a damaged ledger is told before the budget is spent, not after
         this = _begin(request)
         try:
             training, score = _measure(this, watch, announce)
-        except KeyboardInterrupt:
-            processes.end_all()
-            ledger.append(this.row("interrupted"))
+            summary = _summarise(this, training, score.evaluation)
+        except BaseException as error:
+            _record_failure(ledger, this, error)
+            if isinstance(error, HarnessError):
+                where = f"Everything that it left is in {this.folder}."
+                raise type(error)(f"{error}\n{where}") from error
             raise
-        except HarnessError as error:
-            (this.folder / "error.txt").write_text(f"{error}\n")
-            ledger.append(this.row("timeout" if isinstance(error, OutOfTimeError) else "crash"))
-            raise type(error)(f"{error}\nEverything that it left is in {this.folder}.") from error
-        summary = _summarise(this, training, score.evaluation)
-        details = _details(this, summary, training, score)
-        _write(this.folder / "summary.json", json.dumps(details, indent=1))
-        ledger.append(this.row("scored", score.evaluation.returns))
+        with processes.uninterrupted():
+            details = _details(this, summary, training, score)
+            try:
+                _write(this.folder / "summary.json", json.dumps(details, indent=1))
+            finally:
+                ledger.append(this.row("scored", score.evaluation.returns))
+    if training.exit_code or training.protocol_error:
+        print(f"note: the training ended early; {this.folder / 'train.log'} says why. Its last "
+              "policy was scored.", file=sys.stderr)  # fmt: skip
     return summary
+
+
+def _record_failure(ledger: Ledger, this: _Run, error: BaseException) -> None:
+    """End what still runs and write the row of a run without a score."""
+    with processes.uninterrupted():
+        processes.end_all()
+        interrupted = isinstance(error, KeyboardInterrupt)
+        out_of_time = isinstance(error, OutOfTimeError)
+        status = "interrupted" if interrupted else "timeout" if out_of_time else "crash"
+        ledger.append(this.row(status))
+        with contextlib.suppress(OSError):
+            _write(this.folder / "error.txt", f"{error or type(error).__name__}\n")
 
 
 def _begin(request: Request) -> _Run:
@@ -211,7 +228,7 @@ def _failure(training: Training, log_file: Path) -> TrainingError:
             f"The training process sent {training.protocol_error}. It may talk to the harness "
             f"through harness.trial only.{shown}"
         )
-    if training.exit_code is None:
+    if training.exit_code is None or training.late:
         return OutOfTimeError(
             f"No policy was published within {training.budget:g} s. Call trial.publish(act, "
             f"params) after every few updates, and check that one update fits the budget.{shown}"
@@ -261,6 +278,8 @@ def _details(
         "artifact_sha256": score.digest,
         "policies_published": training.published,
         "startup_seconds": startup,
+        "training_exit_code": training.exit_code,
+        "training_protocol_error": training.protocol_error,
         "budget": this.request.budget,
         "comparable": this.request.comparable,
         "description": this.request.message,
@@ -275,7 +294,7 @@ def _details(
 def _write_curve(path: Path, training: Training) -> None:
     """One line a log message: seconds on the clock, environment steps, every metric."""
     names = sorted({name for _, _, metrics in training.curve for name in metrics})
-    with open(path, "w", newline="") as file:
+    with open(path, "w", newline="", encoding="utf-8", errors="replace") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["seconds", "step", *names])
         for seconds, step, metrics in training.curve:
@@ -286,7 +305,7 @@ def _write_curve(path: Path, training: Training) -> None:
 def _write(path: Path, text: str) -> None:
     """Write a file so that it is there whole or not at all."""
     temporary = path.with_name(path.name + ".new")
-    with open(temporary, "w") as file:
+    with open(temporary, "w", encoding="utf-8", errors="replace") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -298,8 +317,8 @@ def _checkout(root: Path) -> tuple[str, str]:
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, check=True
-        ).stdout
+            ["git", *arguments], cwd=root, capture_output=True, check=True
+        ).stdout.decode(errors="replace")
 
     try:
         commit, diff = git("rev-parse", "--short", "HEAD").strip(), git("diff", "HEAD")
@@ -332,4 +351,7 @@ def _storage() -> Iterator[None]:
                 f"Cannot write {error.filename}: {error.strerror}. Run from a checkout that you "
                 "may write to."
             ) from error
-        raise
+        raise StorageError(
+            f"Cannot use {error.filename or 'a file'}: {error.strerror}. Look at runs/ and "
+            f"{FILE} in the folder that you run from."
+        ) from error

@@ -31,7 +31,7 @@ class Row:
       run_id: the folder in `runs/`.
       seed: of the training.
       challenger: which edit the run belongs to.
-      replicate: which of the challenger's runs it is, from 1.
+      replicate: which of the challenger's runs it is; 1 until a keep rule asks for more.
       std_return: over the episodes.
       budget: seconds.
       backend: that trained it.
@@ -78,6 +78,16 @@ class Ledger:
         except FileNotFoundError:
             return []
 
+    def check(self) -> None:
+        """Make sure that a row could be appended.
+
+        Raises:
+          LedgerError: the file is damaged.
+          OSError: it cannot be opened for writing.
+        """
+        with self._locked() as fd:
+            list(_parse(os.pread(fd, os.fstat(fd).st_size, 0), self.path))
+
     def append(self, row: Row) -> None:
         """Add one row at the end, flushed to the disk; all of it or nothing.
 
@@ -91,7 +101,7 @@ class Ledger:
         with self._locked() as fd:
             content = os.pread(fd, os.fstat(fd).st_size, 0)
             lines = [line for _, line in _parse(content, self.path)]
-            size = len(_HEADER) + sum(map(len, lines)) if content else 0
+            size = len(_HEADER) + sum(map(len, lines)) if content.startswith(_HEADER) else 0
             last = lines[-1] if lines else _HEADER
             new = _line(dataclasses.replace(row, previous=_hash(last)))
             try:
@@ -117,7 +127,7 @@ class Ledger:
 def _line(row: Row) -> bytes:
     """A row as a line: tabs and line ends in its texts become spaces."""
     texts = (" ".join(text.split()) for text in dataclasses.astuple(row))
-    return ("\t".join(texts) + "\n").encode()
+    return ("\t".join(texts) + "\n").encode(errors="replace")
 
 
 def _hash(line: bytes) -> str:

@@ -3,10 +3,11 @@
 import contextlib
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import psutil
 
 PR_SET_CHILD_SUBREAPER = 36
 """prctl option (Linux): orphaned descendants become our children instead of init's."""
+
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, `kill`, a terminal that closes: what a user or a batch system ends us with."""
 
 TERM_GRACE = 1.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -25,6 +29,17 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ignore the signals that end us, for as long as something must be finished."""
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen:
     """Start a child in a session of its own, so that the terminal's Ctrl-C reaches only us."""
     return subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL, **options)
@@ -33,14 +48,17 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen:
 def end_all(grace: float = TERM_GRACE) -> None:
     """End every descendant of this process, wherever it has moved, and wait until all are gone."""
     for process in _descendants():
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.Error):
             process.terminate()
     deadline = time.monotonic() + grace
     while _descendants() and time.monotonic() < deadline:
         time.sleep(0.01)
-    while remaining := _descendants():  # one that forks as we look is met in the next round
+    empty_looks = 0
+    while empty_looks < 2:  # one that forks as we look is met by the next look
+        remaining = _descendants()
+        empty_looks = 0 if remaining else empty_looks + 1
         for process in remaining:
-            with contextlib.suppress(psutil.NoSuchProcess):
+            with contextlib.suppress(psutil.Error):
                 process.kill()
         time.sleep(0.01)
 

@@ -62,6 +62,8 @@ def _train_file(path: Path) -> Path:
         )
     try:
         compile(path.read_bytes(), str(path), "exec")
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}.") from error
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         where = f"{path}, line {line}" if line else str(path)

@@ -18,9 +18,6 @@ NONCE_BYTES = 32
 EVALUATION_LIMIT = 900.0
 """Seconds: twenty times what 100 Humanoid episodes take on one core."""
 
-MEMORY_LIMIT = 16 * 2**30
-"""Bytes of address space; XLA reserves several times what it uses."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Score:
@@ -64,14 +61,9 @@ def score(artifact: Artifact, task_id: str, episodes: int) -> Score:
 def _run(folder: Path, task_id: str) -> None:
     """Run the evaluator over a folder that holds `policy/` and `seeds.json`."""
     arguments = [folder / "policy", task_id, folder / "seeds.json", folder / "out.json"]
-    limit = (
-        "import resource, runpy; "
-        f"resource.setrlimit(resource.RLIMIT_AS, ({MEMORY_LIMIT}, {MEMORY_LIMIT})); "
-        "runpy.run_module('harness.evaluate', run_name='__main__', alter_sys=True)"
-    )
     with open(folder / "log", "wb") as log:
         process = processes.start(
-            [sys.executable, "-c", limit, *map(str, arguments)],
+            [sys.executable, "-m", "harness.evaluate", *map(str, arguments)],
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder,

@@ -29,6 +29,12 @@ EXIT_GRACE = 2.0
 MAX_LOG_BYTES = 16 * 2**20
 """Of train.log; what a child prints beyond is read and thrown away."""
 
+MAX_CURVE = 500_000
+"""Log messages of one training: a hundred a second for more than an hour."""
+
+MAX_METRICS = 100
+"""Numbers in one log message."""
+
 POLL = 0.1
 """Seconds between looks at the clock."""
 
@@ -66,6 +72,7 @@ class Training:
       started: whether the child called `start()` (the allowance may have been used up instead).
       artifact: the last policy received in time.
       published: how many policies arrived in time.
+      late: how many arrived after the deadline.
       curve: one entry a log message: seconds on the clock, environment steps, metrics.
       compile_seconds: as the child reports them; never credited.
       device: what the child trains on.
@@ -79,6 +86,7 @@ class Training:
     started: bool = False
     artifact: Artifact | None = None
     published: int = 0
+    late: int = 0
     curve: list[tuple[float, int, dict[str, float]]] = dataclasses.field(default_factory=list)
     compile_seconds: float = 0.0
     device: str = ""
@@ -114,11 +122,12 @@ class Training:
         """
         try:
             return self._take(header, payload, now)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise wire.WireError(f"a message that makes no sense ({error!r})") from error
 
     def _take(self, header: dict[str, Any], payload: bytes, now: float) -> bytes | None:
         if self.time_left(now) < 0:
+            self.late += header["kind"] == "publish"
             return None
         match header["kind"]:
             case "start":
@@ -129,6 +138,8 @@ class Training:
                 return wire.encode({"time_left": self.time_left(now)})
             case "log":
                 metrics = {str(k): float(v) for k, v in header["metrics"].items()}
+                if len(self.curve) >= MAX_CURVE or len(metrics) > MAX_METRICS:
+                    raise ValueError(f"over {MAX_CURVE:,} logs, or {MAX_METRICS} metrics in one")
                 self.curve.append((self.seconds(now), int(header["step"]), metrics))
                 self.compile_seconds = float(header["compile_seconds"])
             case "publish":

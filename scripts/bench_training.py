@@ -3,8 +3,8 @@
     python scripts/bench_training.py [--budget 60] [--rounds 3] [--cpus 0]
 
 Runs `python -m harness.run` on each task, and the bare simulator on the same cores just before and
-just after it, round after round. Prints ratios of figures measured in this one call, the median last;
-nothing else may run beside it.
+just after it, round after round. Prints ratios of figures measured in this one call, the median
+last; nothing else may run beside it.
 """
 
 import argparse

@@ -108,6 +108,7 @@ def test_box2d_episodes_end_without_a_dummy_step(backend, task_id):
     assert (states.reward[np.asarray(states.terminated)] == -100).all()  # the fall itself
     np.testing.assert_array_equal(states.obs[~ended], states.next_obs[~ended])
     first = np.asarray(states.obs)[ended]
+    assert len(np.unique(first, axis=0)) == len(first)  # no cached first state
     assert (np.abs(first[:, 0]) < 0.1).all()  # a hull that stands upright again
     assert (np.abs(np.asarray(states.next_obs)[ended][:, 0]) > np.abs(first[:, 0])).all()
     # The dummy step of NEXT_STEP auto-reset would have a reward of exactly zero.
@@ -146,13 +147,16 @@ def test_actions_are_clipped_to_the_action_space(scripted):
     np.testing.assert_array_equal(states.next_obs[:, :, 2], 1.0)
 
 
-def test_the_gate_is_asked_before_every_step(scripted):
+def test_the_gate_is_asked_before_every_reset_and_step(scripted):
     def closed():
         raise RuntimeError("not yet")
 
+    first = scripted.reset(jax.random.key(0))
     env = envs.HostEnv(scripted._engine, closed)
     with pytest.raises(Exception, match="not yet"):
         jax.block_until_ready(env.reset(jax.random.key(0)))
+    with pytest.raises(Exception, match="not yet"):
+        jax.block_until_ready(env.step(first, jnp.zeros((NUM_ENVS, 1))))
 
 
 def test_an_impossible_backend_names_the_possible_ones():

@@ -8,10 +8,11 @@ import numpy as np
 import psutil
 import pytest
 
-from harness import policy, scoring, tasks
+from harness import experiment, policy, scoring, tasks
 from harness.artifact import Artifact
 from harness.errors import PolicyError
 from harness.evaluate import episode_seeds, evaluate
+from tests.conftest import TRAIN_FILES
 
 TASKS = [*tasks.TASKS, "CartPole-v1", "Pendulum-v1"]
 EPISODES = 4
@@ -88,17 +89,39 @@ def test_a_score_comes_from_a_clean_process_and_can_be_repeated_from_its_record(
     assert evaluate(actor, "HalfCheetah-v5", seeds).returns == score.evaluation.returns
 
 
-def test_the_nonce_is_drawn_when_no_other_process_is_left(monkeypatch):
+def test_the_nonce_is_drawn_when_no_process_of_the_training_is_left(monkeypatch, tmp_path):
+    """The training leaves a daemon behind that has moved to a session of its own."""
     seen = []
+    draw = scoring.secrets.token_hex
 
-    def draw(nbytes):
-        seen.append((nbytes, psutil.Process().children(recursive=True)))
-        raise KeyboardInterrupt
+    def watched(nbytes):
+        if nbytes == scoring.NONCE_BYTES:
+            seen.append(psutil.Process().children(recursive=True))
+        return draw(nbytes)
 
-    monkeypatch.setattr(scoring.secrets, "token_hex", draw)
-    with pytest.raises(KeyboardInterrupt):
-        scoring.score(mlp_artifact("HalfCheetah-v5"), "HalfCheetah-v5", 2)
-    assert seen == [(32, [])]
+    monkeypatch.setattr(scoring.secrets, "token_hex", watched)
+    request = experiment.Request(
+        root=tmp_path,
+        train_file=TRAIN_FILES / "leaves_daemon.py",
+        task_id="HalfCheetah-v5",
+        backend="native",
+        seed=1,
+        budget=5.0,
+        episodes=2,
+        message="",
+        comparable=False,
+    )
+    experiment.run(request)
+    assert seen == [[]]
+
+
+def test_a_reward_that_is_no_number_is_told(monkeypatch):
+    task_id = "HalfCheetah-v5"
+    env = gymnasium.make(task_id)
+    actor = policy.load(mlp_artifact(task_id), env.observation_space, env.action_space)
+    monkeypatch.setattr(type(tasks.get(task_id)), "reward", lambda *_: np.array([1.0, np.nan]))
+    with pytest.raises(PolicyError, match="Episode 1 has a return of nan"):
+        evaluate(actor, task_id, [1, 2])
 
 
 def test_the_seeds_of_an_artifact_change_with_the_nonce_and_with_the_artifact():

@@ -68,6 +68,19 @@ def test_a_torn_last_line_is_no_row_and_the_next_append_takes_its_place(ledger, 
     assert ledger.path.read_bytes() == content
 
 
+def test_a_ledger_torn_in_its_first_line_begins_anew(tmp_path):
+    ledger = Ledger(tmp_path / "results.tsv")
+    ledger.path.write_bytes(b"commit\tav")
+    assert ledger.rows() == []
+    ledger.append(row("r0"))
+    assert [r.run_id for r in ledger.rows()] == ["r0"]
+
+
+def test_text_that_is_not_unicode_cannot_stop_a_row(ledger):
+    ledger.append(row("r3", description="caf\udce9"))
+    assert ledger.rows()[-1].description == "caf?"
+
+
 def test_a_full_disk_leaves_the_ledger_as_it_was(ledger, monkeypatch):
     before = ledger.path.read_bytes()
     pwrite = os.pwrite

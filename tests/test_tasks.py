@@ -12,6 +12,7 @@ import pytest
 from harness import backends, tasks
 from harness.errors import InputError
 from harness.ledger import Ledger
+from harness.tasks import anchors
 from tests.conftest import ROOT, summary_block
 
 MUJOCO_V5 = {
@@ -36,7 +37,7 @@ def test_a_registered_id_is_stepped_by_the_gymnasium_engine():
     [
         ("DictObservation-v0", "Dict observations; a Box is needed. Wrap .*FlattenObservation"),
         ("ImageObservation-v0", r"shape \(8, 8, 3\); one axis is needed"),
-        ("UnboundedAction-v0", "unbounded actions; .*RescaleAction"),
+        ("UnboundedAction-v0", "unbounded actions; .*TransformAction"),
         ("TupleAction-v0", "Tuple actions; Box or Discrete is needed"),
     ],
 )
@@ -52,6 +53,7 @@ def test_what_cannot_be_run_says_why_and_what_would_help(task_id, message):
         ("CartPol-v1", "Did you mean CartPole-v1"),
         ("CartPole-v99", "Did you mean CartPole-v1"),
         ("no_such_package:Env-v0", "No module named 'no_such_package'.*Install the package"),
+        ("tests.does_not_import:Env-v0", "an ordinary bug .ZeroDivisionError."),
         ("ALE/Pong-v5", "Unknown task 'ALE/Pong-v5'.*importing my_package registers it"),
         ("", "Unknown task ''"),
     ],
@@ -71,6 +73,7 @@ def test_the_table_lists_every_task():
     assert "native, gymnasium" in rows["HalfCheetah-v5"]
     assert "6,117.0" in rows["HalfCheetah-v5"]
     assert "4,800.0" in rows["HalfCheetah-v5"]
+    assert set(anchors.RANDOM) == set(tasks.TASKS)
     assert len({len(line.rstrip()) for line in rows.values()}) < len(rows)  # a table, not prose
 
 

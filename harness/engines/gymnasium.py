@@ -4,6 +4,7 @@ One message steps a whole chunk of environments; observations and actions travel
 memory. (Gymnasium's AsyncVectorEnv sends one message per environment, and spends its time there.)
 """
 
+import contextlib
 import dataclasses
 import json
 import mmap
@@ -29,7 +30,7 @@ DONE, FAILED = b"d", b"f"
 
 def unsupported(task: Task) -> str | None:
     """Why this engine cannot run the task, or None."""
-    if task.id in TASKS:
+    if task.id in TASKS and task.id in gymnasium.registry:
         return None
     try:
         spaces(task)
@@ -90,7 +91,8 @@ class GymnasiumEngine:
             str(self.action_space.dtype),
         )
         with tempfile.TemporaryFile() as file:
-            file.truncate(layout.nbytes)
+            file.write(bytes(layout.nbytes))  # written, for a full disk to be told here
+            file.flush()
             self._block = mmap.mmap(file.fileno(), layout.nbytes)
             self._arrays = layout.views(self._block)
             bounds = np.linspace(0, num_envs, min(available_cpus(), num_envs) + 1).astype(int)
@@ -124,7 +126,8 @@ class GymnasiumEngine:
 
     def _command(self, command: bytes) -> None:
         for worker in self._workers:
-            worker.channel.sendall(command)
+            with contextlib.suppress(OSError):  # it has failed: wait() tells why
+                worker.channel.sendall(command)
         for worker in self._workers:
             worker.wait()
 
@@ -199,6 +202,11 @@ def spaces(task: Task) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Space]:
     if isinstance(action_space, gymnasium.spaces.Box) and not action_space.is_bounded():
         raise InputError(
             f"{task_id} has unbounded actions; finite bounds are needed to clip to. "
-            "Register it with gymnasium.wrappers.RescaleAction or ClipAction."
+            "Register it with gymnasium.wrappers.TransformAction and a bounded Box."
+        )
+    if isinstance(action_space, gymnasium.spaces.Box) and len(action_space.shape) != 1:
+        raise InputError(
+            f"{task_id} has actions of shape {action_space.shape}; one axis is needed. Register it "
+            "with gymnasium.wrappers.TransformAction and a Box of one axis."
         )
     return observation_space, action_space

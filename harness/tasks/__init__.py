@@ -57,12 +57,13 @@ def get(task_id: str) -> Task:
     try:
         if module:
             importlib.import_module(module)
-        gymnasium.spec(name)
-    except ImportError as error:
+    except Exception as error:  # whatever a user's module raises
         raise InputError(
-            f"Task {task_id!r} cannot be found: {error}. Install the package, or run from where it "
-            "can be imported."
+            f"Importing {module!r} for task {task_id!r} failed: {error} ({type(error).__name__}). "
+            "Install the package, or run from where it can be imported."
         ) from error
+    try:
+        gymnasium.spec(name)
     except gymnasium.error.Error as error:
         known = [*TASKS, *(set(gymnasium.registry) - set(TASKS))]
         near = difflib.get_close_matches(task_id, known, n=3, cutoff=0.6)

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import backends, cli
-from harness.tasks import TASKS, Task, anchors
+from harness.tasks import TASKS, MujocoTask, Task, anchors
 
 COLUMNS = ("task", "observation", "action", "horizon", "engines here", "random", "autoRL", "solved")
 NARROW_ENOUGH = 120
@@ -28,12 +28,14 @@ def list_tasks() -> None:
 
 def _cells(task: Task) -> tuple[str, ...]:
     engines = [name for name in backends.HOST_BACKENDS if backends.unsupported(task, name) is None]
+    is_ours = isinstance(task, MujocoTask)
+    horizon = task.horizon if is_ours else gymnasium.spec(task.id).max_episode_steps
     observation, action = backends.spaces(task, engines[0])
     return (
         task.id,
         str(observation.shape[0]),
         _action(action),
-        str(gymnasium.spec(task.id).max_episode_steps),
+        str(horizon),
         ", ".join(engines),
         _number(anchors.RANDOM.get(task.id)),
         _number(anchors.AUTORL.get(task.id)),

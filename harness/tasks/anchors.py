@@ -21,4 +21,5 @@ AUTORL = {
 
 def solved(task_id: str) -> float | None:
     """Gymnasium's `reward_threshold`, or None where it has none."""
-    return gymnasium.spec(task_id).reward_threshold
+    spec = gymnasium.registry.get(task_id)
+    return spec.reward_threshold if spec else None

@@ -15,6 +15,7 @@ def act(params, obs):
 
 
 params = {"w": jnp.zeros((obs_size, action_size)), "b": jnp.full(action_size, 0.1)}
+trial.publish(act, params)
 trial.start()
 step = 0
 while trial.time_left() > 0:
