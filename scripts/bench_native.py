@@ -20,7 +20,7 @@ from harness.engines.engine import available_cpus
 from harness.engines.native import NativeEngine
 
 NUM_ENVS = (64, 256)
-ROUNDS = 5
+ROUNDS = 3
 SECONDS = 1.0  # of stepping per measurement
 EPISODE = 40  # steps between resets of the bare batch, so that it simulates no fallen robots
 
