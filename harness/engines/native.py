@@ -42,6 +42,7 @@ class NativeEngine:
         self._contacts = _ContactForces(self._batch, self._data) if contacts else None
         sequences = np.random.SeedSequence(seed).spawn(num_envs)
         self._generators = [np.random.default_rng(sequence) for sequence in sequences]
+        self._initial_state = self._batch.state[0].copy()
         self._elapsed = np.zeros(num_envs, np.int64)
         self._running = np.ones(num_envs, bool)
         self.observation_space, self.action_space = spaces(task)
@@ -59,33 +60,40 @@ class NativeEngine:
         task, data, running = self.task, self._data, self._running
         before = task.position(data).copy()
         data.ctrl[:] = actions
-        self._batch.step(None if running.all() else running, nstep=task.frame_skip)
+        self._batch.step(None if self.autoreset else running, nstep=task.frame_skip)
         if self._contacts:
             self._contacts.compute(np.flatnonzero(running))
         velocity = (task.position(data) - before) / task.dt
 
         next_obs = task.observation(data)
-        reward = np.where(running, task.reward(data, actions, velocity), 0.0)
         self._elapsed += 1
-        terminated = running & task.terminated(data)
-        truncated = running & (self._elapsed >= task.horizon)
+        step = Step(
+            obs=next_obs,
+            next_obs=next_obs,
+            reward=task.reward(data, actions, velocity),
+            terminated=task.terminated(data),
+            truncated=self._elapsed >= task.horizon,
+        )
+        if not self.autoreset:
+            self._hold_still(step)
+        elif (ended := np.flatnonzero(step.terminated | step.truncated)).size:
+            self._restart(ended)
+            step.obs = task.observation(data)
+        return step
 
-        obs = next_obs
-        ended = terminated | truncated
-        if ended.any():
-            if self.autoreset:
-                self._restart(np.flatnonzero(ended))
-                obs = task.observation(data)
-            else:
-                self._running = running & ~ended
-        return Step(obs, next_obs, reward, terminated, truncated)
+    def _hold_still(self, step: Step) -> None:
+        """Without auto-reset: environments whose episode was over take no part in a step."""
+        step.reward = np.where(self._running, step.reward, 0.0)
+        step.terminated = step.terminated & self._running
+        step.truncated = step.truncated & self._running
+        self._running = self._running & ~(step.terminated | step.truncated)
 
     def close(self) -> None:
         """Nothing to free: the thread pool ends with the object."""
 
     def _restart(self, ids: np.ndarray) -> None:
         """Draw first states for some environments, as `MujocoEnv.reset` does."""
-        self._batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        self._batch.state[ids] = self._initial_state  # what mj_resetData does, without a call
         for i in ids:
             qpos, qvel = self.task.reset(HostDraws(self._generators[i]))
             self._data.qpos[i], self._data.qvel[i] = qpos, qvel

@@ -1,5 +1,7 @@
 """Pusher-v5: an arm of seven joints that is to push a cylinder to a goal."""
 
+import functools
+
 from harness.tasks.arrays import concatenate, norm, square_sum
 from harness.tasks.draws import Array, Draws
 from harness.tasks.task import MujocoTask, Physics
@@ -49,7 +51,10 @@ class Pusher(MujocoTask):
         control = -square_sum(action) * self.CTRL_COST_WEIGHT
         return -norm(cylinder - goal) + control + near
 
+    @functools.cached_property
+    def _bodies(self) -> list[int]:
+        return [self.model.body(name).id for name in ("tips_arm", "object", "goal")]
+
     def places(self, data: Physics) -> tuple[Array, ...]:
         """Where tip, cylinder and goal are, in metres: [..., 3] each."""
-        bodies = (self.model.body(name).id for name in ("tips_arm", "object", "goal"))
-        return tuple(data.xpos[..., body, :] for body in bodies)
+        return tuple(data.xpos[..., body, :] for body in self._bodies)

@@ -1,5 +1,7 @@
 """Reacher-v5: a planar arm of two links whose fingertip is to be moved to a target."""
 
+import functools
+
 from harness.tasks.arrays import concatenate, namespace, norm, square_sum
 from harness.tasks.draws import Array, Draws
 from harness.tasks.task import MujocoTask, Physics
@@ -43,7 +45,11 @@ class Reacher(MujocoTask):
         """The negative distance in metres less the control cost."""
         return -norm(self.way(data)) - square_sum(action)
 
+    @functools.cached_property
+    def _bodies(self) -> tuple[int, int]:
+        return self.model.body("fingertip").id, self.model.body("target").id
+
     def way(self, data: Physics) -> Array:
         """From the target to the fingertip, in metres: [..., 3]."""
-        fingertip, target = self.model.body("fingertip").id, self.model.body("target").id
+        fingertip, target = self._bodies
         return data.xpos[..., fingertip, :] - data.xpos[..., target, :]

@@ -66,7 +66,7 @@ class MujocoTask(ABC):
         assets = importlib.resources.files("gymnasium") / "envs" / "mujoco" / "assets"
         return mujoco.MjModel.from_xml_path(str(assets / self.model_file))
 
-    @property
+    @functools.cached_property
     def dt(self) -> float:
         """Seconds of simulated time in one environment step."""
         return self.model.opt.timestep * self.frame_skip
