@@ -93,6 +93,17 @@ class Categorical(NamedTuple):
         return self.logits.argmax(-1)
 
 
+def applied(action: jax.Array, space: Any) -> jax.Array:
+    """The policy's action as the environment takes it.
+
+    A Box's bounds are ±1 to the policy, so that one noise suits all tasks; a Discrete space's
+    first action is 0.
+    """
+    if not space.shape:
+        return action + space.start
+    return (space.high + space.low) / 2 + (space.high - space.low) / 2 * action
+
+
 class ActorCritic(nn.Module):
     """A policy and a value function over normalised observations."""
 
@@ -264,13 +275,12 @@ def init(key: jax.Array, env: Any, net: ActorCritic) -> TrainState:
 
 def rollout(state: TrainState, key: jax.Array, env: Any, net: ActorCritic) -> tuple[Any, dict]:
     """Act for ROLLOUT_STEPS; the last environment state, and what happened as [T, N, ...]."""
-    first = getattr(env.action_space, "start", 0)  # the number of a Discrete space's first action
 
     def step(env_state: Any, key: jax.Array) -> tuple[Any, dict]:
         obs = normalise(state.obs_stats, env_state.obs)
         policy = net.apply(state.params, obs, method=net.policy)
         action = policy.sample(key)
-        after = env.step(env_state, action + first)
+        after = env.step(env_state, applied(action, env.action_space))
         return after, {
             "raw_obs": env_state.obs,
             "raw_next_obs": after.next_obs,
@@ -373,7 +383,6 @@ def main(trial: Trial) -> None:
     """Compile, start the clock, and update until the budget is used up."""
     env = trial.make_env(trial.num_envs_hint)
     net = ActorCritic(env.action_space)
-    first = getattr(env.action_space, "start", 0)
     # XLA's own generator: its normal numbers compile five times faster than threefry's.
     key = jax.random.key(trial.seed, impl="rbg")
 
@@ -384,7 +393,8 @@ def main(trial: Trial) -> None:
     def act(params: Any, obs: jax.Array) -> jax.Array:
         """The policy that is scored: the likeliest action."""
         network, obs_stats = params
-        return net.apply(network, normalise(obs_stats, obs), method=net.policy).mode() + first
+        policy = net.apply(network, normalise(obs_stats, obs), method=net.policy)
+        return applied(policy.mode(), env.action_space)
 
     trial.start()
     state = init_fn(key)

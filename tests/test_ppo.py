@@ -86,6 +86,17 @@ def test_discounted_returns_begin_anew_with_every_episode(ppo, monkeypatch):
     np.testing.assert_allclose(last, [1.0])
 
 
+def test_actions_are_scaled_to_the_bounds_and_counted_from_the_first(ppo):
+    box = gymnasium.spaces.Box(np.float32([-2, 0]), np.float32([2, 4]))
+    scaled = ppo.applied(jnp.asarray([[-1.0, 0.0], [1.0, 1.0]]), box)
+    np.testing.assert_array_equal(scaled, [[-2, 2], [2, 4]])
+    unit = gymnasium.spaces.Box(-1, 1, (2,))
+    np.testing.assert_array_equal(
+        ppo.applied(jnp.asarray([0.3, -0.7]), unit), np.float32([0.3, -0.7])
+    )
+    assert ppo.applied(jnp.asarray(2), gymnasium.spaces.Discrete(4, start=5)) == 7
+
+
 def test_a_categorical_head_gives_the_probabilities_of_its_logits(ppo):
     logits = np.array([[1.0, 2.0, 0.5], [0.0, 0.0, 0.0]], np.float32)
     policy = ppo.Categorical(jnp.asarray(logits))
