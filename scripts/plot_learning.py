@@ -6,6 +6,7 @@ python scripts/plot_learning.py OUT.png RUN_FOLDER ...
 import csv
 import json
 import math
+import statistics
 import sys
 from pathlib import Path
 
@@ -13,15 +14,22 @@ import matplotlib.pyplot as plt
 
 RETURN = "charts/episodic_return"
 PANEL = (5.0, 3.4)  # inches
+BINS = 60  # of each curve; an update sees few episodes, and some of them fall
 INK = "#1f4e79"
 
 
 def curve(folder: Path) -> tuple[list[float], list[float]]:
-    """Seconds on the clock and mean return of the episodes that ended since the last entry."""
+    """Seconds on the clock and mean return of the training's episodes, in `BINS` equal parts."""
     with open(folder / "curve.csv") as file:
         rows = [(float(r["seconds"]), float(r[RETURN])) for r in csv.DictReader(file)]
     rows = [(s, value) for s, value in rows if not math.isnan(value)]
-    return [s for s, _ in rows], [value for _, value in rows]
+    edges = [rows[-1][0] * i / BINS for i in range(BINS + 1)]
+    bins = [
+        [value for s, value in rows if low < s <= high]
+        for low, high in zip(edges, edges[1:], strict=False)
+    ]
+    filled = [(high, part) for high, part in zip(edges[1:], bins, strict=True) if part]
+    return [high for high, _ in filled], [statistics.fmean(part) for _, part in filled]
 
 
 def draw(out: Path, folders: list[Path]) -> None:
@@ -38,12 +46,8 @@ def draw(out: Path, folders: list[Path]) -> None:
             seconds, returns = curve(folder)
             axis.plot(seconds, returns, color=INK, linewidth=0.9, alpha=0.6)
             axis.plot(summary["budget"], summary["avg_return"], "o", color=INK)
-            axis.annotate(
-                f"{summary['avg_return']:,.0f}",
-                (summary["budget"], summary["avg_return"]),
-                textcoords="offset points", xytext=(8, -3), annotation_clip=False,
-            )  # fmt: skip
-        axis.set_title(task, loc="left", fontweight="bold")
+        scores = sorted((summary["avg_return"] for _, summary in members), reverse=True)
+        axis.set_title(f"{task}: {', '.join(f'{score:,.0f}' for score in scores)}", loc="left")
         axis.set_xlabel("seconds of training")
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
