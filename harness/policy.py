@@ -80,7 +80,7 @@ def export(act: Act, params: Any, carry: Any, obs_space: gymnasium.spaces.Box) -
         return action, tuple(jax.tree.leaves(new_carry))
 
     # Without source locations: an artifact names no paths, and equal code gives equal bytes.
-    locations = jax.config.jax_traceback_in_locations_limit
+    locations = jax.config.values["jax_traceback_in_locations_limit"]
     jax.config.update("jax_traceback_in_locations_limit", 0)
     (batch,) = jax.export.symbolic_shape("batch")
     specs = (

@@ -28,19 +28,23 @@ def list_tasks() -> None:
 
 def _cells(task: Task) -> tuple[str, ...]:
     engines = [name for name in backends.HOST_BACKENDS if backends.unsupported(task, name) is None]
-    is_ours = isinstance(task, MujocoTask)
-    horizon = task.horizon if is_ours else gymnasium.spec(task.id).max_episode_steps
     observation, action = backends.spaces(task, engines[0])
     return (
         task.id,
         str(observation.shape[0]),
         _action(action),
-        str(horizon),
+        str(_horizon(task)),
         ", ".join(engines),
         _number(anchors.RANDOM.get(task.id)),
         _number(anchors.AUTORL.get(task.id)),
         _number(anchors.solved(task.id)),
     )
+
+
+def _horizon(task: Task) -> int | None:
+    if isinstance(task, MujocoTask):
+        return task.horizon
+    return gymnasium.spec(task.id).max_episode_steps
 
 
 def _action(space: gymnasium.Space) -> str:

@@ -1,5 +1,7 @@
 """Humanoid-v5 and HumanoidStandup-v5: a three-dimensional two-legged robot."""
 
+from typing import ClassVar
+
 from harness.tasks.arrays import clip, concatenate, flatten, namespace, square_sum, within
 from harness.tasks.draws import Array, Draws
 from harness.tasks.task import MujocoTask, Physics
@@ -15,7 +17,7 @@ class HumanoidBody(MujocoTask):
 
     frame_skip = 5
     horizon = 1000
-    fields = ("ctrl", "cinert", "cvel", "qfrc_actuator", "cfrc_ext")
+    fields: ClassVar[tuple[str, ...]] = ("ctrl", "cinert", "cvel", "qfrc_actuator", "cfrc_ext")
 
     CTRL_COST_WEIGHT = 0.1
     CONTACT_COST_WEIGHT = 5e-7
