@@ -15,6 +15,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from harness.trial import Trial, connect
 
@@ -379,6 +381,18 @@ def update(state: TrainState, env: Any, net: ActorCritic) -> tuple[TrainState, d
 # ---------------------------------------------------------------------------------------------
 
 
+def placement(state: TrainState, num_envs: int) -> TrainState:
+    """Where a state lives: environments spread over all devices, everything else on each."""
+    mesh = jax.make_mesh((jax.device_count(),), ("devices",))
+    copied, spread = NamedSharding(mesh, P()), NamedSharding(mesh, P("devices"))
+    return jax.tree.map(lambda _: copied, state).replace(
+        env_state=jax.tree.map(
+            lambda x: spread if x.shape[:1] == (num_envs,) else copied, state.env_state
+        ),
+        discounted_return=spread,
+    )
+
+
 def main(trial: Trial) -> None:
     """Compile, start the clock, and update until the budget is used up."""
     env = trial.make_env(trial.num_envs_hint)
@@ -386,9 +400,12 @@ def main(trial: Trial) -> None:
     # XLA's own generator: its normal numbers compile five times faster than threefry's.
     key = jax.random.key(trial.seed, impl="rbg")
 
-    init_fn = jax.jit(partial(init, env=env, net=net)).lower(key).compile()
-    state_spec = jax.eval_shape(partial(init, env=env, net=net), key)
-    update_fn = jax.jit(partial(update, env=env, net=net)).lower(state_spec).compile()
+    init_fn, update_fn = partial(init, env=env, net=net), partial(update, env=env, net=net)
+    state_spec = jax.eval_shape(init_fn, key)
+    placed = placement(state_spec, env.num_envs)
+    init_fn = jax.jit(init_fn, out_shardings=placed).lower(key).compile()
+    update_fn = jax.jit(update_fn, in_shardings=(placed,), out_shardings=(placed, None))
+    update_fn = update_fn.lower(state_spec).compile()
 
     def act(params: Any, obs: jax.Array) -> jax.Array:
         """The policy that is scored: the likeliest action."""

@@ -16,22 +16,29 @@ HOST_BACKENDS = {
 }
 """Engines in host memory, the preferred first: module in `harness.engines`, class in it."""
 
-BACKENDS = ("auto", *HOST_BACKENDS)
+DEVICE_BACKEND = "mjx"
+"""The engine that runs inside the jitted program, on whatever device JAX has."""
+
+BACKENDS = ("auto", DEVICE_BACKEND, *HOST_BACKENDS)
 
 
-def resolve(task: Task, backend: str = "auto") -> str:
+def resolve(task: Task, backend: str = "auto", accelerator: bool = False) -> str:
     """The engine that will train on the task.
 
     Args:
       task: the task.
       backend: one of `BACKENDS`; `auto` takes the fastest that is there.
+      accelerator: whether JAX has a GPU or a TPU; there, MJX is the fastest.
 
     Raises:
       InputError: there is no such backend, or it cannot run the task.
     """
     if backend not in BACKENDS:
         raise InputError(f"Unknown backend {backend!r}. Choose one of: {', '.join(BACKENDS)}.")
-    reasons = {name: unsupported(task, name) for name in HOST_BACKENDS}
+    preferred = (
+        (DEVICE_BACKEND, *HOST_BACKENDS) if accelerator else (*HOST_BACKENDS, DEVICE_BACKEND)
+    )
+    reasons = {name: unsupported(task, name) for name in preferred}
     able = [name for name, reason in reasons.items() if reason is None]
     if not able:
         raise InputError(reasons["gymnasium"] or "")

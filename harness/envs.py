@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium
 import jax
@@ -13,6 +13,9 @@ from jax.experimental import io_callback
 from harness import backends, tasks
 from harness.engines.engine import HostEngine
 from harness.errors import InputError
+
+if TYPE_CHECKING:
+    from harness.engines.mjx import MjxEngine
 
 
 @jax.tree_util.register_dataclass
@@ -48,7 +51,7 @@ def make(
     seed: int,
     backend: str = "auto",
     gate: Callable[[], None] = lambda: None,
-) -> "HostEnv":
+) -> "Env":
     """The vector environment of a task.
 
     Args:
@@ -56,7 +59,8 @@ def make(
       num_envs: N, the number of environments.
       seed: of all first states on host engines.
       backend: one of `backends.BACKENDS`.
-      gate: called before every reset and step; raises while stepping is not allowed.
+      gate: called before every reset, and on host engines before every step; raises while
+        stepping is not allowed.
 
     Raises:
       InputError: unknown task or backend, a backend that cannot run the task, or N < 1.
@@ -64,9 +68,45 @@ def make(
     if num_envs < 1:
         raise InputError(f"num_envs is {num_envs}; at least 1 is needed.")
     task = tasks.get(task_id)
-    return HostEnv(
-        backends.make_engine(task, num_envs, seed, backends.resolve(task, backend)), gate
-    )
+    backend = backends.resolve(task, backend, accelerator=jax.default_backend() != "cpu")
+    if backend == backends.DEVICE_BACKEND:
+        from harness.engines.mjx import MjxEngine  # noqa: PLC0415  (a second that others save)
+
+        assert isinstance(task, tasks.MujocoTask)
+        return DeviceEnv(MjxEngine(task, num_envs), gate)
+    return HostEnv(backends.make_engine(task, num_envs, seed, backend), gate)
+
+
+class Env(Protocol):
+    """N environments of one task with same-step auto-reset; `reset` and `step` can be jitted."""
+
+    num_envs: int
+    observation_space: gymnasium.spaces.Box
+    action_space: gymnasium.spaces.Space
+
+    def reset(self, key: jax.Array) -> EnvState:
+        """Start new episodes everywhere.
+
+        Args:
+          key: a JAX key, for the engines that draw from one; host engines draw from `seed`.
+        """
+        ...
+
+    def step(self, state: EnvState, action: jax.Array) -> EnvState:
+        """Apply actions and restart the episodes that end.
+
+        Args:
+          state: from `reset` or `step`; on host engines the last one.
+          action: [N, action] float32, clipped to the action space; [N] integers if it is discrete.
+
+        Raises:
+          ValueError: the action has the wrong shape.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        ...
 
 
 class HostEnv:
@@ -87,29 +127,13 @@ class HostEnv:
         self._lengths = np.zeros(self.num_envs, np.int32)
 
     def reset(self, key: jax.Array) -> EnvState:
-        """Start new episodes everywhere.
-
-        Args:
-          key: a JAX key, for the engines that draw from one; host engines draw from `seed`.
-        """
+        """Start new episodes everywhere; see `Env.reset`."""
         del key
         return self._call(self._host_reset)
 
     def step(self, state: EnvState, action: jax.Array) -> EnvState:
-        """Apply actions and restart the episodes that end (same-step auto-reset).
-
-        Args:
-          state: from the last `reset` or `step`.
-          action: [N, action] float32, clipped to the action space; [N] integers if it is discrete.
-
-        Raises:
-          ValueError: the action has the wrong shape.
-          Exception: in the callback, if the state is not the latest, or before the clock runs.
-        """
-        expected = (self.num_envs, *(self.action_space.shape or ()))
-        if action.shape != expected:
-            raise ValueError(f"The action has shape {action.shape}; {expected} is needed.")
-        return self._call(self._host_step, state.internal, clip(action, self.action_space))
+        """Apply actions; see `Env.step`. The callback raises if the state is not the latest."""
+        return self._call(self._host_step, state.internal, applicable(action, self))
 
     def close(self) -> None:
         """Free the engine."""
@@ -173,8 +197,73 @@ class HostEnv:
         return np.asarray(self._counter, np.int32)
 
 
-def clip(action: jax.Array, space: gymnasium.Space) -> jax.Array:
-    """Clip actions to a Box action space; discrete actions pass as they are."""
+class DeviceEnv:
+    """An engine of pure functions, inside the jitted program from the first step to the last."""
+
+    def __init__(self, engine: "MjxEngine", gate: Callable[[], None]) -> None:
+        self.num_envs = engine.num_envs
+        self.observation_space = engine.observation_space
+        self.action_space = engine.action_space
+        self._engine = engine
+        self._gate = gate
+
+    def reset(self, key: jax.Array) -> EnvState:
+        """Start new episodes everywhere; see `Env.reset`."""
+        # The one call to the host; steps make none.
+        io_callback(self._gate, None, ordered=True)
+        physics, obs = self._engine.reset(key)
+        obs = obs.astype(jnp.float32)
+        zeros = jnp.zeros(self.num_envs)
+        counts, no = zeros.astype(jnp.int32), zeros.astype(bool)
+        internal = _DeviceState(physics, zeros, counts)
+        return EnvState(obs, obs, zeros, no, no, zeros, counts, internal)
+
+    def step(self, state: EnvState, action: jax.Array) -> EnvState:
+        """Apply actions; see `Env.step`."""
+        before = state.internal
+        physics, step = self._engine.step(before.physics, applicable(action, self))
+        ended = step.terminated | step.truncated
+        returns = before.returns + step.reward
+        lengths = before.lengths + 1
+        return EnvState(
+            obs=step.obs.astype(jnp.float32),
+            next_obs=step.next_obs.astype(jnp.float32),
+            reward=step.reward.astype(jnp.float32),
+            terminated=step.terminated,
+            truncated=step.truncated,
+            episode_return=jnp.where(ended, returns, 0.0).astype(jnp.float32),
+            episode_length=jnp.where(ended, lengths, 0),
+            internal=_DeviceState(
+                physics,
+                jnp.where(ended, 0.0, returns).astype(jnp.float32),
+                jnp.where(ended, 0, lengths),
+            ),
+        )
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _DeviceState:
+    """What a `DeviceEnv` carries: the engine's state, and each episode's return and length."""
+
+    physics: Any
+    returns: jax.Array
+    lengths: jax.Array
+
+
+def applicable(action: jax.Array, env: Env) -> jax.Array:
+    """Check the shape of actions, and clip them to a Box action space.
+
+    Raises:
+      ValueError: the shape is not that of one action an environment.
+    """
+    space = env.action_space
+    expected = (env.num_envs, *(space.shape or ()))
+    if action.shape != expected:
+        raise ValueError(f"The action has shape {action.shape}; {expected} is needed.")
     if isinstance(space, gymnasium.spaces.Box):
         return jnp.clip(action.astype(jnp.float32), space.low, space.high)
     return action.astype(jnp.int32)

@@ -43,7 +43,7 @@ class Request:
       root: the checkout: `runs/` and `results.tsv` are in it.
       train_file: the file to run.
       task_id: a Gymnasium id.
-      backend: a resolved backend.
+      backend: one of `backends.BACKENDS`.
       seed: of the training; None lets the harness draw one.
       budget: seconds of training.
       episodes: of the evaluation.
@@ -108,8 +108,8 @@ class _Run:
     diff: str
     begun: float
 
-    def row(self, status: str, returns: Sequence[float] = ()) -> Row:
-        """The run's row in the ledger."""
+    def row(self, status: str, returns: Sequence[float] = (), backend: str = "") -> Row:
+        """The run's row in the ledger; `backend` is the one that trained, once it is known."""
         return Row(
             commit=self.commit,
             avg_return=f"{statistics.fmean(returns):.4f}" if returns else "",
@@ -122,7 +122,7 @@ class _Run:
             replicate="1",
             std_return=f"{statistics.pstdev(returns):.4f}" if returns else "",
             budget=f"{self.request.budget:g}",
-            backend=self.request.backend,
+            backend=backend or self.request.backend,
             comparable="yes" if self.request.comparable else "no",
             verdict="none",
         )
@@ -167,7 +167,7 @@ def run(
             try:
                 _write(this.folder / "summary.json", json.dumps(details, indent=1))
             finally:
-                ledger.append(this.row("scored", score.evaluation.returns))
+                ledger.append(this.row("scored", score.evaluation.returns, summary.backend))
     if training.exit_code or training.protocol_error:
         print(f"note: the training ended early; {this.folder / 'train.log'} says why. Its last "
               "policy was scored.", file=sys.stderr)  # fmt: skip
@@ -258,7 +258,7 @@ def _summarise(this: _Run, training: Training, evaluation: Evaluation) -> Summar
         num_updates=len(curve),
         steps_per_second=training.steps_per_second,
         task=this.request.task_id,
-        backend=this.request.backend,
+        backend=training.backend or this.request.backend,
         seed=this.seed,
         run_id=this.run_id,
     )

@@ -35,18 +35,19 @@ def run(
 
     A run with --seed, --budget, --episodes or --train is marked as not comparable.
     """
+    backends.resolve(tasks.get(task), backend)  # complains before anything is started
     request = experiment.Request(
         root=Path.cwd(),
         train_file=_train_file(train or TRAIN_FILE),
         task_id=task,
-        backend=backends.resolve(tasks.get(task), backend),
+        backend=backend,
         seed=_seed(seed),
         budget=_budget(budget),
         episodes=episodes or NUM_EVAL_EPISODES,
         message=message,
         comparable=(seed, budget, episodes, train) == (None, None, None, None),
     )
-    with Display(f"{task} on {request.backend}") as display:
+    with Display(task) as display:
         summary = experiment.run(request, display.watch, display.announce)
     print("---")
     for name, value in dataclasses.asdict(summary).items():

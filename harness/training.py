@@ -49,7 +49,7 @@ class Assignment:
     Attributes:
       train_file: the file to run.
       task_id: a Gymnasium id.
-      backend: a resolved backend.
+      backend: one of `backends.BACKENDS`; the child resolves `auto`, for it knows its devices.
       seed: for all randomness.
       budget: seconds.
     """
@@ -75,6 +75,7 @@ class Training:
       late: how many arrived after the deadline.
       curve: one entry a log message: seconds on the clock, environment steps, metrics.
       compile_seconds: as the child reports them; never credited.
+      backend: the engine that the child trains on.
       device: what the child trains on.
       exit_code: of the child; None where it was ended by us.
       protocol_error: what was wrong with a message that was not understood.
@@ -89,6 +90,7 @@ class Training:
     late: int = 0
     curve: list[tuple[float, int, dict[str, float]]] = dataclasses.field(default_factory=list)
     compile_seconds: float = 0.0
+    backend: str = ""
     device: str = ""
     exit_code: int | None = None
     protocol_error: str = ""
@@ -133,6 +135,7 @@ class Training:
             case "start":
                 self.started = True
                 self.device = str(header["device"])[:100]
+                self.backend = str(header["backend"])[:20]
                 if self.clock_start is None:
                     self.clock_start = now
                 return wire.encode({"time_left": self.time_left(now)})

@@ -40,6 +40,12 @@ HOST_ENVS = 128
 """Environments on host engines. With 64 a callback costs a fifth of the step that it makes, with
 256 a rollout of a few thousand steps spans too little time for the advantages."""
 
+ACCELERATOR_ENVS = 2048
+"""Environments of MJX on a GPU or TPU."""
+
+CPU_DEVICE_ENVS = 32
+"""Environments of MJX on a CPU, where a step takes a millisecond: some updates in 30 seconds."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TaskInfo:
@@ -69,10 +75,11 @@ class Trial:
         self, task_id: str, seed: int, backend: str, budget: float, channel: socket.socket | None
     ) -> None:
         task = tasks.get(task_id)
-        self._backend = backends.resolve(task, backend)
+        accelerator = jax.default_backend() != "cpu"
+        self._backend = backends.resolve(task, backend, accelerator)
         self.task = TaskInfo(task_id, *backends.spaces(task, self._backend))
         self.seed = seed
-        self.num_envs_hint = HOST_ENVS
+        self.num_envs_hint = _num_envs(self._backend, accelerator)
         self._budget = budget
         self._channel = channel
         self._deadline: float | None = None
@@ -80,7 +87,7 @@ class Trial:
         self._compile_seconds = 0.0
         jax.monitoring.register_event_duration_secs_listener(self._count_compilation)
 
-    def make_env(self, num_envs: int) -> envs.HostEnv:
+    def make_env(self, num_envs: int) -> envs.Env:
         """The task's vector environment; it refuses to step before `start()`.
 
         Args:
@@ -94,7 +101,8 @@ class Trial:
             raise RuntimeError("trial.start() was called twice; the clock starts once.")
         budget = self._budget
         if self._channel is not None:
-            self._send({"kind": "start", "device": str(jax.devices()[0].device_kind)})
+            device = f"{len(jax.devices())} × {jax.devices()[0].device_kind}"
+            self._send({"kind": "start", "device": device, "backend": self._backend})
             answer, _ = wire.receive(self._channel)
             budget = float(answer["time_left"])
         self._deadline = time.monotonic() + budget
@@ -114,7 +122,7 @@ class Trial:
           step: environment steps so far, all environments counted.
           **metrics: numbers; `charts/episodic_return` is what the progress display shows.
         """
-        numbers = {name: float(value) for name, value in metrics.items()}
+        numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}
         if self._channel is None:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
             print(f"{self._budget - self.time_left():7.1f} s  step {step:>10,}  {shown}")
@@ -163,6 +171,13 @@ class Trial:
     def _count_compilation(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith("/jax/core/compile"):
             self._compile_seconds += duration_secs
+
+
+def _num_envs(backend: str, accelerator: bool) -> int:
+    """A good number of environments."""
+    if backend != backends.DEVICE_BACKEND:
+        return HOST_ENVS
+    return ACCELERATOR_ENVS if accelerator else CPU_DEVICE_ENVS
 
 
 def connect() -> Trial:

@@ -1,0 +1,196 @@
+"""The MJX engine: the same tasks inside one program, and where MJX itself is corrected."""
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+import pytest
+from mujoco import mjx
+from mujoco.mjx._src import collision_driver, collision_primitive
+
+from harness import backends, envs, tasks
+from harness.engines import mjx_corrections
+from harness.engines.mjx import JaxDraws, MjxEngine
+from harness.engines.native import NativeEngine
+from harness.errors import InputError
+from harness.tasks.half_cheetah import HalfCheetah
+
+MUJOCO = [task for task in tasks.TASKS.values() if isinstance(task, tasks.MujocoTask)]
+NUM_ENVS = 3
+
+STEEP_CAPSULE = """
+<mujoco>
+  <option cone="pyramidal"/>
+  <worldbody>
+    <geom type="plane" size="1 1 1"/>
+    <body pos="0 0 0.29" euler="12 8 30">
+      <freejoint/>
+      <geom type="capsule" size="0.1 0.2" friction="1 0.1 0.1"/>
+    </body>
+  </worldbody>
+</mujoco>
+"""
+
+
+@pytest.fixture(params=MUJOCO, ids=lambda task: task.id)
+def task(request):
+    return request.param
+
+
+def accelerations(collide):
+    """MJX's and C MuJoCo's accelerations of a steep capsule that touches a plane."""
+    model = mujoco.MjModel.from_xml_string(STEEP_CAPSULE)
+    data = mujoco.MjData(model)
+    data.qvel[:] = [0.5, -0.3, -0.1, 1.0, 2.0, 0.3]
+    mujoco.mj_forward(model, data)
+    assert data.ncon > 0
+    key = mjx_corrections.PLANE_CAPSULE
+    installed = collision_driver._COLLISION_FUNC[key]
+    collision_driver._COLLISION_FUNC[key] = collide
+    try:
+        ours = mjx.forward(mjx.put_model(model), mjx.put_data(model, data))
+    finally:
+        collision_driver._COLLISION_FUNC[key] = installed
+    return np.asarray(ours.qacc), data.qacc
+
+
+def test_a_steep_capsule_on_a_plane_accelerates_as_in_c():
+    ours, c = accelerations(mjx_corrections.plane_capsule)
+    np.testing.assert_allclose(ours, c, rtol=2e-3, atol=2e-3 * np.abs(c).max())
+
+
+def test_upstream_still_needs_the_correction():
+    """When this fails, MJX has mended its contact frame: delete our `plane_capsule`."""
+    upstream, c = accelerations(collision_primitive.plane_capsule)
+    assert np.abs(upstream - c).max() > 0.02 * np.abs(c).max()
+
+
+@pytest.mark.timeout(900)
+def test_every_task_steps_as_c_mujoco_does(task):
+    """From the same states under the same actions, on the solver that MJX has."""
+    same = type(task)()
+    same.__dict__["model"] = mjx_corrections.model(task)
+    native = NativeEngine(same, NUM_ENVS, seed=0, autoreset=False)
+    native.reset()
+    generator = np.random.default_rng(0)
+    space = native.action_space
+
+    def act():
+        action = generator.uniform(space.low, space.high, (NUM_ENVS, *space.shape))
+        return action.astype(np.float32)
+
+    for _ in range(5):
+        native.step(act())
+    engine = MjxEngine(task, NUM_ENVS)
+    state, _ = engine.reset(jax.random.key(0))
+    names = {name: native._batch.bind(name) for name in ("qpos", "qvel", "qacc_warmstart")}
+    fields = {
+        name: jnp.asarray(names.get(name, getattr(native._data, name, None)), value.dtype)
+        for name, value in state.fields.items()
+    }
+    state = type(state)(fields, state.elapsed, state.key)
+    action = act()
+    expected = native.step(action)
+    _, step = jax.jit(engine.step)(state, action)
+    np.testing.assert_allclose(step.next_obs, expected.next_obs, rtol=1e-3, atol=5e-3)
+    np.testing.assert_allclose(step.reward, expected.reward, rtol=1e-3, atol=5e-3)
+    np.testing.assert_array_equal(step.terminated, expected.terminated)
+
+
+def test_reset_laws_have_the_same_distribution_on_host_and_device(task):
+    """Compared by the quartiles of 2,000 draws of each coordinate."""
+    count = 2000
+    from harness.tasks.draws import HostDraws
+
+    generator = np.random.default_rng(0)
+    host = [np.concatenate(task.reset(HostDraws(generator))) for _ in range(count)]
+    keys = jax.random.split(jax.random.key(0), count)
+    device = jax.vmap(lambda key: jnp.concatenate(task.reset(JaxDraws(key))))(keys)
+    quartiles = [np.quantile(np.asarray(x), (0.25, 0.5, 0.75), axis=0) for x in (host, device)]
+    spread = np.std(host, axis=0) + 1e-6
+    assert (np.abs(quartiles[0] - quartiles[1]) < 0.12 * spread).all()
+
+
+class ShortCheetah(HalfCheetah):
+    horizon = 3
+
+
+@pytest.fixture(scope="module")
+def short():
+    """A device environment whose episodes last three steps, and its jitted step."""
+    env = envs.DeviceEnv(MjxEngine(ShortCheetah(), NUM_ENVS), gate=lambda: None)
+    return env, jax.jit(env.step)
+
+
+def test_auto_reset_gives_the_true_successor_and_fresh_states(short):
+    env, step = short
+    state = jax.jit(env.reset)(jax.random.key(1))
+    firsts = [np.asarray(state.obs)]
+    for i in range(9):
+        state = step(state, jnp.full((NUM_ENVS, 6), 0.3))
+        ended = (i + 1) % 3 == 0
+        assert (np.asarray(state.truncated) == ended).all()
+        assert not state.terminated.any()
+        assert (np.asarray(state.obs) == np.asarray(state.next_obs)).all() != ended
+        assert (np.asarray(state.episode_length) == (3 if ended else 0)).all()
+        if ended:
+            firsts.append(np.asarray(state.obs))
+    rows = np.concatenate(firsts)
+    assert len(np.unique(rows, axis=0)) == len(rows)
+    assert np.abs(rows[:, :8]).max() <= 0.1 + 1e-6  # within the reset noise
+
+
+def test_a_simulation_that_breaks_down_ends_its_episode_and_nothing_else(short):
+    env, step = short
+    state = jax.jit(env.reset)(jax.random.key(1))
+    physics = state.internal.physics
+    broken = physics.fields["qvel"].at[1, 0].set(jnp.nan)
+    physics = type(physics)({**physics.fields, "qvel": broken}, physics.elapsed, physics.key)
+    internal = type(state.internal)(physics, state.internal.returns, state.internal.lengths)
+    state = type(state)(**{**vars(state), "internal": internal})
+    state = step(state, jnp.zeros((NUM_ENVS, 6)))
+    assert state.terminated.tolist() == [False, True, False]
+    assert jnp.isfinite(state.next_obs).all()
+    assert jnp.isfinite(state.reward).all()
+    state = step(state, jnp.zeros((NUM_ENVS, 6)))
+    assert jnp.isfinite(state.obs).all()
+
+
+def test_the_state_is_a_value_and_equal_keys_give_equal_rollouts(short):
+    env, step = short
+    reset = jax.jit(env.reset)
+    state = reset(jax.random.key(5))
+    action = jnp.ones((NUM_ENVS, 6))
+    np.testing.assert_array_equal(step(state, action).obs, step(state, action).obs)
+    np.testing.assert_array_equal(reset(jax.random.key(5)).obs, state.obs)
+    assert not np.array_equal(reset(jax.random.key(6)).obs, state.obs)
+
+
+def test_the_gate_is_asked_before_a_reset(short):
+    def closed():
+        raise RuntimeError("not yet")
+
+    env = envs.DeviceEnv(short[0]._engine, closed)
+    with pytest.raises(Exception, match="not yet"):
+        jax.block_until_ready(jax.jit(env.reset)(jax.random.key(0)))
+
+
+def test_a_task_that_mjx_cannot_run_says_why():
+    with pytest.raises(InputError, match="not a MuJoCo task"):
+        backends.resolve(tasks.get("BipedalWalker-v3"), "mjx")
+
+
+def test_auto_takes_mjx_where_there_is_an_accelerator():
+    cheetah, walker = tasks.get("HalfCheetah-v5"), tasks.get("BipedalWalker-v3")
+    assert backends.resolve(cheetah, accelerator=True) == "mjx"
+    assert backends.resolve(cheetah, accelerator=False) == "native"
+    assert backends.resolve(walker, accelerator=True) == "envpool"
+
+
+def test_humanoid_says_once_that_its_solver_is_another_one(capsys):
+    mjx_corrections._say_once.cache_clear()
+    for _ in range(2):
+        model = mjx_corrections.model(tasks.get("Humanoid-v5"))
+    assert model.opt.solver == mujoco.mjtSolver.mjSOL_NEWTON
+    assert tasks.get("Humanoid-v5").model.opt.solver == mujoco.mjtSolver.mjSOL_PGS
+    assert capsys.readouterr().err.count("no PGS solver") == 1
