@@ -210,7 +210,7 @@ class DeviceEnv:
     def reset(self, key: jax.Array) -> EnvState:
         """Start new episodes everywhere; see `Env.reset`."""
         # The one call to the host; steps make none.
-        io_callback(self._gate, None, ordered=True)
+        io_callback(self._gate, None)
         physics, obs = self._engine.reset(key)
         obs = obs.astype(jnp.float32)
         zeros = jnp.zeros(self.num_envs)
