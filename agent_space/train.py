@@ -291,6 +291,7 @@ def rollout(state: TrainState, key: jax.Array, env: Any, net: ActorCritic) -> tu
             "reward": after.reward,
             "terminated": after.terminated,
             "truncated": after.truncated,
+            "diverged": after.diverged,
             "episode_return": after.episode_return,
             "episode_length": after.episode_length,
         }
@@ -362,6 +363,7 @@ def update(state: TrainState, env: Any, net: ActorCritic) -> tuple[TrainState, d
         "charts/episodic_return": steps["episode_return"].sum() / ended,  # NaN where none ended
         "charts/episodic_length": steps["episode_length"].sum() / ended,
         "charts/learning_rate": learning_rate,
+        "charts/diverged": steps["diverged"].sum(),  # episodes that ended in NaN
         "losses/explained_variance": 1 - advantage.var() / ((advantage + value).var() + 1e-8),
     }
     return TrainState(

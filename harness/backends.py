@@ -1,13 +1,20 @@
 """Which engine steps which task."""
 
 import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import gymnasium
 
 from harness.engines.engine import HostEngine
 from harness.errors import InputError
-from harness.tasks import Task
+from harness.tasks import BraxTask, MujocoTask, Task
+
+if TYPE_CHECKING:
+    from harness.engines.device import DeviceEngine
 
 HOST_BACKENDS = {
     "native": "NativeEngine",
@@ -16,10 +23,15 @@ HOST_BACKENDS = {
 }
 """Engines in host memory, the preferred first: module in `harness.engines`, class in it."""
 
-DEVICE_BACKEND = "mjx"
-"""The engine that runs inside the jitted program, on whatever device JAX has."""
+DEVICE_BACKENDS = {
+    "mjx": "MjxEngine",
+    "warp": "WarpEngine",
+    "brax": "BraxEngine",
+}
+"""Engines inside the jitted program, on whatever device JAX has; likewise."""
 
-BACKENDS = ("auto", DEVICE_BACKEND, *HOST_BACKENDS)
+BACKENDS = ("auto", *HOST_BACKENDS, *DEVICE_BACKENDS)
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def resolve(task: Task, backend: str = "auto", accelerator: bool = False) -> str:
@@ -35,13 +47,11 @@ def resolve(task: Task, backend: str = "auto", accelerator: bool = False) -> str
     """
     if backend not in BACKENDS:
         raise InputError(f"Unknown backend {backend!r}. Choose one of: {', '.join(BACKENDS)}.")
-    preferred = (
-        (DEVICE_BACKEND, *HOST_BACKENDS) if accelerator else (*HOST_BACKENDS, DEVICE_BACKEND)
-    )
-    reasons = {name: unsupported(task, name) for name in preferred}
+    engines = [*DEVICE_BACKENDS, *HOST_BACKENDS] if accelerator else BACKENDS[1:]
+    reasons = {name: unsupported(task, name) for name in engines}
     able = [name for name, reason in reasons.items() if reason is None]
     if not able:
-        raise InputError(reasons["gymnasium"] or "")
+        raise InputError(reasons["brax" if isinstance(task, BraxTask) else "gymnasium"] or "")
     if backend == "auto":
         return able[0]
     if reasons[backend] is not None:
@@ -54,11 +64,18 @@ def resolve(task: Task, backend: str = "auto", accelerator: bool = False) -> str
 
 def unsupported(task: Task, backend: str) -> str | None:
     """Why a backend cannot run a task here, or None."""
+    if backend in DEVICE_BACKENDS:
+        return _UNSUPPORTED_ON_DEVICE[backend](task)
     return _module(backend).unsupported(task)
 
 
 def reference(task: Task) -> str:
-    """The engine that scores the task: C MuJoCo where it is exact, Gymnasium everywhere else."""
+    """The engine that scores the task: C MuJoCo where it is exact, Gymnasium everywhere else.
+
+    A Brax or Playground environment has no other definition than its own simulator.
+    """
+    if isinstance(task, BraxTask):
+        return "brax"
     return "native" if unsupported(task, "native") is None else "gymnasium"
 
 
@@ -78,6 +95,20 @@ def make_engine(
     return engine(task, num_envs, seed, autoreset)
 
 
+def make_device_engine(task: Task, num_envs: int, backend: str) -> "DeviceEngine":
+    """Build a device engine: N environments as pure functions."""
+    return getattr(_module(backend), DEVICE_BACKENDS[backend])(task, num_envs)
+
+
+def make_evaluation_engine(task: Task, num_envs: int, backend: str) -> HostEngine:
+    """Build an engine that plays first episodes from seeds, N at once, on any backend."""
+    if backend in HOST_BACKENDS:
+        return make_engine(task, num_envs, seed=0, backend=backend, autoreset=False)
+    from harness.engines.device import OnHost  # noqa: PLC0415  (imports JAX)
+
+    return OnHost(make_device_engine(task, num_envs, backend))
+
+
 def spaces(task: Task, backend: str) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Space]:
     """Observation and action space of a task, without building a vector environment."""
     return _module(backend).spaces(task)
@@ -85,3 +116,35 @@ def spaces(task: Task, backend: str) -> tuple[gymnasium.spaces.Box, gymnasium.sp
 
 def _module(backend: str) -> ModuleType:
     return importlib.import_module(f"harness.engines.{backend}")
+
+
+def _unsupported_by_mjx(task: Task) -> str | None:
+    return None if isinstance(task, MujocoTask) else f"{task.id} is not a MuJoCo task"
+
+
+def _unsupported_by_warp(task: Task) -> str | None:
+    reason = _unsupported_by_mjx(task)
+    if reason is None and "cfrc_ext" in task.fields:  # type: ignore[attr-defined]
+        reason = f"MJX's Warp implementation has no contact forces, which {task.id} observes"
+    if reason is None and importlib.util.find_spec("warp") is None:
+        reason = "warp-lang is not installed (pip install -e '.[warp]')"
+    if reason is None and not NVIDIA_DRIVER.exists():
+        reason = "it needs an NVIDIA GPU, and there is no driver of one here"
+    return reason
+
+
+def _unsupported_by_brax(task: Task) -> str | None:
+    if not isinstance(task, BraxTask):
+        return f"{task.id} is not a Brax or Playground environment"
+    if importlib.util.find_spec(task.package) is None:
+        return f"{task.package} is not installed (pip install -e '.[{task.library}]')"
+    return None
+
+
+_UNSUPPORTED_ON_DEVICE: dict[str, Callable[[Task], str | None]] = {
+    "mjx": _unsupported_by_mjx,
+    "warp": _unsupported_by_warp,
+    "brax": _unsupported_by_brax,
+}
+"""Why a device engine cannot run a task. Not in their modules, which import JAX: the process that
+holds the clock asks, and does without."""

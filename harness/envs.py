@@ -11,11 +11,12 @@ import numpy as np
 from jax.experimental import io_callback
 
 from harness import backends, tasks
+from harness.engines.device import select
 from harness.engines.engine import HostEngine
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    from harness.engines.mjx import MjxEngine
+    from harness.engines.device import DeviceEngine
 
 
 @jax.tree_util.register_dataclass
@@ -30,6 +31,8 @@ class EnvState:
       reward: [N] float32.
       terminated: [N] bool, the task ended the episode: no bootstrap.
       truncated: [N] bool, the time limit ended it: bootstrap. Both may be set; `terminated` wins.
+      diverged: [N] bool, the simulation broke down (NaN), which terminated the episode; engines on
+        the device only.
       episode_return: [N] float32, of the episode that just ended; 0 where none did.
       episode_length: [N] int32, likewise, in steps.
       internal: the engine's own; on host engines a counter that makes the state linear.
@@ -40,6 +43,7 @@ class EnvState:
     reward: jax.Array
     terminated: jax.Array
     truncated: jax.Array
+    diverged: jax.Array
     episode_return: jax.Array
     episode_length: jax.Array
     internal: Any
@@ -69,11 +73,8 @@ def make(
         raise InputError(f"num_envs is {num_envs}; at least 1 is needed.")
     task = tasks.get(task_id)
     backend = backends.resolve(task, backend, accelerator=jax.default_backend() != "cpu")
-    if backend == backends.DEVICE_BACKEND:
-        from harness.engines.mjx import MjxEngine  # noqa: PLC0415  (a second that others save)
-
-        assert isinstance(task, tasks.MujocoTask)
-        return DeviceEnv(MjxEngine(task, num_envs), gate)
+    if backend in backends.DEVICE_BACKENDS:
+        return DeviceEnv(backends.make_device_engine(task, num_envs, backend), gate)
     return HostEnv(backends.make_engine(task, num_envs, seed, backend), gate)
 
 
@@ -142,12 +143,15 @@ class HostEnv:
     def _call(self, function: Callable, *args: jax.Array) -> EnvState:
         # On one explicit device, because the default placement fails on sharded inputs.
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        fields = io_callback(function, self._shapes(), *args, ordered=True, sharding=sharding)
+        never = jnp.zeros(self.num_envs, bool)  # C MuJoCo restarts a simulation that breaks down
+        obs, next_obs, reward, terminated, truncated, returns, lengths, counter = fields
         return EnvState(
-            *io_callback(function, self._shapes(), *args, ordered=True, sharding=sharding)
+            obs, next_obs, reward, terminated, truncated, never, returns, lengths, counter
         )
 
     def _shapes(self) -> tuple[jax.ShapeDtypeStruct, ...]:
-        """Of the fields of `EnvState`, in their order, as the callbacks return them."""
+        """Of what the callbacks return."""
 
         def array(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((self.num_envs, *shape), dtype)
@@ -198,9 +202,9 @@ class HostEnv:
 
 
 class DeviceEnv:
-    """An engine of pure functions, inside the jitted program from the first step to the last."""
+    """A device engine with auto-reset: all of it is inside the jitted program."""
 
-    def __init__(self, engine: "MjxEngine", gate: Callable[[], None]) -> None:
+    def __init__(self, engine: "DeviceEngine", gate: Callable[[], None]) -> None:
         self.num_envs = engine.num_envs
         self.observation_space = engine.observation_space
         self.action_space = engine.action_space
@@ -211,45 +215,61 @@ class DeviceEnv:
         """Start new episodes everywhere; see `Env.reset`."""
         # The one call to the host; steps make none.
         io_callback(self._gate, None)
-        physics, obs = self._engine.reset(key)
+        key, first_key = jax.random.split(key)
+        physics, obs = self._engine.first(first_key)
         obs = obs.astype(jnp.float32)
-        zeros = jnp.zeros(self.num_envs)
+        zeros = jnp.zeros(self.num_envs, jnp.float32)
         counts, no = zeros.astype(jnp.int32), zeros.astype(bool)
-        internal = _DeviceState(physics, zeros, counts)
-        return EnvState(obs, obs, zeros, no, no, zeros, counts, internal)
+        internal = _DeviceState(physics, key, zeros, counts)
+        return EnvState(obs, obs, zeros, no, no, no, zeros, counts, internal)
 
     def step(self, state: EnvState, action: jax.Array) -> EnvState:
         """Apply actions; see `Env.step`."""
         before = state.internal
-        physics, step = self._engine.step(before.physics, applicable(action, self))
-        ended = step.terminated | step.truncated
-        returns = before.returns + step.reward
-        lengths = before.lengths + 1
+        physics, outcome = self._engine.advance(before.physics, applicable(action, self))
+        next_obs = outcome.obs.astype(jnp.float32)
+        reward = outcome.reward.astype(jnp.float32)
+        returns, lengths = before.returns + reward, before.lengths + 1
+        truncated = lengths >= self._engine.horizon
+        ended = outcome.terminated | truncated
+
+        key, first_key = jax.random.split(before.key)
+        physics, obs = self._restart(ended, physics, next_obs, first_key)
+        kept = _DeviceState(
+            physics, key, jnp.where(ended, 0.0, returns), jnp.where(ended, 0, lengths)
+        )
         return EnvState(
-            obs=step.obs.astype(jnp.float32),
-            next_obs=step.next_obs.astype(jnp.float32),
-            reward=step.reward.astype(jnp.float32),
-            terminated=step.terminated,
-            truncated=step.truncated,
-            episode_return=jnp.where(ended, returns, 0.0).astype(jnp.float32),
+            obs=obs,
+            next_obs=next_obs,
+            reward=reward,
+            terminated=outcome.terminated,
+            truncated=truncated,
+            diverged=outcome.diverged,
+            episode_return=jnp.where(ended, returns, 0.0),
             episode_length=jnp.where(ended, lengths, 0),
-            internal=_DeviceState(
-                physics,
-                jnp.where(ended, 0.0, returns).astype(jnp.float32),
-                jnp.where(ended, 0, lengths),
-            ),
+            internal=kept,
         )
 
     def close(self) -> None:
         """Nothing to free."""
 
+    def _restart(self, ended: jax.Array, physics: Any, obs: jax.Array, key: jax.Array) -> Any:
+        """Fresh first states where episodes ended; they are only computed where one did."""
+
+        def fresh() -> Any:
+            first_physics, first_obs = self._engine.first(key)
+            return select(ended, (first_physics, first_obs), (physics, obs))
+
+        return jax.lax.cond(ended.any(), fresh, lambda: (physics, obs))
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _DeviceState:
-    """What a `DeviceEnv` carries: the engine's state, and each episode's return and length."""
+    """What a `DeviceEnv` carries: the physics, the next draws' key, each episode's sums."""
 
     physics: Any
+    key: jax.Array
     returns: jax.Array
     lengths: jax.Array
 

@@ -27,6 +27,9 @@ TIME_BUDGET = 720.0
 NUM_EVAL_EPISODES = 100
 """Episodes behind every score."""
 
+REFERENCE = "reference"
+"""The simulator of every score; others give second figures."""
+
 MEMORY_LIMIT = 16 * 2**30
 """Bytes of address space for the evaluator; XLA reserves several times what it uses."""
 
@@ -76,16 +79,19 @@ def episode_seeds(digest: str, nonce: str, count: int) -> list[int]:
     return [int.from_bytes(h[:4], "little") for h in hashes]
 
 
-def evaluate(actor: Actor, task_id: str, seeds: list[int]) -> Evaluation:
+def evaluate(
+    actor: Actor, task_id: str, seeds: list[int], simulator: str = REFERENCE
+) -> Evaluation:
     """Play the first episode of one environment per seed, all in lockstep.
 
-    The simulator is the reference: C MuJoCo, equal to Gymnasium to the last bit, or Gymnasium
-    itself. An environment that has ended is stepped no more and counts no more.
+    The reference simulator is C MuJoCo, equal to Gymnasium to the last bit, or Gymnasium itself.
+    An environment that has ended is stepped no more and counts no more.
 
     Args:
       actor: the policy; its actions are clipped to the action space.
       task_id: a Gymnasium id.
       seeds: one an episode.
+      simulator: `REFERENCE`, or a backend for a second figure.
 
     Raises:
       PolicyError: an action has the wrong shape or is NaN.
@@ -93,8 +99,8 @@ def evaluate(actor: Actor, task_id: str, seeds: list[int]) -> Evaluation:
     from harness import backends, tasks  # noqa: PLC0415  (simulators, which constants do not need)
 
     task = tasks.get(task_id)
-    backend = backends.reference(task)
-    engine = backends.make_engine(task, len(seeds), seed=0, backend=backend, autoreset=False)
+    backend = backends.reference(task) if simulator == REFERENCE else simulator
+    engine = backends.make_evaluation_engine(task, len(seeds), backend)
     begin = time.monotonic()
     returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), int)
     running = np.ones(len(seeds), bool)
@@ -145,18 +151,18 @@ def _limit_memory() -> None:
 
 
 def main() -> None:
-    """`python -m harness.evaluate FOLDER TASK SEEDS.json OUT.json`."""
+    """`python -m harness.evaluate TASK SIMULATOR POLICY SEEDS.json OUT.json`."""
     from harness import backends, policy, tasks  # noqa: PLC0415
     from harness.artifact import Artifact  # noqa: PLC0415
 
     _limit_memory()
-    folder, task_id, seeds_file, out_file = sys.argv[1:]
+    task_id, simulator, folder, seeds_file, out_file = sys.argv[1:]
     task = tasks.get(task_id)
     try:
         spaces = backends.spaces(task, backends.reference(task))
         actor = policy.load(Artifact.load(Path(folder)), *spaces)
         seeds = json.loads(Path(seeds_file).read_text())
-        result = dataclasses.asdict(evaluate(actor, task_id, seeds))
+        result = dataclasses.asdict(evaluate(actor, task_id, seeds, simulator))
     except HarnessError as error:
         result = {"refused": str(error)}
     Path(out_file).write_text(json.dumps(result))

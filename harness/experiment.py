@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness import processes, scoring
+from harness import backends, processes, scoring, tasks
 from harness.errors import HarnessError, OutOfTimeError, StorageError, TrainingError
 from harness.evaluate import Evaluation
 from harness.ledger import FILE, Ledger, Row
@@ -48,6 +48,7 @@ class Request:
       budget: seconds of training.
       episodes: of the evaluation.
       message: one line for the ledger.
+      eval_engine: a second simulator to evaluate in; None for no second figure.
       comparable: whether nothing that a verdict rests on was given by hand.
     """
 
@@ -59,6 +60,7 @@ class Request:
     budget: float
     episodes: int
     message: str
+    eval_engine: str | None
     comparable: bool
 
 
@@ -75,7 +77,10 @@ class Summary:
       total_seconds: of the whole run.
       num_updates: log messages.
       steps_per_second: from the end of the first update to the end of the last.
+      diverged: episodes of the training that ended in NaN, as train.py counts them.
+      simulator: what scored: C MuJoCo (`native`), Gymnasium, or a library's own.
       task, backend, seed, run_id, verdict: as in the ledger.
+      second_return: the average return in the second simulator, where one was asked for.
     """
 
     avg_return: float
@@ -89,11 +94,14 @@ class Summary:
     total_seconds: float
     num_updates: int
     steps_per_second: float
+    diverged: int
+    simulator: str
     task: str
     backend: str
     seed: int
     run_id: str
     verdict: str = "none"
+    second_return: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +163,8 @@ def run(
         this = _begin(request)
         try:
             training, score = _measure(this, watch, announce)
-            summary = _summarise(this, training, score.evaluation)
+            second = _second(this, training, score, announce)
+            summary = _summarise(this, training, score.evaluation, second)
         except BaseException as error:
             _record_failure(ledger, this, error)
             if isinstance(error, HarnessError):
@@ -163,7 +172,7 @@ def run(
                 raise type(error)(f"{error}\n{where}") from error
             raise
         with processes.uninterrupted():
-            details = _details(this, summary, training, score)
+            details = _details(this, summary, training, score, second)
             try:
                 _write(this.folder / "summary.json", json.dumps(details, indent=1))
             finally:
@@ -219,6 +228,23 @@ def _measure(
     return training, scoring.score(training.artifact, request.task_id, request.episodes)
 
 
+def _second(
+    this: _Run, training: Training, score: scoring.Score, announce: Callable[[str], None]
+) -> Evaluation | None:
+    """The same episodes in the simulator that the user asked for beside the reference.
+
+    Raises:
+      PolicyError: as `scoring.score`.
+    """
+    if this.request.eval_engine is None or training.artifact is None:
+        return None
+    announce(f"evaluating in {this.request.eval_engine}")
+    seeds = score.evaluation.seeds
+    return scoring.evaluate_apart(
+        training.artifact, this.request.task_id, seeds, this.request.eval_engine
+    )
+
+
 def _failure(training: Training, log_file: Path) -> TrainingError:
     """Why a training has no policy, in words."""
     tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-LOG_TAIL:])
@@ -243,8 +269,11 @@ def _failure(training: Training, log_file: Path) -> TrainingError:
     )
 
 
-def _summarise(this: _Run, training: Training, evaluation: Evaluation) -> Summary:
+def _summarise(
+    this: _Run, training: Training, evaluation: Evaluation, second: Evaluation | None
+) -> Summary:
     returns, curve = evaluation.returns, training.curve
+    breakdowns = (metrics.get("charts/diverged", 0.0) for _, _, metrics in curve)
     return Summary(
         avg_return=statistics.fmean(returns),
         std_return=statistics.pstdev(returns),
@@ -257,15 +286,22 @@ def _summarise(this: _Run, training: Training, evaluation: Evaluation) -> Summar
         total_seconds=time.monotonic() - this.begun,
         num_updates=len(curve),
         steps_per_second=training.steps_per_second,
+        diverged=int(sum(filter(math.isfinite, breakdowns))),
+        simulator=backends.reference(tasks.get(this.request.task_id)),
         task=this.request.task_id,
         backend=training.backend or this.request.backend,
         seed=this.seed,
         run_id=this.run_id,
+        second_return=statistics.fmean(second.returns) if second else None,
     )
 
 
 def _details(
-    this: _Run, summary: Summary, training: Training, score: scoring.Score
+    this: _Run,
+    summary: Summary,
+    training: Training,
+    score: scoring.Score,
+    second: Evaluation | None,
 ) -> dict[str, Any]:
     """What summary.json holds: the summary, every episode, and the conditions."""
     startup = (training.clock_start or training.begun) - training.begun
@@ -274,6 +310,8 @@ def _details(
         "episode_returns": score.evaluation.returns,
         "episode_lengths": score.evaluation.lengths,
         "episode_seeds": score.evaluation.seeds,
+        "second_simulator": this.request.eval_engine,
+        "second_episode_returns": second.returns if second else None,
         "evaluation_nonce": score.nonce,
         "artifact_sha256": score.digest,
         "policies_published": training.published,

@@ -26,6 +26,10 @@ def run(
         Path | None, typer.Option(help=f"Training file; {TRAIN_FILE} if left out.")
     ] = None,
     message: Annotated[str, typer.Option(help="One line for the ledger.")] = "",
+    eval_engine: Annotated[
+        str | None,
+        typer.Option(help="A second simulator to evaluate in, beside the reference: mjx."),
+    ] = None,
     episodes: Annotated[
         int | None,
         typer.Option(help=f"Of the evaluation; {NUM_EVAL_EPISODES} if left out.", min=1),
@@ -35,7 +39,8 @@ def run(
 
     A run with --seed, --budget, --episodes or --train is marked as not comparable.
     """
-    backends.resolve(tasks.get(task), backend)  # complains before anything is started
+    for engine in (backend, eval_engine or "auto"):
+        backends.resolve(tasks.get(task), engine)  # complains before anything is started
     request = experiment.Request(
         root=Path.cwd(),
         train_file=_train_file(train or TRAIN_FILE),
@@ -45,12 +50,14 @@ def run(
         budget=_budget(budget),
         episodes=episodes or NUM_EVAL_EPISODES,
         message=message,
+        eval_engine=eval_engine,
         comparable=(seed, budget, episodes, train) == (None, None, None, None),
     )
     with Display(task) as display:
         summary = experiment.run(request, display.watch, display.announce)
     print("---")
-    for name, value in dataclasses.asdict(summary).items():
+    shown = {k: v for k, v in dataclasses.asdict(summary).items() if v is not None}
+    for name, value in shown.items():
         print(f"{name}: {value:.2f}" if isinstance(value, float) else f"{name}: {value}")
 
 

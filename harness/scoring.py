@@ -11,7 +11,7 @@ from pathlib import Path
 from harness import processes
 from harness.artifact import Artifact
 from harness.errors import PolicyError
-from harness.evaluate import Evaluation, episode_seeds
+from harness.evaluate import REFERENCE, Evaluation, episode_seeds
 
 NONCE_BYTES = 32
 
@@ -29,7 +29,7 @@ class Score:
 
 
 def score(artifact: Artifact, task_id: str, episodes: int) -> Score:
-    """Evaluate an artifact in a clean process. Call it when no training process is left.
+    """Evaluate an artifact in the reference simulator. Call it when no training process is left.
 
     Args:
       artifact: the policy as it was published.
@@ -41,11 +41,28 @@ def score(artifact: Artifact, task_id: str, episodes: int) -> Score:
     """
     nonce = secrets.token_hex(NONCE_BYTES)
     seeds = episode_seeds(artifact.digest, nonce, episodes)
+    return Score(evaluate_apart(artifact, task_id, seeds, REFERENCE), artifact.digest, nonce)
+
+
+def evaluate_apart(
+    artifact: Artifact, task_id: str, seeds: list[int], simulator: str
+) -> Evaluation:
+    """Evaluate an artifact in a clean process.
+
+    Args:
+      artifact: the policy as it was published.
+      task_id: a Gymnasium id.
+      seeds: one an episode.
+      simulator: a backend, or `REFERENCE`.
+
+    Raises:
+      PolicyError: as `score`.
+    """
     with tempfile.TemporaryDirectory(prefix="autorl-score-") as name:
         folder = Path(name)
         artifact.save(folder / "policy")
         (folder / "seeds.json").write_text(json.dumps(seeds))
-        _run(folder, task_id)
+        _run(folder, task_id, simulator)
         try:
             answer = json.loads((folder / "out.json").read_text())
         except (OSError, ValueError) as error:
@@ -55,15 +72,15 @@ def score(artifact: Artifact, task_id: str, episodes: int) -> Score:
             ) from error
     if "refused" in answer:
         raise PolicyError(answer["refused"])
-    return Score(Evaluation(**answer), artifact.digest, nonce)
+    return Evaluation(**answer)
 
 
-def _run(folder: Path, task_id: str) -> None:
+def _run(folder: Path, task_id: str, simulator: str) -> None:
     """Run the evaluator over a folder that holds `policy/` and `seeds.json`."""
-    arguments = [folder / "policy", task_id, folder / "seeds.json", folder / "out.json"]
+    files = (folder / "policy", folder / "seeds.json", folder / "out.json")
     with open(folder / "log", "wb") as log:
         process = processes.start(
-            [sys.executable, "-m", "harness.evaluate", *map(str, arguments)],
+            [sys.executable, "-m", "harness.evaluate", task_id, simulator, *map(str, files)],
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder,

@@ -30,6 +30,7 @@ import jax
 import numpy as np
 
 from harness import backends, envs, policy, tasks, wire
+from harness.errors import InputError
 from harness.evaluate import TASK
 from harness.wire import CHANNEL_VARIABLE
 
@@ -175,7 +176,7 @@ class Trial:
 
 def _num_envs(backend: str, accelerator: bool) -> int:
     """A good number of environments."""
-    if backend != backends.DEVICE_BACKEND:
+    if backend not in backends.DEVICE_BACKENDS:
         return HOST_ENVS
     return ACCELERATOR_ENVS if accelerator else CPU_DEVICE_ENVS
 
@@ -191,9 +192,11 @@ def connect() -> Trial:
         return Trial(TASK, seed, "auto", BY_HAND_BUDGET, channel=None)
     channel = socket.socket(fileno=int(descriptor))
     settings, _ = wire.receive(channel)
-    return Trial(
-        settings["task"], settings["seed"], settings["backend"], settings["budget"], channel
-    )
+    task, seed = settings["task"], settings["seed"]
+    try:
+        return Trial(task, seed, settings["backend"], settings["budget"], channel)
+    except InputError as error:  # of the user, not of the training file: no traceback
+        sys.exit(str(error))
 
 
 __all__ = ["TaskInfo", "Trial", "connect"]

@@ -5,21 +5,23 @@ host, and randomness comes from keys. Between steps it keeps only what the next 
 the task reads; everything else in `mjx.Data` is computed anew.
 """
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from gymnasium.utils import seeding
 from mujoco import mjx
 
 from harness.engines import mjx_corrections
+from harness.engines.device import Outcome
 from harness.engines.native import CONTACT_FORCES, spaces
 from harness.tasks import MujocoTask, Task
-from harness.tasks.draws import Draws
+from harness.tasks.draws import Draws, HostDraws
 
-__all__ = ["MjxEngine", "MjxState", "spaces", "unsupported"]
+__all__ = ["MjxEngine", "spaces", "unsupported"]
 
 CARRIED = ("qpos", "qvel", "qacc_warmstart")
 """What the next step needs: none of the tasks has activations."""
@@ -30,119 +32,77 @@ SET_BY_RESET = frozenset({"ctrl", CONTACT_FORCES})
 PRECISION = "highest"
 """Of matrix products: TF32, the default on many GPUs, changes the physics."""
 
+Fields = dict[str, jax.Array]
+"""`CARRIED` and the task's fields of `mjx.Data`, by name."""
+
 
 def unsupported(task: Task) -> str | None:
     """Why this engine cannot run the task, or None."""
     return None if isinstance(task, MujocoTask) else f"{task.id} is not a MuJoCo task"
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class MjxState:
-    """N environments between two steps.
-
-    Attributes:
-      fields: `CARRIED` and the task's fields by name, [N, ...].
-      elapsed: [N] int32, steps since the last reset.
-      key: of the next draws.
-    """
-
-    fields: dict[str, jax.Array]
-    elapsed: jax.Array
-    key: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class MjxStep:
-    """The outcome of one step; as `harness.engines.engine.Step`, and where the physics broke down.
-
-    Attributes:
-      diverged: [N] bool: NaN or infinity in the simulation; the episode is terminated.
-    """
-
-    obs: jax.Array
-    next_obs: jax.Array
-    reward: jax.Array
-    terminated: jax.Array
-    truncated: jax.Array
-    diverged: jax.Array
-
-
 class MjxEngine:
-    """N environments of one MuJoCo task as pure functions."""
+    """A `DeviceEngine` of one MuJoCo task; its physics is `Fields` with a leading axis N."""
 
-    def __init__(self, task: MujocoTask, num_envs: int) -> None:
+    def __init__(self, task: MujocoTask, num_envs: int, impl: str = "jax") -> None:
         self.task = task
         self.num_envs = num_envs
+        self.horizon = task.horizon
         self.observation_space, self.action_space = spaces(task)
         mjx_corrections.install()
-        self._model = mjx.put_model(mjx_corrections.model(task))
-        self._template = mjx.make_data(self._model)
+        self._model = mjx.put_model(mjx_corrections.model(task), impl=impl)
+        self._template = mjx.make_data(mjx_corrections.model(task), impl=impl)
         self._needs_forward = bool(set(task.fields) - SET_BY_RESET)
 
-    def reset(self, key: jax.Array) -> tuple[MjxState, jax.Array]:
-        """New episodes everywhere: the state, and first observations [N, observation]."""
-        key, reset_key = jax.random.split(key)
-        fields = self._first(reset_key)
-        state = MjxState(fields, jnp.zeros(self.num_envs, jnp.int32), key)
-        return state, self.task.observation(SimpleNamespace(**fields))
+    def first(self, key: jax.Array) -> tuple[Fields, jax.Array]:
+        """Fresh first states; see `DeviceEngine.first`."""
+        keys = jax.random.split(key, self.num_envs)
+        states = jax.vmap(lambda key: self.task.reset(JaxDraws(key)))(keys)
+        return self._begin(*states)
 
-    def step(self, state: MjxState, action: jax.Array) -> tuple[MjxState, MjxStep]:
-        """One environment step with same-step auto-reset; action [N, nu], within the space."""
+    def first_of(self, seeds: Sequence[int]) -> tuple[Fields, jax.Array]:
+        """The first states that Gymnasium draws for these seeds; see `DeviceEngine.first_of`."""
+        draws = (HostDraws(seeding.np_random(int(seed))[0]) for seed in seeds)
+        qpos, qvel = zip(*(self.task.reset(draw) for draw in draws), strict=True)
+        return jax.jit(self._begin)(np.stack(qpos), np.stack(qvel))
+
+    def advance(self, physics: Fields, action: jax.Array) -> tuple[Fields, Outcome]:
+        """One environment step; see `DeviceEngine.advance`."""
         task = self.task
-        fields = jax.vmap(self._advance)(state.fields, action)
-        before, after = SimpleNamespace(**state.fields), SimpleNamespace(**fields)
+        fields = jax.vmap(self.simulate)(physics, action)
+        before, after = _data(physics), _data(fields)
         velocity = (task.position(after) - task.position(before)) / task.dt
-        next_obs = task.observation(after)
         reward = task.reward(after, action, velocity)
-        diverged = ~(jnp.isfinite(next_obs).all(-1) & jnp.isfinite(reward))
-        elapsed = state.elapsed + 1
-        terminated = task.terminated(after) | diverged
-        truncated = elapsed >= task.horizon
-        ended = terminated | truncated
+        return fields, Outcome.checked(task.observation(after), reward, task.terminated(after))
 
-        key, reset_key = jax.random.split(state.key)
-        fields = jax.lax.cond(
-            ended.any(),
-            lambda: _select(ended, self._first(reset_key), fields),
-            lambda: fields,
-        )
-        step = MjxStep(
-            obs=task.observation(SimpleNamespace(**fields)),
-            next_obs=jnp.where(diverged[:, None], 0.0, next_obs),
-            reward=jnp.where(diverged, 0.0, reward),
-            terminated=terminated,
-            truncated=truncated,
-            diverged=diverged,
-        )
-        return MjxState(fields, jnp.where(ended, 0, elapsed), key), step
+    def simulate(self, fields: Fields, action: jax.Array) -> Fields:
+        """The physics of one environment over one environment step; no leading axis."""
+        carried = {name: jnp.asarray(fields[name]) for name in CARRIED}
+        data = self._template.replace(ctrl=action.astype(carried["qpos"].dtype), **carried)
+        with jax.default_matmul_precision(PRECISION):
+            data = jax.lax.fori_loop(0, self.task.frame_skip, self._substep, data)
+            if CONTACT_FORCES in self.task.fields:
+                data = mjx.rne_postconstraint(self._model, data)
+        return self._read(data)
 
-    def _first(self, key: jax.Array) -> dict[str, jax.Array]:
-        """Fields of fresh first states."""
-        return jax.vmap(self._first_of_one)(jax.random.split(key, self.num_envs))
+    def _begin(self, qpos: jax.Array, qvel: jax.Array) -> tuple[Fields, jax.Array]:
+        """Episodes that begin in states [N, nq], [N, nv]."""
+        fields = jax.vmap(self._begin_one)(qpos, qvel)
+        return fields, self.task.observation(_data(fields))
 
-    def _first_of_one(self, key: jax.Array) -> dict[str, jax.Array]:
-        qpos, qvel = self.task.reset(JaxDraws(key))
-        data = self._template.replace(qpos=qpos, qvel=qvel)
+    def _begin_one(self, qpos: jax.Array, qvel: jax.Array) -> Fields:
+        data = self._template.replace(qpos=jnp.asarray(qpos), qvel=jnp.asarray(qvel))
         if self._needs_forward:
             with jax.default_matmul_precision(PRECISION):
                 data = mjx.forward(self._model, data)
         return self._read(data)
 
-    def _advance(self, fields: dict[str, jax.Array], action: jax.Array) -> dict[str, jax.Array]:
-        """Simulate one environment for one environment step."""
-        carried = {name: fields[name] for name in CARRIED}
-        data = self._template.replace(ctrl=action.astype(fields["qpos"].dtype), **carried)
-        with jax.default_matmul_precision(PRECISION):
-            data = jax.lax.fori_loop(
-                0, self.task.frame_skip, lambda _, data: mjx.step(self._model, data), data
-            )
-            if CONTACT_FORCES in self.task.fields:
-                data = mjx.rne_postconstraint(self._model, data)
-        return self._read(data)
+    def _substep(self, _: jax.Array, data: mjx.Data) -> mjx.Data:
+        """One simulation step; in the dtypes that came in, some of which MJX widens under x64."""
+        after = mjx.step(self._model, data)
+        return jax.tree.map(lambda new, old: new.astype(old.dtype), after, data)
 
-    def _read(self, data: mjx.Data) -> dict[str, jax.Array]:
+    def _read(self, data: mjx.Data) -> Fields:
         public = mjx.Data.__dataclass_fields__
         return {
             name: getattr(data if name in public else data._impl, name)
@@ -150,13 +110,9 @@ class MjxEngine:
         }
 
 
-def _select(mask: jax.Array, ones: dict[str, jax.Array], others: dict[str, jax.Array]) -> Any:
-    """Rows of `ones` where the mask [N] is set, of `others` elsewhere."""
-
-    def select(one: jax.Array, other: jax.Array) -> jax.Array:
-        return jnp.where(mask.reshape(-1, *(1,) * (one.ndim - 1)), one, other)
-
-    return jax.tree.map(select, ones, others)
+def _data(fields: Fields) -> Any:
+    """Fields as the `Physics` that tasks read."""
+    return SimpleNamespace(**fields)
 
 
 class JaxDraws:

@@ -15,10 +15,10 @@ from harness.tasks.inverted_pendulum import InvertedPendulum
 from harness.tasks.pusher import Pusher
 from harness.tasks.reacher import Reacher
 from harness.tasks.swimmer import Swimmer
-from harness.tasks.task import Box2DTask, GymnasiumTask, MujocoTask, Task
+from harness.tasks.task import Box2DTask, BraxTask, GymnasiumTask, MujocoTask, Task
 from harness.tasks.walker2d import Walker2d
 
-__all__ = ["TASKS", "Box2DTask", "GymnasiumTask", "MujocoTask", "Task", "get"]
+__all__ = ["TASKS", "Box2DTask", "BraxTask", "GymnasiumTask", "MujocoTask", "Task", "get"]
 
 TASKS: dict[str, Task] = {
     task.id: task
@@ -46,13 +46,15 @@ def get(task_id: str) -> Task:
 
     Args:
       task_id: such as `HalfCheetah-v5`, `CartPole-v1` or `my_package:MyEnv-v0`, which imports
-        `my_package` first.
+        `my_package` first; `brax:ant` and `playground:CheetahRun` are of those libraries.
 
     Raises:
       InputError: there is no such task; the message suggests the nearest ids.
     """
     if task_id in TASKS:
         return TASKS[task_id]
+    if task_id.partition(":")[0] in BraxTask.PACKAGES:
+        return BraxTask(task_id)
     module, _, name = task_id.rpartition(":")
     try:
         if module:

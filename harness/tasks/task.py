@@ -34,6 +34,35 @@ class Box2DTask(GymnasiumTask):
     """A Gymnasium Box2D task of which EnvPool has its own, faster build."""
 
 
+@dataclasses.dataclass(frozen=True)
+class BraxTask:
+    """An environment of Brax or of MuJoCo Playground, which defines and simulates itself.
+
+    Attributes:
+      id: `brax:ant`, `playground:CheetahRun`.
+    """
+
+    id: str
+
+    PACKAGES: ClassVar[Mapping[str, str]] = {"brax": "brax", "playground": "mujoco_playground"}
+    """The module to import, by library."""
+
+    @property
+    def library(self) -> str:
+        """`brax` or `playground`."""
+        return self.id.partition(":")[0]
+
+    @property
+    def name(self) -> str:
+        """Of the environment in its library."""
+        return self.id.partition(":")[2]
+
+    @property
+    def package(self) -> str:
+        """The module that holds the library."""
+        return self.PACKAGES[self.library]
+
+
 class Physics(Protocol):
     """The fields of `mujoco.MjData` that a task reads; their last axes are the physical ones."""
 
