@@ -26,9 +26,6 @@ __all__ = ["MjxEngine", "spaces", "unsupported"]
 CARRIED = ("qpos", "qvel", "qacc_warmstart")
 """What the next step needs: none of the tasks has activations."""
 
-SET_BY_RESET = frozenset({"ctrl", CONTACT_FORCES})
-"""Fields that are zero after a reset; all others need a forward pass."""
-
 PRECISION = "highest"
 """Of matrix products: TF32, the default on many GPUs, changes the physics."""
 
@@ -52,7 +49,6 @@ class MjxEngine:
         mjx_corrections.install()
         self._model = mjx.put_model(mjx_corrections.model(task), impl=impl)
         self._template = mjx.make_data(mjx_corrections.model(task), impl=impl)
-        self._needs_forward = bool(set(task.fields) - SET_BY_RESET)
 
     def first(self, key: jax.Array) -> tuple[Fields, jax.Array]:
         """Fresh first states; see `DeviceEngine.first`."""
@@ -91,16 +87,17 @@ class MjxEngine:
         return fields, self.task.observation(_data(fields))
 
     def _begin_one(self, qpos: jax.Array, qvel: jax.Array) -> Fields:
+        """What a task may read of a first state follows from positions and velocities alone: there
+        are no controls yet, and forces are zero. So no dynamics are compiled twice."""
         data = self._template.replace(qpos=jnp.asarray(qpos), qvel=jnp.asarray(qvel))
-        if self._needs_forward:
-            with jax.default_matmul_precision(PRECISION):
-                data = mjx.forward(self._model, data)
+        with jax.default_matmul_precision(PRECISION):
+            for derive in (mjx.kinematics, mjx.com_pos, mjx.com_vel):
+                data = derive(self._model, data)
         return self._read(data)
 
     def _substep(self, _: jax.Array, data: mjx.Data) -> mjx.Data:
-        """One simulation step; in the dtypes that came in, some of which MJX widens under x64."""
-        after = mjx.step(self._model, data)
-        return jax.tree.map(lambda new, old: new.astype(old.dtype), after, data)
+        after = mjx_corrections.step(self._model, data)
+        return mjx_corrections.same_dtypes(after, data)
 
     def _read(self, data: mjx.Data) -> Fields:
         public = mjx.Data.__dataclass_fields__
