@@ -55,6 +55,8 @@ class BraxEngine:
         # Brax splits raw keys of two words; typed keys of other generators have other sizes.
         raw = jax.vmap(lambda key: jax.random.bits(key, (2,), jnp.uint32))(keys)
         state = jax.vmap(self._env.reset)(raw)
+        # Without weak types, so that the first step compiles the program of all others.
+        state = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
         return state, _observed(state.obs)
 
 

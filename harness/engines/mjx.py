@@ -87,8 +87,8 @@ class MjxEngine:
         return fields, self.task.observation(_data(fields))
 
     def _begin_one(self, qpos: jax.Array, qvel: jax.Array) -> Fields:
-        """What a task may read of a first state follows from positions and velocities alone: there
-        are no controls yet, and forces are zero. So no dynamics are compiled twice."""
+        # What a task may read of a first state follows from positions and velocities alone: there
+        # are no controls yet, and forces are zero. So no dynamics are compiled for a reset.
         data = self._template.replace(qpos=jnp.asarray(qpos), qvel=jnp.asarray(qvel))
         with jax.default_matmul_precision(PRECISION):
             for derive in (mjx.kinematics, mjx.com_pos, mjx.com_vel):
