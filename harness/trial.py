@@ -175,10 +175,12 @@ class Trial:
 
 
 def _num_envs(backend: str, accelerator: bool) -> int:
-    """A good number of environments."""
-    if backend not in backends.DEVICE_BACKENDS:
-        return HOST_ENVS
-    return ACCELERATOR_ENVS if accelerator else CPU_DEVICE_ENVS
+    """A good number of environments; a multiple of the devices, over which they are spread."""
+    number = HOST_ENVS
+    if backend in backends.DEVICE_BACKENDS:
+        number = ACCELERATOR_ENVS if accelerator else CPU_DEVICE_ENVS
+    devices = jax.device_count()
+    return -(-number // devices) * devices
 
 
 def connect() -> Trial:

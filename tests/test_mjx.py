@@ -19,6 +19,7 @@ from harness.engines.native import NativeEngine
 from harness.errors import InputError
 from harness.tasks.draws import HostDraws
 from harness.tasks.half_cheetah import HalfCheetah
+from harness.trial import Trial
 
 MUJOCO = [task for task in tasks.TASKS.values() if isinstance(task, tasks.MujocoTask)]
 NUM_ENVS = 3
@@ -72,7 +73,7 @@ def test_upstream_still_needs_the_correction():
 
 
 @pytest.mark.timeout(900)
-def test_every_task_steps_as_c_mujoco_does(task):
+def test_every_task_compiles_steps_as_c_mujoco_does_and_publishes(task):
     """From the same states under the same actions, on the solver that MJX has."""
     same = type(task)()
     same.__dict__["model"] = mjx_corrections.model(task)
@@ -81,24 +82,33 @@ def test_every_task_steps_as_c_mujoco_does(task):
     generator = np.random.default_rng(0)
     space = native.action_space
 
-    def act():
-        action = generator.uniform(space.low, space.high, (NUM_ENVS, *space.shape))
-        return action.astype(np.float32)
+    def random_actions():
+        actions = generator.uniform(space.low, space.high, (NUM_ENVS, *space.shape))
+        return (0.5 * actions).astype(np.float32)
 
-    for _ in range(5):
-        native.step(act())
-    fields = {
-        name: jnp.asarray(
-            getattr(native._data, name, None) if name in task.fields else native._batch.bind(name)
-        )
+    for _ in range(3):
+        warmed_up = native.step(random_actions())
+    assert not warmed_up.terminated.any()
+    trial = Trial(task.id, seed=0, backend="mjx", budget=60.0, channel=None)
+    env = trial.make_env(NUM_ENVS)
+    trial.start()
+    state = jax.jit(env.reset)(jax.random.key(0))
+    physics = {
+        name: getattr(native._data, name, None) if name in task.fields else native._batch.bind(name)
         for name in (*CARRIED, *task.fields)
     }
-    action = act()
+    physics = {name: jnp.array(value, jnp.float32) for name, value in physics.items()}
+    state = dataclasses.replace(
+        state, internal=dataclasses.replace(state.internal, physics=physics)
+    )
+    action = random_actions()
     expected = native.step(action)
-    _, step = jax.jit(MjxEngine(task, NUM_ENVS).advance)(fields, action)
-    np.testing.assert_allclose(step.obs, expected.next_obs, rtol=1e-3, atol=5e-3)
-    np.testing.assert_allclose(step.reward, expected.reward, rtol=1e-3, atol=5e-3)
-    np.testing.assert_array_equal(step.terminated, expected.terminated)
+    state = jax.jit(env.step)(state, action)
+    np.testing.assert_allclose(state.next_obs, expected.next_obs, rtol=1e-3, atol=5e-3)
+    np.testing.assert_allclose(state.reward, expected.reward, rtol=1e-3, atol=5e-3)
+    np.testing.assert_array_equal(state.terminated, expected.terminated)
+    weights = jnp.zeros((env.observation_space.shape[0], space.shape[0]))
+    trial.publish(lambda params, obs: obs @ params, weights)
 
 
 def test_reset_laws_have_the_same_distribution_on_host_and_device(task):

@@ -28,6 +28,7 @@ SMOKE_BUDGET = 30
         ("native", "HalfCheetah-v5"),
         ("envpool", "BipedalWalker-v3"),
         ("gymnasium", "BipedalWalker-v3"),
+        ("mjx", "HalfCheetah-v5"),
     ],
 )
 def test_a_thirty_second_run_ends_with_a_score_and_a_row(harness_run, checkout, backend, task_id):
@@ -37,7 +38,7 @@ def test_a_thirty_second_run_ends_with_a_score_and_a_row(harness_run, checkout, 
     assert (block["task"], block["backend"], block["verdict"]) == (task_id, backend, "none")
     assert float(block["steps_per_second"]) > 0
     assert float(block["training_seconds"]) <= SMOKE_BUDGET
-    if task_id == "HalfCheetah-v5":
+    if backend == "native":
         assert float(block["avg_return"]) > anchors.RANDOM[task_id] + 300
 
     folder = checkout / "runs" / block["run_id"]
@@ -56,6 +57,39 @@ def test_a_thirty_second_run_ends_with_a_score_and_a_row(harness_run, checkout, 
     assert (row.run_id, row.status, row.comparable) == (block["run_id"], "scored", "no")
     assert float(row.avg_return) == pytest.approx(summary["avg_return"], abs=1e-3)
     assert psutil.Process().children(recursive=True) == []
+
+
+def test_a_second_simulator_adds_a_figure_and_breakdowns_are_counted(harness_run, checkout):
+    done = harness_run(
+        "--task", "InvertedPendulum-v5", "--train", TRAIN_FILES / "honest.py", "--budget", 2,
+        "--episodes", 3, "--eval-engine", "mjx",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    block = summary_block(done.stdout)
+    assert block["simulator"] == "native"
+    # The same first states and the same policy: the same moment at which the pole falls.
+    assert float(block["second_return"]) == pytest.approx(float(block["avg_return"]), abs=1)
+    summary = json.loads((checkout / "runs" / block["run_id"] / "summary.json").read_text())
+    assert summary["second_simulator"] == "mjx"
+    assert len(summary["second_episode_returns"]) == 3
+    assert int(block["diverged"]) == 2 * int(block["num_updates"])  # as the file says it
+
+
+def test_an_environment_of_brax_is_trained_and_scored_in_its_own_simulator(harness_run, checkout):
+    done = harness_run(
+        "--task", "brax:inverted_pendulum", "--budget", 10, "--episodes", 3, timeout=500
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    block = summary_block(done.stdout)
+    assert (block["backend"], block["simulator"]) == ("brax", "brax")
+    assert float(block["avg_return"]) > 0
+
+
+def test_an_unknown_environment_of_brax_is_told_without_a_traceback(harness_run):
+    done = harness_run("--task", "brax:inverted_pendulumm", "--budget", 10)
+    assert done.returncode == 3
+    assert "Unknown task 'brax:inverted_pendulumm'. brax has: " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_nothing_but_the_block_is_printed_where_nobody_watches(harness_run):
@@ -122,6 +156,10 @@ def test_a_message_and_a_seed_stand_in_the_row(harness_run, checkout):
     [
         (["--task", "HalfCheeta-v5"], "Did you mean HalfCheetah-v5"),
         (["--task", "BipedalWalker-v3", "--backend", "native"], "choose one of: envpool"),
+        (["--task", "BipedalWalker-v3", "--backend", "mjx"], "is not a MuJoCo task"),
+        (["--task", "Ant-v5", "--backend", "warp"], "no contact forces"),
+        (["--task", "Hopper-v5", "--backend", "warp"], "NVIDIA GPU"),
+        (["--task", "BipedalWalker-v3", "--eval-engine", "mjx"], "is not a MuJoCo task"),
         (["--backend", "cuda"], "Unknown backend 'cuda'"),
         (["--budget", "0"], "positive number of seconds"),
         (["--budget", "-3"], "positive number of seconds"),

@@ -21,5 +21,5 @@ step = 0
 while trial.time_left() > 0:
     time.sleep(0.1)
     step += 64
-    trial.log(step, **{"charts/episodic_return": float(step)})
+    trial.log(step, **{"charts/episodic_return": float(step), "charts/diverged": 2.0})
     trial.publish(act, params)
