@@ -1,12 +1,13 @@
 """One step of MJX against one step of C MuJoCo, from the same states under the same actions.
 
-    JAX_ENABLE_X64=1 python scripts/bench_fidelity.py [TASK ...] [--policy RUN_FOLDER]
+    JAX_ENABLE_X64=1 python scripts/bench_fidelity.py [TASK ...] [--policy runs/RUN_ID/policy]
 
 States come from C MuJoCo under random actions, or under a trained policy with a little noise. The
-reference is C MuJoCo with the solver that MJX has, run until it has converged: some models let it
-stop earlier or ask for another solver, and how far that is from the reference is printed on a line
-of its own. MJX's precision is JAX's: float32, or float64 with JAX_ENABLE_X64=1. Prints, per
-quantity, the median over states of the largest error in a state, and the largest of all.
+reference is C MuJoCo with the solver that MJX has, run until it has converged. The models let a
+solver stop earlier (some also ask for another one), so C MuJoCo on the model as it is written has
+an error of its own, which is printed for comparison. MJX's precision is JAX's: float32, or float64
+with JAX_ENABLE_X64=1; in float64 it is also compared when its solver, too, has converged. Prints,
+per quantity, the median over states of the largest error in a state, and the largest of all.
 """
 
 import argparse
@@ -140,7 +141,7 @@ def converged(task: tasks.MujocoTask) -> tasks.MujocoTask:
 
 def report(name: str, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> None:
     """Print the errors of one comparison."""
-    line = f"{name:38}"
+    line = f"{name:40}"
     for quantity in QUANTITIES:
         error = np.abs(ours[quantity] - theirs[quantity]).reshape(len(theirs["reward"]), -1)
         line += f"  {quantity} {np.median(error.max(-1)):.1e} {error.max():.1e}"
@@ -151,11 +152,15 @@ def compare(task: tasks.MujocoTask, count: int, folder: Path | None) -> None:
     """Print the errors of one task."""
     actor = None
     if folder is not None:
-        actor = policy.load(Artifact.load(folder / "policy"), *spaces(task))
+        actor = policy.load(Artifact.load(folder), *spaces(task))
     before, action = collect(task, count, actor)
     reference = step_of_c(converged(task), before, action)
     name = f"{task.id} {'trained' if actor else 'random'}"
-    report(name, step_of_mjx(MjxEngine(task, len(action)), before, action), reference)
+    shipped = MjxEngine(task, len(action))
+    report(f"{name}, MJX", step_of_mjx(shipped, before, action), reference)
+    if jax.config.jax_enable_x64:
+        exact = MjxEngine(converged(task), len(action))
+        report(f"{name}, MJX converged", step_of_mjx(exact, before, action), reference)
     report(f"{name}, C as written", step_of_c(task, before, action), reference)
 
 
@@ -163,7 +168,7 @@ def main() -> None:
     """Compare the tasks that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tasks", nargs="*", help="ids; all MuJoCo tasks if left out")
-    parser.add_argument("--policy", type=Path, help="run folder of a trained policy")
+    parser.add_argument("--policy", type=Path, help="folder of a published policy")
     parser.add_argument("--states", type=int, default=2000)
     arguments = parser.parse_args()
     dtype = "float64" if jax.config.jax_enable_x64 else "float32"

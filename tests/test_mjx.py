@@ -24,18 +24,23 @@ from harness.trial import Trial
 MUJOCO = [task for task in tasks.TASKS.values() if isinstance(task, tasks.MujocoTask)]
 NUM_ENVS = 3
 
-STEEP_CAPSULE = """
-<mujoco>
-  <option cone="pyramidal"/>
-  <worldbody>
-    <geom type="plane" size="1 1 1" friction="0.3 0.1 0.1"/>
-    <body pos="0 0 0.29" euler="12 8 30">
-      <freejoint/>
-      <geom type="capsule" size="0.1 0.2" friction="0.3 0.1 0.1"/>
-    </body>
-  </worldbody>
-</mujoco>
-"""
+# Two shapes in contact, by the pair of their types; small, for errors of MJX are absolute.
+CONTACTS = {
+    ("PLANE", "CAPSULE"): """
+      <geom type="plane" size="1 1 1" friction="0.3"/>
+      <body pos="0 0 0.29" euler="12 8 30">
+        <freejoint/> <geom type="capsule" size="0.1 0.2" friction="0.3"/>
+      </body>""",
+    ("SPHERE", "CAPSULE"): """
+      <geom type="capsule" size="0.02 0.01" euler="0 90 0"/>
+      <body pos="0.008 0 0.039"> <freejoint/> <geom type="sphere" size="0.02"/> </body>""",
+    ("CAPSULE", "CAPSULE"): """
+      <geom type="capsule" size="0.02 0.01" euler="0 90 0"/>
+      <body pos="0.003 0.002 0.039" euler="80 10 30">
+        <freejoint/> <geom type="capsule" size="0.02 0.01"/>
+      </body>""",
+}
+CORRECTED = {tuple(kind.name for kind in pair): pair for pair in mjx_corrections.COLLISIONS}
 
 
 @pytest.fixture(params=MUJOCO, ids=lambda task: task.id)
@@ -43,33 +48,39 @@ def task(request):
     return request.param
 
 
-def accelerations(collide):
-    """MJX's and C MuJoCo's accelerations of a steep capsule that touches a plane."""
-    model = mujoco.MjModel.from_xml_string(STEEP_CAPSULE)
+def error_of(collide, pair):
+    """How far MJX's acceleration of two shapes in contact is from C MuJoCo's, relatively."""
+    model = mujoco.MjModel.from_xml_string(
+        f"<mujoco> <worldbody> {CONTACTS[pair]} </worldbody> </mujoco>"
+    )
     data = mujoco.MjData(model)
     data.qvel[:] = [0.5, -0.3, -0.1, 1.0, 2.0, 0.3]
     mujoco.mj_forward(model, data)
     assert data.ncon > 0
-    key = mjx_corrections.PLANE_CAPSULE
-    installed = collision_driver._COLLISION_FUNC[key]
-    collision_driver._COLLISION_FUNC[key] = collide
+    installed = collision_driver._COLLISION_FUNC[CORRECTED[pair]]
+    collision_driver._COLLISION_FUNC[CORRECTED[pair]] = collide
     try:
         forward = jax.jit(functools.partial(mjx.forward))  # not the one that is cached
         ours = forward(mjx.put_model(model), mjx.put_data(model, data))
     finally:
-        collision_driver._COLLISION_FUNC[key] = installed
-    return np.asarray(ours.qacc), data.qacc
+        collision_driver._COLLISION_FUNC[CORRECTED[pair]] = installed
+    return np.abs(np.asarray(ours.qacc) - data.qacc).max() / np.abs(data.qacc).max()
 
 
-def test_a_steep_capsule_on_a_plane_accelerates_as_in_c():
-    ours, c = accelerations(mjx_corrections.plane_capsule)
-    np.testing.assert_allclose(ours, c, rtol=2e-3, atol=2e-3 * np.abs(c).max())
+@pytest.mark.parametrize("pair", CONTACTS, ids="–".join)
+def test_two_shapes_in_contact_accelerate_as_in_c(pair):
+    assert error_of(mjx_corrections.COLLISIONS[CORRECTED[pair]], pair) < 5e-5
 
 
-def test_upstream_still_needs_the_correction():
-    """When this fails, MJX has mended its contact frame: delete our `plane_capsule`."""
-    upstream, c = accelerations(collision_primitive.plane_capsule)
-    assert np.abs(upstream - c).max() > 0.02 * np.abs(c).max()
+@pytest.mark.parametrize("pair", CONTACTS, ids="–".join)
+def test_upstream_still_needs_the_correction(pair):
+    """When this fails, MJX has mended the pair: delete our function for it."""
+    upstream = getattr(collision_primitive, "_".join(pair).lower())
+    assert error_of(upstream, pair) > 2e-4
+
+
+def test_every_correction_has_its_minimal_model():
+    assert set(CORRECTED) == set(CONTACTS)
 
 
 @pytest.mark.timeout(900)
