@@ -219,3 +219,10 @@ def test_humanoid_says_once_that_its_solver_is_another_one(capsys):
     assert model.opt.solver == mujoco.mjtSolver.mjSOL_NEWTON
     assert tasks.get("Humanoid-v5").model.opt.solver == mujoco.mjtSolver.mjSOL_PGS
     assert capsys.readouterr().err.count("no PGS solver") == 1
+
+
+def test_first_states_of_the_evaluation_are_gymnasiums(task):
+    seeds = [3, 5, 7]
+    native = NativeEngine(task, len(seeds), seed=0, autoreset=False)
+    _, obs = MjxEngine(task, len(seeds)).first_of(seeds)
+    np.testing.assert_allclose(obs, native.reset(seeds), rtol=1e-4, atol=1e-5)

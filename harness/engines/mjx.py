@@ -26,6 +26,12 @@ __all__ = ["MjxEngine", "spaces", "unsupported"]
 CARRIED = ("qpos", "qvel", "qacc_warmstart")
 """What the next step needs: none of the tasks has activations."""
 
+KINEMATIC = frozenset({"xpos", "xquat", "xipos", "site_xpos", "subtree_com", "cinert", "cvel"})
+"""Fields that follow from positions and velocities alone."""
+
+ZERO_AT_FIRST = frozenset({"ctrl", "qfrc_actuator", CONTACT_FORCES})
+"""Fields that are zero after a reset: nothing has acted yet."""
+
 PRECISION = "highest"
 """Of matrix products: TF32, the default on many GPUs, changes the physics."""
 
@@ -87,13 +93,17 @@ class MjxEngine:
         return fields, self.task.observation(_data(fields))
 
     def _begin_one(self, qpos: jax.Array, qvel: jax.Array) -> Fields:
-        # What a task may read of a first state follows from positions and velocities alone: there
-        # are no controls yet, and forces are zero. So no dynamics are compiled for a reset.
         data = self._template.replace(qpos=jnp.asarray(qpos), qvel=jnp.asarray(qvel))
+        # No dynamics are compiled for a reset unless the task reads of them.
+        if set(self.task.fields) <= KINEMATIC | ZERO_AT_FIRST:
+            passes = [mjx.kinematics, mjx.com_pos, mjx.com_vel]
+        else:
+            passes = [mjx.forward]
         with jax.default_matmul_precision(PRECISION):
-            for derive in (mjx.kinematics, mjx.com_pos, mjx.com_vel):
+            for derive in passes:
                 data = derive(self._model, data)
-        return self._read(data)
+        # MJX normalises quaternions in place; C MuJoCo leaves them as they were drawn.
+        return self._read(data.replace(qpos=jnp.asarray(qpos)))
 
     def _substep(self, _: jax.Array, data: mjx.Data) -> mjx.Data:
         after = mjx_corrections.step(self._model, data)
