@@ -48,8 +48,8 @@ class Request:
       budget: seconds of training.
       episodes: of the evaluation.
       message: one line for the ledger.
-      eval_engine: a second simulator to evaluate in; None for no second figure.
       comparable: whether nothing that a verdict rests on was given by hand.
+      eval_engine: a second simulator to evaluate in; None for no second figure.
     """
 
     root: Path
@@ -60,8 +60,8 @@ class Request:
     budget: float
     episodes: int
     message: str
-    eval_engine: str | None
     comparable: bool
+    eval_engine: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

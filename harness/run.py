@@ -50,8 +50,8 @@ def run(
         budget=_budget(budget),
         episodes=episodes or NUM_EVAL_EPISODES,
         message=message,
-        eval_engine=eval_engine,
         comparable=(seed, budget, episodes, train) == (None, None, None, None),
+        eval_engine=eval_engine,
     )
     with Display(task) as display:
         summary = experiment.run(request, display.watch, display.announce)

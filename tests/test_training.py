@@ -42,7 +42,7 @@ def test_an_honest_file_ends_by_itself_and_its_log_becomes_the_curve(tmp_path):
     assert list(steps) == [64 * (i + 1) for i in range(len(steps))]
     assert list(seconds) == sorted(seconds)
     assert seconds[-1] <= BUDGET
-    assert metrics[0] == {"charts/episodic_return": 64.0}
+    assert metrics[0] == {"charts/episodic_return": 64.0, "charts/diverged": 2.0}
     assert result.published >= len(steps)
     assert result.compile_seconds > 0
 
