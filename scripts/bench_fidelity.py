@@ -26,6 +26,7 @@ from harness.engines import mjx_corrections
 from harness.engines.mjx import CARRIED, MjxEngine
 from harness.engines.native import CONTACT_FORCES, spaces
 from harness.tasks.draws import HostDraws
+from harness.tasks.pusher import ARM
 
 NUM_ENVS = 50
 POLICY_NOISE = 0.1  # standard deviation, so that 50 environments do not run in step
@@ -91,6 +92,27 @@ def collect(
     return stack(states[:count]), np.stack(actions[:count])
 
 
+def pushing(task: tasks.MujocoTask, count: int) -> tuple[States, np.ndarray]:
+    """States of Pusher in which the arm touches the cylinder, which random actions seldom reach."""
+    generator = np.random.default_rng(0)
+    space, data, states = spaces(task)[1], mujoco.MjData(task.model), []
+    cylinder = task.model.body("object")
+    low, high = task.model.jnt_range[:ARM].T
+    while len(states) < count:
+        mujoco.mj_resetData(task.model, data)
+        data.qpos[:ARM] = generator.uniform(low, high)
+        mujoco.mj_forward(task.model, data)
+        tip = data.body("tips_arm").xpos[:2] + generator.uniform(-0.1, 0.1, 2)
+        data.qpos[ARM : ARM + 2] += tip - data.body("object").xpos[:2]
+        data.qvel[:ARM] = generator.uniform(-1, 1, ARM)
+        mujoco.mj_forward(task.model, data)
+        bodies = task.model.geom_bodyid[data.contact.geom]
+        if ((bodies == cylinder.id).any(-1) & (bodies > 0).all(-1)).any():
+            states.append(read(task, data))
+    actions = generator.uniform(space.low, space.high, (count, *space.shape))
+    return stack(states), actions.astype(np.float32)
+
+
 def outcome(
     task: tasks.MujocoTask, before: States, after: States, action: np.ndarray
 ) -> dict[str, np.ndarray]:
@@ -148,14 +170,14 @@ def report(name: str, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]
     print(line, flush=True)
 
 
-def compare(task: tasks.MujocoTask, count: int, folder: Path | None) -> None:
+def compare(task: tasks.MujocoTask, count: int, folder: Path | None, push: bool) -> None:
     """Print the errors of one task."""
     actor = None
     if folder is not None:
         actor = policy.load(Artifact.load(folder), *spaces(task))
-    before, action = collect(task, count, actor)
+    before, action = pushing(task, count) if push else collect(task, count, actor)
     reference = step_of_c(converged(task), before, action)
-    name = f"{task.id} {'trained' if actor else 'random'}"
+    name = f"{task.id} {'pushing' if push else 'trained' if actor else 'random'}"
     engine = MjxEngine(task, len(action))
     report(f"{name}, MJX", step_of_mjx(engine, before, action), reference)
     report(f"{name}, C as written", step_of_c(task, before, action), reference)
@@ -167,15 +189,17 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", help="ids; all MuJoCo tasks if left out")
     parser.add_argument("--policy", type=Path, help="folder of a published policy")
     parser.add_argument("--states", type=int, default=2000)
+    parser.add_argument("--pushing", action="store_true", help="Pusher, touching its cylinder")
     arguments = parser.parse_args()
     dtype = "float64" if jax.config.jax_enable_x64 else "float32"
     print(f"{dtype}; per quantity: median and largest error over {arguments.states} states")
     every = [t for t in tasks.TASKS.values() if isinstance(t, tasks.MujocoTask)]
-    chosen = [t for t in every if not arguments.tasks or t.id in arguments.tasks]
+    named = ["Pusher-v5"] if arguments.pushing else arguments.tasks
+    chosen = [t for t in every if not named or t.id in named]
     if not chosen:
         sys.exit("None of these is a MuJoCo task.")
     for task in chosen:
-        compare(task, arguments.states, arguments.policy)
+        compare(task, arguments.states, arguments.policy, arguments.pushing)
 
 
 if __name__ == "__main__":
