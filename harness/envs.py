@@ -215,6 +215,9 @@ class DeviceEnv:
         """Start new episodes everywhere; see `Env.reset`."""
         # The one call to the host; steps make none.
         io_callback(self._gate, None)
+        # Threefry whatever the caller's generator: under vmap, XLA's own draws for all lanes from
+        # the key of the first, and a reset law that redraws until all are accepted never ends.
+        key = jax.random.wrap_key_data(jax.random.bits(key, (2,), jnp.uint32), impl="threefry2x32")
         key, first_key = jax.random.split(key)
         physics, obs = self._engine.first(first_key)
         obs = obs.astype(jnp.float32)

@@ -103,7 +103,7 @@ def test_every_task_compiles_steps_as_c_mujoco_does_and_publishes(task):
     trial = Trial(task.id, seed=0, backend="mjx", budget=60.0, channel=None)
     env = trial.make_env(NUM_ENVS)
     trial.start()
-    state = jax.jit(env.reset)(jax.random.key(0))
+    state = jax.jit(env.reset)(jax.random.key(0, impl="rbg"))  # as train.py's
     physics = {
         name: getattr(native._data, name, None) if name in task.fields else native._batch.bind(name)
         for name in (*CARRIED, *task.fields)
