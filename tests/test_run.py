@@ -97,7 +97,7 @@ def test_nothing_but_the_block_is_printed_where_nobody_watches(harness_run):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("---\navg_return: ")
     assert done.stderr == ""
-    assert len(done.stdout.splitlines()) == 17
+    assert len(done.stdout.splitlines()) == 19
 
 
 def test_a_recurrent_policy_is_scored_with_its_memory(harness_run, checkout):
