@@ -48,6 +48,7 @@ class Request:
       budget: seconds of training.
       episodes: of the evaluation.
       message: one line for the ledger.
+      confinement: of training and evaluation; see `sandbox`.
       comparable: whether nothing that a verdict rests on was given by hand.
       eval_engine: a second simulator to evaluate in; None for no second figure.
     """
@@ -60,6 +61,7 @@ class Request:
     budget: float
     episodes: int
     message: str
+    confinement: str
     comparable: bool
     eval_engine: str | None = None
 
@@ -116,6 +118,11 @@ class _Run:
     diff: str
     begun: float
 
+    @property
+    def place(self) -> scoring.Place:
+        """Where its evaluations run."""
+        return scoring.Place(self.request.root, self.request.confinement)
+
     def row(self, status: str, returns: Sequence[float] = (), backend: str = "") -> Row:
         """The run's row in the ledger; `backend` is the one that trained, once it is known."""
         return Row(
@@ -133,6 +140,7 @@ class _Run:
             backend=backend or self.request.backend,
             comparable="yes" if self.request.comparable else "no",
             verdict="none",
+            sandbox=self.request.confinement,
         )
 
 
@@ -217,7 +225,13 @@ def _measure(
     """
     request, folder = this.request, this.folder
     assignment = Assignment(
-        folder / "train.py", request.task_id, request.backend, this.seed, request.budget
+        train_file=folder / "train.py",
+        task_id=request.task_id,
+        backend=request.backend,
+        seed=this.seed,
+        budget=request.budget,
+        confinement=request.confinement,
+        root=request.root,
     )
     training = train(assignment, folder / "train.log", watch)
     _write_curve(folder / "curve.csv", training)
@@ -225,7 +239,7 @@ def _measure(
         raise _failure(training, folder / "train.log")
     training.artifact.save(folder / "policy")
     announce(f"evaluating {request.episodes} episodes")
-    return training, scoring.score(training.artifact, request.task_id, request.episodes)
+    return training, scoring.score(training.artifact, request.task_id, request.episodes, this.place)
 
 
 def _second(
@@ -241,7 +255,7 @@ def _second(
     announce(f"evaluating in {this.request.eval_engine}")
     seeds = score.evaluation.seeds
     return scoring.evaluate_apart(
-        training.artifact, this.request.task_id, seeds, this.request.eval_engine
+        training.artifact, this.request.task_id, seeds, this.request.eval_engine, this.place
     )
 
 
@@ -321,6 +335,7 @@ def _details(
         "budget": this.request.budget,
         "comparable": this.request.comparable,
         "description": this.request.message,
+        "sandbox": this.request.confinement,
         "device": training.device,
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.platform()}",
         "versions": _versions(),

@@ -37,6 +37,7 @@ class Row:
       backend: that trained it.
       comparable: `yes`; `no` where seed, budget, episodes or file were given by hand.
       verdict: `none`, or what the keep rule said.
+      sandbox: how training and evaluation were confined; `none` if they were not.
       previous: SHA-256 of the line before, the header's for the first row.
     """
 
@@ -54,6 +55,7 @@ class Row:
     backend: str
     comparable: str
     verdict: str
+    sandbox: str
     previous: str = ""
 
 

@@ -63,11 +63,11 @@ def end_all(grace: float = TERM_GRACE) -> None:
         time.sleep(0.01)
 
 
-def harness_environment(**extra: str) -> dict[str, str]:
-    """Our environment for a child: imports what we import, this copy of `harness` first."""
+def python_path() -> dict[str, str]:
+    """Variables with which a child imports what we import, this copy of `harness` first."""
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join([root, str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": path.rstrip(os.pathsep), "PYTHONUNBUFFERED": "1", **extra}
+    return {"PYTHONPATH": path.rstrip(os.pathsep), "PYTHONUNBUFFERED": "1"}
 
 
 def _descendants() -> list[psutil.Process]:

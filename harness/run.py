@@ -1,12 +1,13 @@
 """`python -m harness.run`: one experiment, from start to score."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness import backends, cli, experiment, tasks
+from harness import backends, cli, experiment, sandbox, tasks
 from harness.display import Display
 from harness.errors import InputError
 from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
@@ -30,6 +31,9 @@ def run(
         str | None,
         typer.Option(help="A second simulator to evaluate in, beside the reference: mjx."),
     ] = None,
+    no_sandbox: Annotated[
+        bool, typer.Option("--no-sandbox", help="Do not confine training and evaluation.")
+    ] = False,
     episodes: Annotated[
         int | None,
         typer.Option(help=f"Of the evaluation; {NUM_EVAL_EPISODES} if left out.", min=1),
@@ -50,6 +54,7 @@ def run(
         budget=_budget(budget),
         episodes=episodes or NUM_EVAL_EPISODES,
         message=message,
+        confinement=_confinement(no_sandbox),
         comparable=(seed, budget, episodes, train) == (None, None, None, None),
         eval_engine=eval_engine,
     )
@@ -77,6 +82,20 @@ def _train_file(path: Path) -> Path:
         where = f"{path}, line {line}" if line else str(path)
         raise InputError(f"Syntax error in {where}: {error}. Nothing was run.") from error
     return path.resolve()
+
+
+def _confinement(no_sandbox: bool) -> str:
+    """The best there is, unless the user wants none; without one, a word to the user."""
+    if no_sandbox:
+        return sandbox.NONE
+    kind = sandbox.available()
+    if kind == sandbox.NONE:
+        print(
+            "note: this system can confine neither training nor evaluation: bubblewrap is not "
+            "installed, and namespaces are not allowed. Do not run files that you do not trust.",
+            file=sys.stderr,
+        )
+    return kind
 
 
 def _budget(budget: float | None) -> float:

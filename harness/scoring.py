@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import processes
+from harness import processes, sandbox
 from harness.artifact import Artifact
 from harness.errors import PolicyError
 from harness.evaluate import REFERENCE, Evaluation, episode_seeds
@@ -28,24 +28,39 @@ class Score:
     nonce: str
 
 
-def score(artifact: Artifact, task_id: str, episodes: int) -> Score:
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where evaluations run.
+
+    Attributes:
+      root: the checkout, from which a task may be imported.
+      confinement: of `sandbox`.
+    """
+
+    root: Path
+    confinement: str
+
+
+def score(artifact: Artifact, task_id: str, episodes: int, place: Place) -> Score:
     """Evaluate an artifact in the reference simulator. Call it when no training process is left.
 
     Args:
       artifact: the policy as it was published.
       task_id: a Gymnasium id.
       episodes: how many.
+      place: where.
 
     Raises:
       PolicyError: the artifact was refused, gave impossible actions, or used up its limits.
     """
     nonce = secrets.token_hex(NONCE_BYTES)
     seeds = episode_seeds(artifact.digest, nonce, episodes)
-    return Score(evaluate_apart(artifact, task_id, seeds, REFERENCE), artifact.digest, nonce)
+    evaluation = evaluate_apart(artifact, task_id, seeds, REFERENCE, place)
+    return Score(evaluation, artifact.digest, nonce)
 
 
 def evaluate_apart(
-    artifact: Artifact, task_id: str, seeds: list[int], simulator: str
+    artifact: Artifact, task_id: str, seeds: list[int], simulator: str, place: Place
 ) -> Evaluation:
     """Evaluate an artifact in a clean process.
 
@@ -54,6 +69,7 @@ def evaluate_apart(
       task_id: a Gymnasium id.
       seeds: one an episode.
       simulator: a backend, or `REFERENCE`.
+      place: where.
 
     Raises:
       PolicyError: as `score`.
@@ -62,7 +78,7 @@ def evaluate_apart(
         folder = Path(name)
         artifact.save(folder / "policy")
         (folder / "seeds.json").write_text(json.dumps(seeds))
-        _run(folder, task_id, simulator)
+        _run(folder, task_id, simulator, place)
         try:
             answer = json.loads((folder / "out.json").read_text())
         except (OSError, ValueError) as error:
@@ -75,16 +91,22 @@ def evaluate_apart(
     return Evaluation(**answer)
 
 
-def _run(folder: Path, task_id: str, simulator: str) -> None:
+def _run(folder: Path, task_id: str, simulator: str, place: Place) -> None:
     """Run the evaluator over a folder that holds `policy/` and `seeds.json`."""
     files = (folder / "policy", folder / "seeds.json", folder / "out.json")
     with open(folder / "log", "wb") as log:
-        process = processes.start(
+        process = sandbox.start(
+            place.confinement,
             [sys.executable, "-m", "harness.evaluate", task_id, simulator, *map(str, files)],
+            [
+                *sandbox.system(),
+                *sandbox.checkout(place.root),
+                sandbox.Mount("write", str(folder)),
+            ],
+            {"JAX_PLATFORMS": "cpu"},
+            cwd=folder,
             stdout=log,
             stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=processes.harness_environment(JAX_PLATFORMS="cpu"),
         )
         try:
             process.wait(timeout=EVALUATION_LIMIT)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from harness import processes, wire
+from harness import processes, sandbox, wire
 from harness.artifact import Artifact
 
 STARTUP_ALLOWANCE = 120.0
@@ -52,6 +52,8 @@ class Assignment:
       backend: one of `backends.BACKENDS`; the child resolves `auto`, for it knows its devices.
       seed: for all randomness.
       budget: seconds.
+      confinement: of `sandbox`.
+      root: the checkout.
     """
 
     train_file: Path
@@ -59,6 +61,8 @@ class Assignment:
     backend: str
     seed: int
     budget: float
+    confinement: str
+    root: Path
 
 
 @dataclasses.dataclass
@@ -180,12 +184,18 @@ def train(
     ours.sendall(wire.encode(settings))
     training = Training(assignment.budget)
     with ours, open(log_file, "wb") as log:
-        child = processes.start(
+        child = sandbox.start(
+            assignment.confinement,
             [sys.executable, str(assignment.train_file)],
+            [
+                *sandbox.system(),
+                *sandbox.checkout(assignment.root),
+                sandbox.Mount("show", str(assignment.train_file)),
+            ],
+            {wire.CHANNEL_VARIABLE: str(theirs.fileno())},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=(theirs.fileno(),),
-            env=processes.harness_environment(**{wire.CHANNEL_VARIABLE: str(theirs.fileno())}),
         )
         theirs.close()
         try:

@@ -41,7 +41,7 @@ def compare(folder: Path) -> None:
     task_id = json.loads((folder / "summary.json").read_text())["task"]
     artifact = Artifact.load(folder / "policy")
     begin = time.perf_counter()
-    score = scoring.score(artifact, task_id, NUM_EVAL_EPISODES)
+    score = scoring.score(artifact, task_id, NUM_EVAL_EPISODES, place)
     whole = time.perf_counter() - begin
 
     env = gymnasium.make(task_id)

@@ -81,7 +81,7 @@ def test_returns_of_a_trained_policy_are_equal_too(folder):
 
 def test_a_score_comes_from_a_clean_process_and_can_be_repeated_from_its_record():
     artifact = mlp_artifact("HalfCheetah-v5")
-    score = scoring.score(artifact, "HalfCheetah-v5", EPISODES)
+    score = scoring.score(artifact, "HalfCheetah-v5", EPISODES, HERE)
     seeds = episode_seeds(artifact.digest, score.nonce, EPISODES)
     assert score.evaluation.seeds == seeds
     env = gymnasium.make("HalfCheetah-v5")
@@ -109,6 +109,7 @@ def test_the_nonce_is_drawn_when_no_process_of_the_training_is_left(monkeypatch,
         budget=5.0,
         episodes=2,
         message="",
+        confinement=HERE.confinement,
         comparable=False,
     )
     experiment.run(request)
@@ -146,5 +147,5 @@ def test_a_policy_that_never_returns_uses_up_its_limit(monkeypatch):
     )
     monkeypatch.setattr(scoring, "EVALUATION_LIMIT", 8.0)
     with pytest.raises(PolicyError, match="did not end within 8 s"):
-        scoring.score(artifact, "HalfCheetah-v5", 2)
+        scoring.score(artifact, "HalfCheetah-v5", 2, HERE)
     assert psutil.Process().children(recursive=True) == []

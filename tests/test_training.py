@@ -6,7 +6,7 @@ import numpy as np
 import psutil
 import pytest
 
-from harness import training, wire
+from harness import sandbox, training, wire
 from harness.training import Assignment, train
 from tests.conftest import TRAIN_FILES
 
@@ -14,7 +14,9 @@ BUDGET = 1.5
 
 
 def run(name, tmp_path, budget=BUDGET, seed=11):
-    assignment = Assignment(TRAIN_FILES / name, "HalfCheetah-v5", "native", seed, budget)
+    assignment = Assignment(
+        TRAIN_FILES / name, "HalfCheetah-v5", "native", seed, budget, sandbox.available(), tmp_path
+    )
     return train(assignment, tmp_path / "train.log")
 
 

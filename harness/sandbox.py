@@ -1,0 +1,162 @@
+"""What a confined process may see and use, and how it is confined.
+
+The training file is written by somebody who is rewarded for a number, and a policy is a program
+that came out of it. Both run with the whole file system read-only, nothing of other runs in sight,
+no network, no processes but their own, and a home and a `/tmp` that are empty at the start and gone
+at the end. bubblewrap does it where it is installed; elsewhere `harness.launcher` does the same by
+the kernel's own means; where the system has neither, the run is not confined, and its row says so.
+"""
+
+import contextlib
+import functools
+import os
+import shutil
+import site
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import launcher, processes
+from harness.launcher import Limits, Mount
+from harness.ledger import FILE
+
+NONE, BUBBLEWRAP, NAMESPACES = "none", "bubblewrap", "namespaces"
+
+SCRATCH_BYTES = 2**30
+"""Of `/tmp` and `/dev/shm`, which are fresh folders in memory."""
+
+PROBE_SECONDS = 10.0
+
+PRIVATE = ("/var/tmp", "/run", "/home", "/root", "/mnt", "/media")
+"""Folders in which others leave files and sockets. Empty inside."""
+
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+ACCELERATORS = ("nvidia*", "dri", "kfd", "accel*", "vfio")
+"""What there is in /dev."""
+
+KEPT_VARIABLES = ("PATH", "LANG", "TZ", "TERM", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+KEPT_PREFIXES = ("LC_", "PYTHON", "JAX_", "XLA_", "CUDA_", "NVIDIA_", "TPU_", "OMP_", "MUJOCO_")
+"""Variables that a confined process gets; tokens and keys in others are none of its business."""
+
+
+@functools.cache
+def available() -> str:
+    """The best confinement that works here: `BUBBLEWRAP`, `NAMESPACES` or `NONE`."""
+    if sys.platform != "linux":
+        return NONE
+    for kind in (BUBBLEWRAP, NAMESPACES):
+        if kind == BUBBLEWRAP and shutil.which("bwrap") is None:
+            continue
+        probe = command(kind, [sys.executable, "-c", ""], system())
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            done = subprocess.run(
+                probe, env=environment({}), capture_output=True, timeout=PROBE_SECONDS, check=False
+            )
+            if done.returncode == 0:
+                return kind
+    return NONE
+
+
+def command(
+    kind: str, inner: Sequence[str], mounts: Sequence[Mount], cwd: Path | None = None
+) -> list[str]:
+    """The command line that runs `inner` confined.
+
+    Args:
+      kind: `BUBBLEWRAP`, `NAMESPACES`, or `NONE` for `inner` under limits only.
+      inner: program and arguments.
+      mounts: what it sees; `system()` and what it needs besides.
+      cwd: where it starts; where we are if None.
+    """
+    start = str(cwd or Path.cwd())
+    if kind == NAMESPACES:
+        return [*launcher.command(Limits(), list(mounts), start), *inner]
+    limited = [*launcher.command(Limits(), cwd=start), *inner]
+    return [*_bubblewrap(mounts), *limited] if kind == BUBBLEWRAP else limited
+
+
+def system() -> list[Mount]:
+    """What every confined process sees: the system, Python, fresh folders, and devices."""
+    devices = [Path("/dev", name) for name in DEVICES]
+    devices += [path for pattern in ACCELERATORS for path in sorted(Path("/dev").glob(pattern))]
+    return [
+        *(Mount("fresh", path) for path in PRIVATE if _is_own_folder(path)),
+        Mount("fresh", "/tmp", SCRATCH_BYTES),
+        Mount("fresh", "/dev"),
+        Mount("fresh", "/dev/shm", SCRATCH_BYTES),
+        *(Mount("show", str(path)) for path in devices if path.exists()),
+        *(Mount("show", str(path)) for path in _python()),
+    ]
+
+
+def start(
+    kind: str,
+    inner: Sequence[str],
+    mounts: Sequence[Mount],
+    variables: Mapping[str, str],
+    cwd: Path | None = None,
+    **options: Any,
+) -> subprocess.Popen:
+    """Start `command(kind, inner, mounts, cwd)`, with these variables beside the usual ones."""
+    usual = dict(os.environ) if kind == NONE else environment({})
+    env = {**usual, **processes.python_path(), **variables}
+    return processes.start(command(kind, inner, mounts, cwd), env=env, **options)
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a confined process: what programs need, a fresh home, and `extra`."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
+    }
+    kept.pop("JAX_COMPILATION_CACHE_DIR", None)  # what one run compiled is not for the next
+    return {**kept, "HOME": "/tmp", "TMPDIR": "/tmp", **extra}
+
+
+def checkout(root: Path) -> list[Mount]:
+    """What is seen of a checkout: its files, but nothing of other runs.
+
+    Args:
+      root: where `runs/` and `results.tsv` are.
+    """
+    return [
+        Mount("show", str(root)),
+        Mount("fresh", str(root / "runs")),
+        Mount("blank", str(root / FILE)),
+    ]
+
+
+def _python() -> list[Path]:
+    """Folders that Python needs: its installation, the environment, our code, PYTHONPATH."""
+    harness = str(Path(__file__).resolve().parent.parent)
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    places = (sys.prefix, sys.base_prefix, harness, *site.getsitepackages(), *named)
+    folders = {Path(place).resolve() for place in places if place and os.path.isdir(place)}
+    return sorted(f for f in folders if not any(f.is_relative_to(o) for o in folders - {f}))
+
+
+def _is_own_folder(path: str) -> bool:
+    """Whether something is a folder, and not a link to one that is covered anyway."""
+    return os.path.isdir(path) and not os.path.islink(path)
+
+
+def _bubblewrap(mounts: Sequence[Mount]) -> list[str]:
+    """Arguments of bubblewrap for these mounts."""
+    arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL"]
+    arguments += ["--ro-bind", "/", "/"]
+    for mount in mounts:
+        match mount.action:
+            case "fresh":
+                arguments += ["--size", str(mount.size), "--tmpfs", mount.path]
+            case "show" if mount.path.startswith("/dev/"):
+                arguments += ["--dev-bind", mount.path, mount.path]
+            case "show":
+                arguments += ["--ro-bind", mount.path, mount.path]
+            case "write":
+                arguments += ["--bind", mount.path, mount.path]
+            case "blank":
+                arguments += ["--ro-bind", os.devnull, mount.path]
+    return [*arguments, "--proc", "/proc"]
