@@ -49,7 +49,7 @@ def available() -> str:
     for kind in (BUBBLEWRAP, NAMESPACES):
         if kind == BUBBLEWRAP and shutil.which("bwrap") is None:
             continue
-        probe = command(kind, [sys.executable, "-c", ""], system())
+        probe = command(kind, [sys.executable, "-c", ""], system(), Path("/"))
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             done = subprocess.run(
                 probe, env=environment({}), capture_output=True, timeout=PROBE_SECONDS, check=False

@@ -15,7 +15,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from harness import policy, scoring
+from harness import policy, sandbox, scoring
 from harness.artifact import Artifact
 from harness.evaluate import NUM_EVAL_EPISODES
 
@@ -40,6 +40,7 @@ def compare(folder: Path) -> None:
     """Print the figures of one run folder."""
     task_id = json.loads((folder / "summary.json").read_text())["task"]
     artifact = Artifact.load(folder / "policy")
+    place = scoring.Place(Path.cwd(), sandbox.available())
     begin = time.perf_counter()
     score = scoring.score(artifact, task_id, NUM_EVAL_EPISODES, place)
     whole = time.perf_counter() - begin

@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 
-from harness import experiment, policy, scoring, tasks
+from harness import experiment, policy, sandbox, scoring, tasks
 from harness.artifact import Artifact
 from harness.errors import PolicyError
 from harness.evaluate import episode_seeds, evaluate
@@ -16,6 +16,7 @@ from tests.conftest import TRAIN_FILES
 
 TASKS = [*tasks.TASKS, "CartPole-v1", "Pendulum-v1"]
 EPISODES = 4
+HERE = scoring.Place(Path(__file__).parent, sandbox.available())
 TRAINED = Path(__file__).parent / "trained"
 """Policies that `python -m harness.run` left, a folder a task."""
 

@@ -133,7 +133,15 @@ def test_a_disk_that_fills_up_during_a_run_costs_the_summary_and_not_the_row(che
 
     monkeypatch.setattr(experiment, "_write", full)
     request = experiment.Request(
-        checkout, TRAIN_FILES / "recurrent.py", "HalfCheetah-v5", "native", 1, 2.0, 1, "", "none",
+        checkout,
+        TRAIN_FILES / "recurrent.py",
+        "HalfCheetah-v5",
+        "native",
+        1,
+        2.0,
+        1,
+        "",
+        "none",
         False,
     )
     with pytest.raises(StorageError, match="The disk is full"):
