@@ -15,8 +15,9 @@ EXIT_CODES = f"""
 Exit codes: {errors.EXIT_OK} done · {errors.InputError.exit_code} bad input ·
 {errors.TrainingError.exit_code} the training failed · {errors.PolicyError.exit_code} the policy
 was refused · {errors.LedgerError.exit_code} the ledger is damaged ·
-{errors.StorageError.exit_code} no room or no right to write · {errors.EXIT_INTERRUPTED}
-interrupted · {errors.EXIT_BUG} a bug of the harness.
+{errors.StorageError.exit_code} no room or no right to write ·
+{errors.IntegrityError.exit_code} something else than train.py was changed ·
+{errors.EXIT_INTERRUPTED} interrupted · {errors.EXIT_BUG} a bug of the harness.
 """
 
 

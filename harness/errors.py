@@ -47,3 +47,9 @@ class StorageError(HarnessError):
     """The disk is full or a folder cannot be written."""
 
     exit_code = 6
+
+
+class IntegrityError(HarnessError):
+    """Something outside the file that may be edited was changed."""
+
+    exit_code = 7

@@ -19,14 +19,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness import backends, processes, scoring, tasks
-from harness.errors import HarnessError, OutOfTimeError, StorageError, TrainingError
+from harness import backends, integrity, processes, scoring, tasks
+from harness.errors import HarnessError, IntegrityError, OutOfTimeError, StorageError, TrainingError
 from harness.evaluate import Evaluation
 from harness.ledger import FILE, Ledger, Row
 from harness.training import Assignment, Training, train
 
 PACKAGES = "jax jaxlib flax optax mujoco mujoco-mjx gymnasium envpool numpy".split()  # noqa: SIM905
 """Whose versions a summary records."""
+
+STATUSES: dict[type[BaseException], str] = {
+    KeyboardInterrupt: "interrupted",
+    OutOfTimeError: "timeout",
+    IntegrityError: "tampered",
+}
+"""Of runs without a score, by what ended them; all others are crashes."""
 
 LOG_TAIL = 25
 """Lines of train.log that a message about a crash shows."""
@@ -160,7 +167,7 @@ def run(
       The summary, which `runs/<run_id>/summary.json` and the ledger hold too.
 
     Raises:
-      TrainingError, PolicyError: the run failed; its row is in the ledger.
+      TrainingError, PolicyError, IntegrityError: the run failed; its row is in the ledger.
       KeyboardInterrupt: likewise, with status `interrupted`.
       LedgerError: the ledger was damaged before the run; nothing was started.
       StorageError: the disk is full or read-only.
@@ -168,10 +175,13 @@ def run(
     ledger = Ledger(request.root / FILE)
     with _storage():
         ledger.check()  # a damaged ledger is told before the budget is spent, not after
+        guard = integrity.Guard(request.root)
         this = _begin(request)
         try:
+            guard.check()
             training, score = _measure(this, watch, announce)
             second = _second(this, training, score, announce)
+            guard.check()
             summary = _summarise(this, training, score.evaluation, second)
         except BaseException as error:
             _record_failure(ledger, this, error)
@@ -195,10 +205,8 @@ def _record_failure(ledger: Ledger, this: _Run, error: BaseException) -> None:
     """End what still runs and write the row of a run without a score."""
     with processes.uninterrupted():
         processes.end_all()
-        interrupted = isinstance(error, KeyboardInterrupt)
-        out_of_time = isinstance(error, OutOfTimeError)
-        status = "interrupted" if interrupted else "timeout" if out_of_time else "crash"
-        ledger.append(this.row(status))
+        statuses = (s for kind, s in STATUSES.items() if isinstance(error, kind))
+        ledger.append(this.row(next(statuses, "crash")))
         with contextlib.suppress(OSError):
             _write(this.folder / "error.txt", f"{error or type(error).__name__}\n")
 

@@ -16,6 +16,11 @@ from pathlib import Path
 from harness.errors import LedgerError
 
 FILE = "results.tsv"
+NAME_LENGTH = 16
+"""Characters of a head's file name, which is a hash of the ledger's path."""
+
+TAIL = 2**16
+"""Bytes at the end of the file in which its last line is looked for: a row has a few hundred."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +67,42 @@ class Row:
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 
 
+class Head:
+    """The hash of the last line of a ledger, kept outside the checkout.
+
+    A chain of hashes shows that a line was changed; whoever rewrites all of them, or cuts the end
+    off, is shown by this.
+    """
+
+    def __init__(self, ledger: Path) -> None:
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        name = hashlib.sha256(str(ledger.resolve()).encode()).hexdigest()[:NAME_LENGTH]
+        self.path = Path(state) / "autorl-jax" / f"{name}.head"
+
+    def read(self) -> str:
+        """The hash; empty where none is known, as in a checkout that was copied."""
+        try:
+            return self.path.read_text().strip()
+        except FileNotFoundError:
+            return ""
+
+    def write(self, digest: str) -> None:
+        """Replace it, whole or not at all."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".new")
+        with open(temporary, "w", encoding="ascii") as file:
+            file.write(digest + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+
+
 class Ledger:
     """The results of a checkout, in a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.head = Head(path)
 
     def rows(self) -> list[Row]:
         """All complete rows, the chain checked.
@@ -81,14 +117,15 @@ class Ledger:
             return []
 
     def check(self) -> None:
-        """Make sure that a row could be appended.
+        """Make sure that the rows are those that were written and that one could be appended.
 
         Raises:
-          LedgerError: the file is damaged.
+          LedgerError: the file is damaged, or is not the one that was written last.
           OSError: it cannot be opened for writing.
         """
         with self._locked() as fd:
-            list(_parse(os.pread(fd, os.fstat(fd).st_size, 0), self.path))
+            lines = [line for _, line in _parse(os.pread(fd, os.fstat(fd).st_size, 0), self.path)]
+            self._compare(lines)
 
     def append(self, row: Row) -> None:
         """Add one row at the end, flushed to the disk; all of it or nothing.
@@ -101,10 +138,7 @@ class Ledger:
           OSError: it cannot be written; it is as it was.
         """
         with self._locked() as fd:
-            content = os.pread(fd, os.fstat(fd).st_size, 0)
-            lines = [line for _, line in _parse(content, self.path)]
-            size = len(_HEADER) + sum(map(len, lines)) if content.startswith(_HEADER) else 0
-            last = lines[-1] if lines else _HEADER
+            last, size = self._end(fd)
             new = _line(dataclasses.replace(row, previous=_hash(last)))
             try:
                 os.ftruncate(fd, size)
@@ -115,6 +149,32 @@ class Ledger:
             except OSError:
                 os.ftruncate(fd, size)
                 raise
+            self.head.write(_hash(new))
+
+    def _end(self, fd: int) -> tuple[bytes, int]:
+        """The last line, and the size up to its end; all is read only where the head is not it."""
+        whole = os.fstat(fd).st_size
+        tail = os.pread(fd, min(whole, TAIL), max(whole - TAIL, 0))
+        tail = tail[: tail.rfind(b"\n") + 1]
+        last = tail[tail.rfind(b"\n", 0, -1) + 1 :]
+        if last and _hash(last) == self.head.read():
+            return last, max(whole - TAIL, 0) + len(tail)
+        content = os.pread(fd, whole, 0)
+        lines = [line for _, line in _parse(content, self.path)]
+        self._compare(lines)
+        size = len(_HEADER) + sum(map(len, lines)) if content.startswith(_HEADER) else 0
+        return (lines[-1] if lines else _HEADER), size
+
+    def _compare(self, lines: list[bytes]) -> None:
+        """Compare with the head; one row more than it knows is what a crash leaves."""
+        head = self.head.read()
+        ends = [_hash(line) for line in (_HEADER, *lines)[-2:]]
+        if head and head not in ends:
+            raise LedgerError(
+                f"{self.path} does not end with the row that was written last: rows were removed, "
+                f"or all of them rewritten. Restore it from a copy. If you moved it away "
+                f"yourself, delete {self.head.path}, and the next run begins a new one."
+            )
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:

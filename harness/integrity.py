@@ -1,0 +1,103 @@
+"""What was changed outside the one file that may change.
+
+Files are compared by content with git's own object names, never through git's index, which can be
+told to look away (`update-index --assume-unchanged`).
+"""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+from harness.errors import IntegrityError
+
+EDITABLE = "agent_space/train.py"
+"""The file that an agent edits."""
+
+HARNESS = Path(__file__).resolve().parent
+LISTED = 20
+"""Paths in a message."""
+
+ABSENT = ""
+
+
+def committed(root: Path) -> dict[str, str] | None:
+    """Object names by path in the commit that is checked out; None without git."""
+    try:
+        listing = _git(root, "ls-tree", "-r", "-z", "--full-tree", "HEAD")
+        if Path(_git(root, "rev-parse", "--show-toplevel").strip()) != root.resolve():
+            return None
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    files = {}
+    for entry in filter(None, listing.split("\0")):
+        kind, path = entry.split("\t", 1)
+        mode, _, name = kind.split()
+        if path != EDITABLE and mode != "160000":  # a submodule is a commit, not a file
+            files[path] = name
+    return files
+
+
+def present(root: Path, length: int = 40) -> dict[str, str]:
+    """Object names by path of what is there: tracked, or neither tracked nor ignored by .gitignore.
+
+    Args:
+      root: a checkout.
+      length: of the repository's object names, 40 or 64.
+    """
+    listing = _git(
+        root, "ls-files", "-z", "--cached", "--others", "--exclude-per-directory=.gitignore"
+    )
+    paths = {path for path in listing.split("\0") if path and path != EDITABLE}
+    return {path: name for path in paths if (name := _name(root / path, length)) != ABSENT}
+
+
+def harness_files() -> dict[str, str]:
+    """Object names by path of the harness that runs, wherever it is installed."""
+    return {str(path): _name(path, 40) for path in sorted(HARNESS.rglob("*.py"))}
+
+
+def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    """Paths that are not the same in both."""
+    return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
+
+
+class Guard:
+    """Compares a checkout with its commit before a run, and with itself after it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._committed = committed(root)
+        self._harness = harness_files()
+
+    def check(self) -> None:
+        """Make sure that nothing outside `EDITABLE` differs.
+
+        Raises:
+          IntegrityError: something does; the message lists it.
+        """
+        changed = differences(self._harness, harness_files())
+        if self._committed is not None:
+            length = len(next(iter(self._committed.values()), "0" * 40))
+            changed += differences(self._committed, present(self._root, length))
+        if changed:
+            more = f" and {len(changed) - LISTED} more" if len(changed) > LISTED else ""
+            raise IntegrityError(
+                f"Changed outside {EDITABLE}: {', '.join(changed[:LISTED])}{more}. Only that file "
+                "may differ from the commit during an experiment. If these changes are yours, "
+                "commit them and run again; if not, git restore puts them back."
+            )
+
+
+def _name(path: Path, length: int) -> str:
+    """What git would call the content of a file; a link's is where it points."""
+    try:
+        content = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return ABSENT
+    digest = hashlib.sha1 if length == 40 else hashlib.sha256
+    return digest(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True)
+    return done.stdout.decode(errors="surrogateescape")

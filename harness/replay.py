@@ -1,0 +1,98 @@
+"""`python -m harness.replay RUN_ID`: the same file under the same conditions, once more."""
+
+import math
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from scipy import stats
+
+from harness import cli, experiment, sandbox
+from harness.display import Display
+from harness.ledger import FILE, Ledger
+from harness.record import Record
+
+CONFIDENCE = 0.95
+ENOUGH_RUNS = 3
+"""Of one edit, from which a spread between runs can be estimated at all."""
+
+
+def replay(run_id: Annotated[str, typer.Argument(help="A run in runs/.")]) -> None:
+    """Train a recorded train.py again: same task, seed, budget and engine; fresh episodes.
+
+    A budget of wall-clock time never gives the same training twice. The result is therefore
+    compared with an interval: from the runs of the same edit where there are three, else from the
+    episodes alone, which leaves the spread between trainings out.
+    """
+    root = Path.cwd()
+    record = Record.load(root, run_id)
+    details = record.details
+    request = experiment.Request(
+        root=root,
+        train_file=record.folder / "train.py",
+        task_id=details["task"],
+        backend=details["backend"],
+        seed=details["seed"],
+        budget=details["budget"],
+        episodes=len(record.returns),
+        message=f"replay of {run_id}",
+        confinement=sandbox.NONE if details["sandbox"] == sandbox.NONE else sandbox.available(),
+        comparable=False,
+    )
+    with Display(request.task_id) as display:
+        summary = experiment.run(request, display.watch, display.announce)
+    again = Record.load(root, summary.run_id).returns
+    siblings = _siblings(root, run_id)
+    if len(siblings) >= ENOUGH_RUNS:
+        low, high = prediction_interval(siblings)
+        basis = f"{len(siblings)} runs of the same edit"
+    else:
+        low, high = episode_interval(record.returns, again)
+        basis = "the episodes alone; trainings vary more than that"
+    inside = low <= summary.avg_return <= high
+    print("---")
+    print(f"recorded: {details['avg_return']:.2f}")
+    print(f"replayed: {summary.avg_return:.2f}")
+    print(f"interval: {low:.2f} to {high:.2f} ({CONFIDENCE:.0%}, from {basis})")
+    print(f"within: {'yes' if inside else 'no'}")
+    print(f"run_id: {summary.run_id}")
+    if details["versions"] != Record.load(root, summary.run_id).details["versions"]:
+        print("note: the versions of the packages are not those of the recorded run.",
+              file=sys.stderr)  # fmt: skip
+
+
+def prediction_interval(scores: Sequence[float]) -> tuple[float, float]:
+    """Where a further run falls with `CONFIDENCE`, given runs of the same distribution (normal)."""
+    count = len(scores)
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
+    half = quantile * statistics.stdev(scores) * math.sqrt(1 + 1 / count)
+    return statistics.fmean(scores) - half, statistics.fmean(scores) + half
+
+
+def episode_interval(recorded: Sequence[float], again: Sequence[float]) -> tuple[float, float]:
+    """Where the mean of other episodes of the *same* policy falls with `CONFIDENCE` (normal)."""
+    variance = sum(statistics.pvariance(returns) / len(returns) for returns in (recorded, again))
+    half = stats.norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt(variance)
+    return statistics.fmean(recorded) - half, statistics.fmean(recorded) + half
+
+
+def _siblings(root: Path, run_id: str) -> list[float]:
+    """Scores of the comparable runs of the same edit under the same conditions."""
+    rows = Ledger(root / FILE).rows()
+    (mine,) = [row for row in rows if row.run_id == run_id]
+    same = [
+        row
+        for row in rows
+        if row.status == "scored"
+        and (row.challenger, row.task, row.budget, row.backend, row.comparable)
+        == (mine.challenger, mine.task, mine.budget, mine.backend, "yes")
+        and not row.challenger.endswith(("+", "-"))  # an edit that no commit names
+    ]
+    return [float(row.avg_return) for row in same]
+
+
+if __name__ == "__main__":
+    cli.serve(replay)

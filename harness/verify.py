@@ -1,0 +1,68 @@
+"""`python -m harness.verify`: whether the record is what was written, and scores come out again."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness import cli, sandbox, scoring
+from harness.errors import InputError, LedgerError
+from harness.evaluate import REFERENCE
+from harness.ledger import FILE, Ledger
+from harness.record import RUNS, Record
+
+
+def verify(
+    run_ids: Annotated[
+        list[str] | None, typer.Argument(help="Runs to score again from their policies.")
+    ] = None,
+    rescore: Annotated[bool, typer.Option("--rescore", help="Score every run again.")] = False,
+) -> None:
+    """Check the ledger's chain and head, and every run's files against its row.
+
+    Runs that are named are scored again: the returns are equal to the last bit on the same machine.
+    """
+    root = Path.cwd()
+    ledger = Ledger(root / FILE)
+    ledger.check()
+    rows = ledger.rows()
+    scored = {row.run_id: row for row in rows if row.status == "scored"}
+    unknown = set(run_ids or ()) - set(scored)
+    if unknown:
+        raise InputError(f"{FILE} has no scored run {', '.join(sorted(unknown))}.")
+    there = {run_id for run_id in scored if (root / RUNS / run_id).is_dir()}
+    faults = [
+        f"{run_id}: {fault}"
+        for run_id in sorted(there)
+        for fault in _faults(root, run_id, scored[run_id])
+    ]
+    print(f"{len(rows)} rows, chain and head whole; {len(scored)} scored runs, "
+          f"{len(scored) - len(there)} of them without their folder.")  # fmt: skip
+    for run_id in sorted(there) if rescore else run_ids or ():
+        same = _scores_again(Record.load(root, run_id), root)
+        print(f"{run_id}: scored again, {'equal to the last bit' if same else 'DIFFERENT returns'}")
+        if not same:
+            faults.append(f"{run_id}: the policy does not give the recorded returns")
+    if faults:
+        raise LedgerError("The record does not agree with itself:\n" + "\n".join(faults))
+
+
+def _faults(root: Path, run_id: str, row: object) -> list[str]:
+    try:
+        return Record.load(root, run_id).faults(row)  # type: ignore[arg-type]
+    except InputError as error:
+        return [str(error)]
+
+
+def _scores_again(record: Record, root: Path) -> bool:
+    """Whether the policy gives the recorded returns over the recorded seeds."""
+    details = record.details
+    place = scoring.Place(root, sandbox.available())
+    again = scoring.evaluate_apart(
+        record.artifact, details["task"], details["episode_seeds"], REFERENCE, place
+    )
+    return again.returns == record.returns and again.lengths == details["episode_lengths"]
+
+
+if __name__ == "__main__":
+    cli.serve(verify)
