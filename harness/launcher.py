@@ -58,7 +58,7 @@ class Mount:
 
     Attributes:
       action: `fresh` (an empty folder in memory), `show` (what is there now, read-only), `write`
-        (what is there now), `blank` (an empty file).
+        (what is there now), `blank` (a file without content).
       path: absolute.
       size: bytes of a fresh folder.
     """

@@ -67,6 +67,12 @@ class Row:
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 
 
+def state_folder() -> Path:
+    """Where heads are kept: for the user, outside every checkout."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "autorl-jax"
+
+
 class Head:
     """The hash of the last line of a ledger, kept outside the checkout.
 
@@ -75,9 +81,8 @@ class Head:
     """
 
     def __init__(self, ledger: Path) -> None:
-        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
         name = hashlib.sha256(str(ledger.resolve()).encode()).hexdigest()[:NAME_LENGTH]
-        self.path = Path(state) / "autorl-jax" / f"{name}.head"
+        self.path = state_folder() / f"{name}.head"
 
     def read(self) -> str:
         """The hash; empty where none is known, as in a checkout that was copied."""

@@ -7,7 +7,6 @@ at the end. bubblewrap does it where it is installed; elsewhere `harness.launche
 the kernel's own means; where the system has neither, the run is not confined, and its row says so.
 """
 
-import contextlib
 import functools
 import os
 import shutil
@@ -20,7 +19,7 @@ from typing import Any
 
 from harness import launcher, processes
 from harness.launcher import Limits, Mount
-from harness.ledger import FILE
+from harness.ledger import FILE, state_folder
 
 NONE, BUBBLEWRAP, NAMESPACES = "none", "bubblewrap", "namespaces"
 
@@ -41,22 +40,24 @@ KEPT_PREFIXES = ("LC_", "PYTHON", "JAX_", "XLA_", "CUDA_", "NVIDIA_", "TPU_", "O
 """Variables that a confined process gets; tokens and keys in others are none of its business."""
 
 
-@functools.cache
 def available() -> str:
     """The best confinement that works here: `BUBBLEWRAP`, `NAMESPACES` or `NONE`."""
-    if sys.platform != "linux":
-        return NONE
-    for kind in (BUBBLEWRAP, NAMESPACES):
-        if kind == BUBBLEWRAP and shutil.which("bwrap") is None:
-            continue
-        probe = command(kind, [sys.executable, "-c", ""], system(), Path("/"))
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            done = subprocess.run(
-                probe, env=environment({}), capture_output=True, timeout=PROBE_SECONDS, check=False
-            )
-            if done.returncode == 0:
-                return kind
-    return NONE
+    return next(kind for kind in (BUBBLEWRAP, NAMESPACES, NONE) if works(kind))
+
+
+@functools.cache
+def works(kind: str) -> bool:
+    """Whether this system can confine a process so: a real one is started and confined."""
+    if kind == NONE:
+        return True
+    if sys.platform != "linux" or (kind == BUBBLEWRAP and shutil.which("bwrap") is None):
+        return False
+    try:
+        probe = start(kind, [sys.executable, "-c", ""], system(), {}, Path("/"),
+                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        return probe.wait(PROBE_SECONDS) == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def command(
@@ -122,7 +123,9 @@ def checkout(root: Path) -> list[Mount]:
     Args:
       root: where `runs/` and `results.tsv` are.
     """
+    state = state_folder()
     return [
+        *([Mount("fresh", str(state))] if state.is_dir() else []),
         Mount("show", str(root)),
         Mount("fresh", str(root / "runs")),
         Mount("blank", str(root / FILE)),

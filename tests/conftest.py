@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import jax
@@ -11,6 +12,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN_FILES = Path(__file__).resolve().parent / "train_files"
+
+# The heads of the ledgers that tests write.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="autorl-state-")
 
 # As in every training process: host callbacks can hang with asynchronous dispatch.
 jax.config.update("jax_cpu_enable_async_dispatch", False)

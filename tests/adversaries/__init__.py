@@ -1,0 +1,42 @@
+"""Dishonest training files. Each says in its first line what it tries.
+
+A file publishes a policy whose action is `GAINED` if what it tried worked, `HONEST` if not; what
+the policy is worth does not matter.
+"""
+
+import time
+
+import jax.numpy as jnp
+
+HONEST, GAINED = 0.125, 0.875
+LOOT = "autorl-loot"
+"""Name under which a file leaves something for the next run."""
+
+
+def act(params, obs):
+    """The same action in every state."""
+    return jnp.zeros((obs.shape[0], params.shape[0])) + params
+
+
+def publish(trial, gained):
+    """Hand over a policy that says whether the attempt worked."""
+    size = trial.task.action_space.shape[0]
+    trial.publish(act, jnp.full(size, GAINED if gained else HONEST))
+
+
+def finish(trial, gained):
+    """Publish, and wait for the end of the budget as an honest file would."""
+    trial.start()
+    publish(trial, gained)
+    trial.log(1)
+    while trial.time_left() > 0:
+        time.sleep(0.05)
+
+
+def works(attempt):
+    """Whether an attempt raises nothing and returns nothing false."""
+    try:
+        return attempt() is not False
+    except Exception as error:
+        print(f"refused: {error!r}")
+        return False

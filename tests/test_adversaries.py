@@ -1,0 +1,230 @@
+"""Dishonest training files, and what becomes of them.
+
+What confinement stops is tried under every confinement that this system has; what the clock, the
+protocol or the evaluation stops, under the best one.
+"""
+
+import contextlib
+import io
+import shutil
+import socket
+import subprocess
+import threading
+import time
+
+import gymnasium
+import jax.numpy as jnp
+import numpy as np
+import psutil
+import pytest
+
+from harness import experiment, policy, sandbox, scoring, training
+from harness.artifact import Artifact
+from harness.errors import HarnessError, PolicyError, TrainingError
+from harness.evaluate import evaluate
+from harness.integrity import Guard
+from harness.ledger import Ledger
+from tests.adversaries import GAINED, HONEST
+from tests.conftest import ROOT
+
+FOLDER = ROOT / "tests" / "adversaries"
+BUDGET = 1.0
+KINDS = [kind for kind in (sandbox.BUBBLEWRAP, sandbox.NAMESPACES) if sandbox.works(kind)]
+
+STOPPED_BY_CONFINEMENT = [
+    path.stem
+    for pattern in ("reloads_*", "edits_*", "kills_*", "stops_*", "opens_*", "escapes_*", "fills_*",
+                    "reads_*", "inherits_*")
+    for path in sorted(FOLDER.glob(f"{pattern}.py"))
+]  # fmt: skip
+STOPPED_BY_THE_CLOCK = [
+    "daemon_after_deadline", "patches_time", "patches_trial", "patches_monitoring", "starts_twice",
+    "publishes_truncated", "floods_output", "ignores_signals", "takes_memory",
+]  # fmt: skip
+REFUSED = {
+    "trains_before_start": (TrainingError, "before trial.start"),
+    "publishes_gigantic": (TrainingError, "bytes"),
+    "publishes_malformed": (PolicyError, "param"),
+    "publishes_host_callback": (PolicyError, "custom"),
+    "publishes_random_policy": (PolicyError, "rng"),
+    "publishes_memory_hog": (PolicyError, "elements; 67,108,864 are allowed"),
+    "publishes_nan": (PolicyError, "NaN action"),
+}
+SCORED_APART = {
+    "trains_while_compiling", "publishes_endless_loop", "grinds_seeds", "leaves_the_action_space"
+}  # fmt: skip
+
+pytestmark = pytest.mark.skipif(not KINDS, reason="nothing can be confined on this system")
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """A committed checkout with an earlier run, servers that answer, and a secret."""
+    monkeypatch.setenv("AUTORL_TEST_TOKEN", "sesame")
+    monkeypatch.chdir(tmp_path)
+    with contextlib.ExitStack() as stack:
+        tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = tcp.getsockname()[1]
+        udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        udp.bind(("127.0.0.1", port))
+        threading.Thread(target=_answer, args=(udp,), daemon=True).start()
+        address = f"@autorl-{port}"
+        for name in (f"/tmp/autorl-{port}", address.replace("@", "\0")):
+            unix = stack.enter_context(socket.socket(socket.AF_UNIX))
+            unix.bind(name)
+            unix.listen()
+        (tmp_path / "port").write_text(str(port))
+        (tmp_path / "sockets").write_text(f"/tmp/autorl-{port}\n{address}")
+        (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n")
+        (tmp_path / "agent_space").mkdir()
+        (tmp_path / "agent_space" / "train.py").write_text("")
+        (tmp_path / "runs" / "earlier").mkdir(parents=True)
+        (tmp_path / "runs" / "earlier" / "summary.json").write_text("{}")
+        Ledger(tmp_path / "results.tsv").check()
+        for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "the world")):
+            subprocess.run(["git", *IDENTITY, *arguments], cwd=tmp_path, check=True)
+        yield tmp_path
+        (tmp_path.__class__(f"/tmp/autorl-{port}")).unlink(missing_ok=True)
+
+
+IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@localhost")
+
+
+def _answer(udp):
+    with contextlib.suppress(OSError):
+        while True:
+            _, sender = udp.recvfrom(100)
+            udp.sendto(b"weights", sender)
+
+
+def attempt(world, name, kind, budget=BUDGET):
+    """Train with a dishonest file."""
+    folder = world / "runs" / f"{name}-{time.monotonic_ns()}"
+    folder.mkdir()
+    shutil.copy(FOLDER / f"{name}.py", folder / "train.py")
+    assignment = training.Assignment(
+        train_file=folder / "train.py",
+        task_id="HalfCheetah-v5",
+        backend="native",
+        seed=0,
+        budget=budget,
+        confinement=kind,
+        root=world,
+    )
+    return training.train(assignment, folder / "train.log"), folder
+
+
+def action(result, folder):
+    """What the policy that would be scored does."""
+    assert result.artifact is not None, (folder / "train.log").read_text()
+    with np.load(io.BytesIO(result.artifact.params)) as arrays:
+        return float(arrays["param_000"].flat[0])
+
+
+def request(world, name, **changes):
+    """An experiment with a dishonest file."""
+    usual = {
+        "root": world,
+        "train_file": FOLDER / f"{name}.py",
+        "task_id": "HalfCheetah-v5",
+        "backend": "native",
+        "seed": 0,
+        "budget": BUDGET,
+        "episodes": 2,
+        "message": "",
+        "confinement": sandbox.available(),
+        "comparable": False,
+    }
+    return experiment.Request(**usual | changes)
+
+
+def test_every_adversary_is_tested_and_says_what_it_tries():
+    tested = {*STOPPED_BY_CONFINEMENT, *STOPPED_BY_THE_CLOCK, *REFUSED, *SCORED_APART}
+    files = {path.stem: path.read_text() for path in FOLDER.glob("*.py") if path.stem != "__init__"}
+    assert set(files) == tested
+    assert len(files) >= 24
+    assert all(text.startswith('"""') for text in files.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", STOPPED_BY_CONFINEMENT)
+def test_a_confined_file_gains_nothing(world, name, kind):
+    guard, free = Guard(world), shutil.disk_usage(world).free
+    rows = (world / "results.tsv").read_bytes()
+    for _ in range(2 if name.startswith("reloads_") else 1):
+        result, folder = attempt(world, name, kind)
+        assert action(result, folder) == HONEST, (folder / "train.log").read_text()
+    guard.check()
+    assert (world / "results.tsv").read_bytes() == rows
+    assert sorted(p.name for p in folder.iterdir()) == ["train.log", "train.py"]
+    assert (folder / "train.py").read_bytes() == (FOLDER / f"{name}.py").read_bytes()
+    assert shutil.disk_usage(world).free > free - 2**30
+    assert psutil.Process().children(recursive=True) == []
+
+
+@pytest.mark.parametrize("name", STOPPED_BY_THE_CLOCK)
+def test_the_clock_cannot_be_moved(world, name):
+    result, folder = attempt(world, name, sandbox.available())
+    assert action(result, folder) == HONEST
+    assert all(seconds <= BUDGET for seconds, _, _ in result.curve)
+    assert (folder / "train.log").stat().st_size <= training.MAX_LOG_BYTES
+    assert psutil.Process().children(recursive=True) == []
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_policy_is_refused_with_a_row(world, name):
+    kind, message = REFUSED[name]
+    with pytest.raises(kind, match=message):
+        experiment.run(request(world, name))
+    (row,) = Ledger(world / "results.tsv").rows()
+    assert (row.status, row.avg_return) == ("crash", "")
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_training_instead_of_compiling_gains_the_allowance_and_no_more(world, monkeypatch):
+    monkeypatch.setattr(training, "STARTUP_ALLOWANCE", 6.0)
+    result, folder = attempt(world, "trains_while_compiling", sandbox.available())
+    assert not result.started
+    assert result.clock_start == result.begun + 6.0
+    assert action(result, folder) == HONEST
+
+
+def test_a_policy_that_never_returns_is_ended(world, monkeypatch):
+    monkeypatch.setattr(scoring, "EVALUATION_LIMIT", 12.0)
+    with pytest.raises(HarnessError, match="did not end within 12 s"):
+        experiment.run(request(world, "publishes_endless_loop"))
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_seeds_cannot_be_ground_out(world):
+    """The seeds hang on a nonce that is drawn when the training is gone."""
+    seeds = []
+    for _ in range(2):
+        summary = experiment.run(request(world, "grinds_seeds"))
+        details = (world / "runs" / summary.run_id / "summary.json").read_text()
+        seeds.append(experiment.json.loads(details)["episode_seeds"])
+    artifacts = {Artifact.load(p).digest for p in (world / "runs").glob("*/policy")}
+    assert len(artifacts) == 1  # the same lucky one, twice
+    assert not set(seeds[0]) & set(seeds[1])
+
+
+def test_actions_are_clipped_to_the_space(world):
+    summary = experiment.run(request(world, "leaves_the_action_space"))
+    details = experiment.json.loads((world / "runs" / summary.run_id / "summary.json").read_text())
+    env = gymnasium.make("HalfCheetah-v5")
+    program = policy.export(
+        lambda p, obs: obs[:, :6] * 0 + p, jnp.ones(6), None, env.observation_space
+    )
+    bounded = policy.load(
+        Artifact(program, policy.pack(jnp.ones(6), None)), env.observation_space, env.action_space
+    )
+    expected = evaluate(bounded, "HalfCheetah-v5", details["episode_seeds"])
+    assert details["episode_returns"] == expected.returns
+
+
+def test_without_confinement_a_file_could_gain(world):
+    """The adversaries do work where nothing stops them: the tests above can fail."""
+    result, folder = attempt(world, "reads_secrets", sandbox.NONE)
+    assert action(result, folder) == GAINED
+    result, folder = attempt(world, "opens_tcp", sandbox.NONE)
+    assert action(result, folder) == GAINED
