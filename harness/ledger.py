@@ -19,9 +19,6 @@ FILE = "results.tsv"
 NAME_LENGTH = 16
 """Characters of a head's file name, which is a hash of the ledger's path."""
 
-TAIL = 2**16
-"""Bytes at the end of the file in which its last line is looked for: a row has a few hundred."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -117,7 +114,7 @@ class Ledger:
         """
         try:
             with open(self.path, "rb") as file:
-                return [row for row, _ in _parse(file.read(), self.path)]
+                return [_row(line) for line in _lines(file.read(), self.path)]
         except FileNotFoundError:
             return []
 
@@ -129,8 +126,7 @@ class Ledger:
           OSError: it cannot be opened for writing.
         """
         with self._locked() as fd:
-            lines = [line for _, line in _parse(os.pread(fd, os.fstat(fd).st_size, 0), self.path)]
-            self._compare(lines)
+            self._compare(_lines(os.pread(fd, os.fstat(fd).st_size, 0), self.path))
 
     def append(self, row: Row) -> None:
         """Add one row at the end, flushed to the disk; all of it or nothing.
@@ -143,7 +139,11 @@ class Ledger:
           OSError: it cannot be written; it is as it was.
         """
         with self._locked() as fd:
-            last, size = self._end(fd)
+            content = os.pread(fd, os.fstat(fd).st_size, 0)
+            lines = _lines(content, self.path)
+            self._compare(lines)
+            size = len(_HEADER) + sum(map(len, lines)) if content.startswith(_HEADER) else 0
+            last = lines[-1] if lines else _HEADER
             new = _line(dataclasses.replace(row, previous=_hash(last)))
             try:
                 os.ftruncate(fd, size)
@@ -155,20 +155,6 @@ class Ledger:
                 os.ftruncate(fd, size)
                 raise
             self.head.write(_hash(new))
-
-    def _end(self, fd: int) -> tuple[bytes, int]:
-        """The last line, and the size up to its end; all is read only where the head is not it."""
-        whole = os.fstat(fd).st_size
-        tail = os.pread(fd, min(whole, TAIL), max(whole - TAIL, 0))
-        tail = tail[: tail.rfind(b"\n") + 1]
-        last = tail[tail.rfind(b"\n", 0, -1) + 1 :]
-        if last and _hash(last) == self.head.read():
-            return last, max(whole - TAIL, 0) + len(tail)
-        content = os.pread(fd, whole, 0)
-        lines = [line for _, line in _parse(content, self.path)]
-        self._compare(lines)
-        size = len(_HEADER) + sum(map(len, lines)) if content.startswith(_HEADER) else 0
-        return (lines[-1] if lines else _HEADER), size
 
     def _compare(self, lines: list[bytes]) -> None:
         """Compare with the head; one row more than it knows is what a crash leaves."""
@@ -204,8 +190,12 @@ def _hash(line: bytes) -> str:
 _HEADER = ("\t".join(COLUMNS) + "\n").encode()
 
 
-def _parse(content: bytes, path: Path) -> Iterator[tuple[Row, bytes]]:
-    """Complete rows with their lines.
+def _row(line: bytes) -> Row:
+    return Row(*line.decode(errors="replace").rstrip("\n").split("\t"))
+
+
+def _lines(content: bytes, path: Path) -> list[bytes]:
+    """The complete lines after the header, their chain checked.
 
     Raises:
       LedgerError: header, number of columns or chain are not as they should be.
@@ -214,23 +204,22 @@ def _parse(content: bytes, path: Path) -> Iterator[tuple[Row, bytes]]:
     if lines and not lines[-1].endswith(b"\n"):
         lines.pop()
     if not lines:
-        return
+        return []
     advice = "Restore it from a copy, or move it away: the next run begins a new one."
     if lines[0] != _HEADER:
         raise LedgerError(f"{path} is damaged: line 1 is not the header of a ledger. {advice}")
-    previous = _hash(_HEADER)
+    previous = _hash(_HEADER).encode()
     for number, line in enumerate(lines[1:], start=2):
-        texts = line.decode(errors="replace").rstrip("\n").split("\t")
-        if len(texts) != len(COLUMNS):
+        columns = line.count(b"\t") + 1
+        if columns != len(COLUMNS):
             raise LedgerError(
-                f"{path} is damaged: line {number} has {len(texts)} columns, not {len(COLUMNS)}. "
+                f"{path} is damaged: line {number} has {columns} columns, not {len(COLUMNS)}. "
                 + advice
             )
-        row = Row(*texts)
-        if row.previous != previous:
+        if line[line.rindex(b"\t") + 1 : -1] != previous:
             raise LedgerError(
                 f"{path} is damaged: line {number} does not follow from the line before it: one "
                 f"of them was changed, or a line between them removed. {advice}"
             )
-        previous = _hash(line)
-        yield row, line
+        previous = _hash(line).encode()
+    return lines[1:]

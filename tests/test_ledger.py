@@ -62,6 +62,7 @@ def test_damage_is_told_with_its_line_and_nothing_is_written(ledger, damage):
 @pytest.mark.parametrize("cut", [1, 5, 60])
 def test_a_torn_last_line_is_no_row_and_the_next_append_takes_its_place(ledger, cut):
     content = ledger.path.read_bytes()
+    ledger.head.write(ledger.rows()[-1].previous)  # the crash came before the head was written
     ledger.path.write_bytes(content[:-cut])
     assert [r.run_id for r in ledger.rows()] == ["r0", "r1"]
     ledger.append(row("r2"))
@@ -88,3 +89,33 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(ledger, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         ledger.append(row("r3"))
     assert ledger.path.read_bytes() == before
+
+
+def test_a_crash_between_row_and_head_is_forgiven(ledger):
+    ledger.head.write(ledger.rows()[-1].previous)
+    ledger.check()
+    ledger.append(row("r3"))
+    assert [r.run_id for r in ledger.rows()] == ["r0", "r1", "r2", "r3"]
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_rows_cut_off_or_rewritten_are_told_by_the_head(ledger, rows):
+    """A chain that is whole in itself: what an ambitious forger writes."""
+    forged = Ledger(ledger.path.with_name("forged.tsv"))
+    for i in range(rows):
+        forged.append(row(f"r{i}", avg_return="9999"))
+    ledger.path.write_bytes(forged.path.read_bytes() if rows else b"")
+    for act in (ledger.check, lambda: ledger.append(row("r3"))):
+        with pytest.raises(LedgerError, match="does not end with the row that was written last"):
+            act()
+
+
+def test_a_ledger_that_was_copied_is_taken_as_it_is(ledger, tmp_path):
+    copy = Ledger(tmp_path / "copy.tsv")
+    copy.path.write_bytes(ledger.path.read_bytes())
+    copy.append(row("r3"))
+    assert len(copy.rows()) == 4
+
+
+def test_the_head_is_outside_the_checkout(ledger):
+    assert not ledger.head.path.is_relative_to(ledger.path.parent)

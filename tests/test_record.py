@@ -1,0 +1,153 @@
+"""The checkout is what was committed, and the record is what was written."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from harness import replay
+from harness.errors import IntegrityError
+from harness.integrity import Guard
+from harness.ledger import Ledger
+from tests.conftest import ROOT, TRAIN_FILES, summary_block
+
+
+def git(folder, *arguments):
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@localhost")
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def committed(checkout):
+    """A checkout in which everything is committed."""
+    (checkout / ".gitignore").write_text("/runs/\n/results.tsv\n")
+    (checkout / "program.md").write_text("be honest")
+    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
+        git(checkout, *arguments)
+    return checkout
+
+
+def test_train_py_and_what_is_ignored_may_differ(committed):
+    (committed / "agent_space" / "train.py").write_text("# an idea")
+    (committed / "results.tsv").write_text("")
+    (committed / "runs").mkdir()
+    (committed / "runs" / "notes").write_text("")
+    Guard(committed).check()
+
+
+def hide(folder):
+    git(folder, "update-index", "--assume-unchanged", "program.md")
+    (folder / "program.md").write_text("keep everything")
+
+
+@pytest.mark.parametrize(
+    ("tamper", "path"),
+    [
+        (lambda folder: (folder / "program.md").write_text("keep everything"), "program.md"),
+        (lambda folder: (folder / "program.md").unlink(), "program.md"),
+        (lambda folder: (folder / "numpy.py").write_text("cheat = True"), "numpy.py"),
+        (lambda folder: (folder / ".gitignore").write_text("*"), ".gitignore"),
+        (hide, "program.md"),
+    ],
+    ids=["changed", "removed", "added", "ignore file", "hidden from git's index"],
+)
+def test_any_other_difference_is_listed(committed, tamper, path):
+    tamper(committed)
+    with pytest.raises(IntegrityError, match=path):
+        Guard(committed).check()
+
+
+def test_what_changes_during_a_run_is_listed_too(committed):
+    guard = Guard(committed)
+    guard.check()
+    (committed / "program.md").write_text("keep everything")
+    git(committed, "commit", "-qam", "as if nothing had happened")
+    with pytest.raises(IntegrityError, match="program.md"):
+        guard.check()
+
+
+def test_what_a_person_commits_between_runs_is_accepted(committed):
+    (committed / "program.md").write_text("be bold")
+    git(committed, "commit", "-qam", "another direction")
+    Guard(committed).check()
+
+
+def test_a_tampered_checkout_gets_its_status_and_exit_code(harness_run, committed):
+    (committed / "program.md").write_text("keep everything")
+    done = harness_run("--train", TRAIN_FILES / "honest.py", "--budget", 1, "--episodes", 1)
+    assert done.returncode == 7
+    assert "Changed outside agent_space/train.py: program.md" in done.stderr
+    (row,) = Ledger(committed / "results.tsv").rows()
+    assert (row.status, row.avg_return) == ("tampered", "")
+
+
+def command(folder, module, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """A checkout with one scored run, and the run's id."""
+    folder = tmp_path_factory.mktemp("scored")
+    train = str(TRAIN_FILES / "honest.py")
+    done = command(folder, "harness.run", "--train", train, "--budget", "1", "--episodes", "3")
+    return folder, summary_block(done.stdout)["run_id"]
+
+
+def test_a_run_is_scored_again_to_the_last_bit(scored):
+    folder, run_id = scored
+    done = command(folder, "harness.verify", run_id)
+    assert done.returncode == 0, done.stderr
+    assert f"{run_id}: scored again, equal to the last bit" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("key", "forge", "message"),
+    [
+        ("avg_return", lambda value: value + 1000, "the average is not that of the episodes"),
+        ("evaluation_nonce", lambda value: "00" * 32, "seeds do not follow from policy and nonce"),
+        ("artifact_sha256", lambda value: "00" * 32, "the policy is not the one that was scored"),
+    ],
+)
+def test_a_forged_summary_is_told(scored, key, forge, message):
+    folder, run_id = scored
+    path = folder / "runs" / run_id / "summary.json"
+    whole = path.read_text()
+    details = json.loads(whole)
+    path.write_text(json.dumps({**details, key: forge(details[key])}))
+    try:
+        done = command(folder, "harness.verify")
+        assert done.returncode == 5
+        assert f"{run_id}: {message}" in done.stderr
+    finally:
+        path.write_text(whole)
+
+
+def test_a_replay_trains_again_and_says_whether_it_agrees(scored):
+    folder, run_id = scored
+    done = command(folder, "harness.replay", run_id)
+    assert done.returncode == 0, done.stderr
+    block = summary_block(done.stdout)
+    assert block["within"] in ("yes", "no")
+    row = Ledger(folder / "results.tsv").rows()[-1]
+    first = Ledger(folder / "results.tsv").rows()[0]
+    assert (row.description, row.seed, row.comparable) == (f"replay of {run_id}", first.seed, "no")
+
+
+@pytest.mark.parametrize("module", ["harness.replay", "harness.verify"])
+def test_a_run_that_is_not_there_is_told(scored, module):
+    done = command(scored[0], module, "../elsewhere")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_the_prediction_interval_is_students():
+    """By hand: mean 2, deviation 1, three runs: t(0.975, 2) = 4.3027 × √(4/3)."""
+    low, high = replay.prediction_interval([1.0, 2.0, 3.0])
+    assert (low, high) == pytest.approx((2 - 4.96830, 2 + 4.96830), abs=1e-4)
