@@ -64,7 +64,7 @@ def test_what_changes_during_a_run_is_listed_too(committed):
     guard.check()
     (committed / "program.md").write_text("keep everything")
     git(committed, "commit", "-qam", "as if nothing had happened")
-    with pytest.raises(IntegrityError, match="program.md"):
+    with pytest.raises(IntegrityError, match=r"program\.md"):
         guard.check()
 
 
