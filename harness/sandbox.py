@@ -123,12 +123,12 @@ def checkout(root: Path) -> list[Mount]:
     Args:
       root: where `runs/` and `results.tsv` are.
     """
-    state = state_folder()
+    state, runs, ledger = state_folder(), root / "runs", root / FILE
     return [
         *([Mount("fresh", str(state))] if state.is_dir() else []),
         Mount("show", str(root)),
-        Mount("fresh", str(root / "runs")),
-        Mount("blank", str(root / FILE)),
+        *([Mount("fresh", str(runs))] if runs.is_dir() else []),
+        *([Mount("blank", str(ledger))] if ledger.exists() else []),
     ]
 
 

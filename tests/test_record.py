@@ -111,7 +111,11 @@ def test_a_run_is_scored_again_to_the_last_bit(scored):
     ("key", "forge", "message"),
     [
         ("avg_return", lambda value: value + 1000, "the average is not that of the episodes"),
-        ("evaluation_nonce", lambda value: "00" * 32, "seeds do not follow from policy and nonce"),
+        (
+            "evaluation_nonce",
+            lambda value: "00" * 32,
+            "the episode seeds do not follow from policy",
+        ),
         ("artifact_sha256", lambda value: "00" * 32, "the policy is not the one that was scored"),
     ],
 )
