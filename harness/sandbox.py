@@ -101,20 +101,20 @@ def start(
     **options: Any,
 ) -> subprocess.Popen:
     """Start `command(kind, inner, mounts, cwd)`, with these variables beside the usual ones."""
-    usual = dict(os.environ) if kind == NONE else environment({})
+    usual = dict(os.environ) if kind == NONE else environment()
     env = {**usual, **processes.python_path(), **variables}
     return processes.start(command(kind, inner, mounts, cwd), env=env, **options)
 
 
-def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """The variables of a confined process: what programs need, a fresh home, and `extra`."""
+def environment() -> dict[str, str]:
+    """The usual variables of a confined process: what programs need, and a fresh home."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
     }
     kept.pop("JAX_COMPILATION_CACHE_DIR", None)  # what one run compiled is not for the next
-    return {**kept, "HOME": "/tmp", "TMPDIR": "/tmp", **extra}
+    return {**kept, "HOME": "/tmp", "TMPDIR": "/tmp"}
 
 
 def checkout(root: Path) -> list[Mount]:
