@@ -2,13 +2,15 @@
 
     python scripts/bench_faults.py [--kills 200] [--parallel 2]
 
-Each trial starts `python -m harness.run` with a short budget in a scratch checkout, kills it with
-SIGKILL after a random time (training, evaluation and writing are all hit), and then looks: is the
-ledger whole, is every finished run's row there, does any process of it run on? After every tenth
-kill a run without one must work.
+Each trial starts `python -m harness.run` with a short budget in a scratch checkout and kills it with
+SIGKILL at a random moment of the time that such a run takes (start-up, training, evaluation and
+writing are all hit). Then it looks: is the ledger whole, is every finished run's row there, does any
+process of it run on? A run that had ended before its moment is looked at and not counted as killed.
+After every tenth kill a run without one must work.
 """
 
 import argparse
+import collections
 import os
 import random
 import shutil
@@ -28,7 +30,7 @@ from harness.ledger import FILE, Ledger
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN_FILE = ROOT / "tests" / "train_files" / "honest.py"
 BUDGET = 1.0  # seconds of training
-LONGEST = 12.0  # seconds after which a run of this budget has ended
+PATIENCE = 120.0  # seconds that a run may take which is let alone
 GONE_WITHIN = 3.0  # seconds in which the kernel ends what a killed harness had confined
 EVERY = 10  # kills between runs that are let alone
 
@@ -56,47 +58,50 @@ def orphans(checkout: Path) -> list[int]:
 
 
 def trial(checkout: Path, seconds: float) -> dict[str, int]:
-    """One kill, and what it left."""
+    """One run that is killed after some seconds, and what it left."""
     os.environ["XDG_STATE_HOME"] = str(checkout / "state")
     before = len(Ledger(checkout / FILE).rows())
-    run = start(checkout)
+    run, killed = start(checkout), False
     try:
         output, _ = run.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
+        killed = True
         run.send_signal(signal.SIGKILL)
         output, _ = run.communicate()
     finished = "run_id:" in output
     deadline = time.monotonic() + GONE_WITHIN
     while (left := orphans(checkout)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    counts = {"corrupt": 0, "orphans": len(left), "lost": 0, "finished": int(finished)}
+    counts = {"killed": killed, "finished": finished, "orphans": len(left)}
     try:
         ledger = Ledger(checkout / FILE)
         ledger.check()
-        counts["lost"] = int(finished and len(ledger.rows()) == before)
+        return counts | {"corrupt": 0, "lost": int(finished and len(ledger.rows()) == before)}
     except LedgerError as error:
         print(error)
-        counts["corrupt"] = 1
-    return counts
+        return counts | {"corrupt": 1, "lost": 0}
 
 
 def worker(kills: int, seed: int) -> dict[str, int]:
     """A number of kills in a checkout of its own."""
     generator = random.Random(seed)
-    totals: dict[str, int] = {}
+    totals: collections.Counter[str] = collections.Counter()
     checkout = Path(tempfile.mkdtemp(prefix="autorl-faults-"))
+    begin = time.monotonic()
     try:
-        for i in range(kills):
-            counts = trial(checkout, generator.uniform(0.2, LONGEST))
-            if i % EVERY == EVERY - 1:
-                whole = trial(checkout, 10 * LONGEST)
-                counts["next run failed"] = 1 - whole.pop("finished")
-                counts = {k: counts.get(k, 0) + whole.get(k, 0) for k in counts | whole}
-            totals = {k: totals.get(k, 0) + counts.get(k, 0) for k in totals | counts}
-            print(f"worker {seed}: {i + 1} kills: {totals}", flush=True)
+        totals["undisturbed run failed"] += 1 - trial(checkout, PATIENCE)["finished"]
+        length = time.monotonic() - begin
+        while totals["killed"] < kills:
+            counts = trial(checkout, generator.uniform(0, length))
+            totals.update(counts)
+            if counts["killed"] and totals["killed"] % EVERY == 0:
+                whole = trial(checkout, PATIENCE)
+                totals["undisturbed run failed"] += 1 - whole.pop("finished")
+                totals.update(whole)
+            print(f"worker {seed}, a run takes {length:.1f} s: {dict(totals)}", flush=True)
     finally:
         shutil.rmtree(checkout, ignore_errors=True)
-    return totals
+    return dict(totals)
 
 
 def main() -> None:
@@ -107,8 +112,8 @@ def main() -> None:
     share = -(-options.kills // options.parallel)
     with ProcessPoolExecutor(options.parallel) as pool:  # each has an environment of its own
         results = list(pool.map(worker, [share] * options.parallel, range(options.parallel)))
-    totals = {k: sum(r.get(k, 0) for r in results) for k in results[0]}
-    print(f"{share * options.parallel} kills: {totals}")
+    totals = {k: sum(result[k] for result in results) for k in results[0]}
+    print(f"{totals.pop('killed')} kills: {totals}")
 
 
 if __name__ == "__main__":
