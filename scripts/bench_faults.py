@@ -2,11 +2,11 @@
 
     python scripts/bench_faults.py [--kills 200] [--parallel 2]
 
-Each trial starts `python -m harness.run` with a short budget in a scratch checkout and kills it with
-SIGKILL at a random moment of the time that such a run takes (start-up, training, evaluation and
-writing are all hit). Then it looks: is the ledger whole, is every finished run's row there, does any
-process of it run on? A run that had ended before its moment is looked at and not counted as killed.
-After every tenth kill a run without one must work.
+Each trial starts `python -m harness.run` with a short budget in a scratch checkout and kills it
+with SIGKILL at a random moment of the time that such a run takes (start-up, training, evaluation
+and writing are all hit). Then it looks: is the ledger whole, is every finished run's row there,
+does any process of it run on? A run that had ended before its moment is looked at and not counted
+as killed. After every tenth kill a run without one must work.
 """
 
 import argparse

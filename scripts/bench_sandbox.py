@@ -2,10 +2,11 @@
 
     python scripts/bench_sandbox.py [--pairs 8] [--budget 20] [--task HalfCheetah-v5]
 
-The two runs of a pair go on at the same time, each on a half of the cores, so that a machine whose
-speed drifts is the same for both; halves are swapped from pair to pair. Prints, pair by pair and as
-means with their standard errors, the ratio of the training rates, the difference of the start-ups
-(from the start of the child to `trial.start()`), and that of all seconds which are not on the clock.
+The two runs of a pair go on at the same time, each on a half of the cores, so that a machine
+whose speed drifts is the same for both; halves are swapped from pair to pair. Prints, pair by
+pair and as means with their standard errors, the ratio of the training rates, the difference of
+the start-ups (from the start of the child to `trial.start()`), and that of all seconds which are
+not on the clock.
 """
 
 import argparse
