@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from harness import backends, integrity, processes, scoring, tasks
-from harness.errors import HarnessError, IntegrityError, OutOfTimeError, StorageError, TrainingError
+from harness.errors import (
+    HarnessError,
+    IntegrityError,
+    OutOfTimeError,
+    PolicyError,
+    StorageError,
+    TrainingError,
+)
 from harness.evaluate import Evaluation
 from harness.ledger import FILE, Ledger, Row
 from harness.training import Assignment, Training, train
@@ -32,8 +39,13 @@ STATUSES: dict[type[BaseException], str] = {
     KeyboardInterrupt: "interrupted",
     OutOfTimeError: "timeout",
     IntegrityError: "tampered",
+    TrainingError: "crash",
+    PolicyError: "crash",
 }
-"""Of runs without a score, by what ended them; all others are crashes."""
+"""Of runs without a score, by what ended them."""
+
+INCONCLUSIVE = "inconclusive"
+"""Status of a run that something else ended: a full disk, a bug of ours."""
 
 LOG_TAIL = 25
 """Lines of train.log that a message about a crash shows."""
@@ -43,12 +55,51 @@ SEED_BITS = 31
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """Which part a run has on an experiment branch.
+
+    Attributes:
+      branch: its name.
+      role: `challenger` or `incumbent`.
+      commit: of the file that runs.
+      challenger: for which edit it is made.
+      replicate: which of the runs of its role for that edit, from 1.
+      objective: all tasks of the branch, with commas.
+    """
+
+    branch: str
+    role: str
+    commit: str
+    challenger: str
+    replicate: int
+    objective: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Ruling:
+    """What a run's row says of it.
+
+    Attributes:
+      status, verdict, reason: as in `ledger.Row`.
+    """
+
+    status: str
+    verdict: str = "none"
+    reason: str = ""
+
+
+def unjudged(status: str, score: float | None) -> Ruling:
+    """The ruling on a run that belongs to no branch."""
+    return Ruling(status)
+
+
+@dataclasses.dataclass(frozen=True)
 class Request:
     """What the user asked for.
 
     Attributes:
       root: the checkout: `runs/` and `results.tsv` are in it.
-      train_file: the file to run.
+      source: the training file to run.
       task_id: a Gymnasium id.
       backend: one of `backends.BACKENDS`.
       seed: of the training; None lets the harness draw one.
@@ -58,10 +109,12 @@ class Request:
       confinement: of training and evaluation; see `sandbox`.
       comparable: whether nothing that a verdict rests on was given by hand.
       eval_engine: a second simulator to evaluate in; None for no second figure.
+      part: on an experiment branch; None for a run by itself.
+      judge: gives the ruling from a status and the average return, where there is one.
     """
 
     root: Path
-    train_file: Path
+    source: bytes
     task_id: str
     backend: str
     seed: int | None
@@ -71,6 +124,8 @@ class Request:
     confinement: str
     comparable: bool
     eval_engine: str | None = None
+    part: Part | None = None
+    judge: Callable[[str, float | None], Ruling] = unjudged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +144,7 @@ class Summary:
       diverged: episodes of the training that ended in NaN, as train.py counts them.
       simulator: what scored: C MuJoCo (`native`), Gymnasium, or a library's own.
       task, backend, seed, run_id, verdict: as in the ledger.
+      reason: of the verdict, where there is one.
       second_return: the average return in the second simulator, where one was asked for.
     """
 
@@ -110,6 +166,7 @@ class Summary:
     seed: int
     run_id: str
     verdict: str = "none"
+    reason: str | None = None
     second_return: float | None = None
 
 
@@ -130,24 +187,31 @@ class _Run:
         """Where its evaluations run."""
         return scoring.Place(self.request.root, self.request.confinement)
 
-    def row(self, status: str, returns: Sequence[float] = (), backend: str = "") -> Row:
+    def row(self, ruling: Ruling, returns: Sequence[float] = (), backend: str = "") -> Row:
         """The run's row in the ledger; `backend` is the one that trained, once it is known."""
+        request, part = self.request, self.request.part
         return Row(
             commit=self.commit,
             avg_return=f"{statistics.fmean(returns):.4f}" if returns else "",
-            status=status,
-            description=self.request.message,
-            task=self.request.task_id,
+            status=ruling.status,
+            description=request.message,
+            task=request.task_id,
             run_id=self.run_id,
             seed=str(self.seed),
-            challenger=self.commit,
-            replicate="1",
+            challenger=part.challenger if part else self.commit,
+            replicate=str(part.replicate) if part else "1",
             std_return=f"{statistics.pstdev(returns):.4f}" if returns else "",
-            budget=f"{self.request.budget:g}",
-            backend=backend or self.request.backend,
-            comparable="yes" if self.request.comparable else "no",
-            verdict="none",
-            sandbox=self.request.confinement,
+            budget=f"{request.budget:g}",
+            backend=backend or request.backend,
+            comparable="yes" if request.comparable else "no",
+            verdict=ruling.verdict,
+            sandbox=request.confinement,
+            branch=part.branch if part else "-",
+            role=part.role if part else "-",
+            objective=part.objective if part else request.task_id,
+            episodes=str(request.episodes),
+            harness=integrity.fingerprint(),
+            reason=ruling.reason,
         )
 
 
@@ -182,7 +246,8 @@ def run(
             training, score = _measure(this, watch, announce)
             second = _second(this, training, score, announce)
             guard.check()
-            summary = _summarise(this, training, score.evaluation, second)
+            ruling = request.judge("scored", statistics.fmean(score.evaluation.returns))
+            summary = _summarise(this, training, score.evaluation, second, ruling)
         except BaseException as error:
             _record_failure(ledger, this, error)
             if isinstance(error, HarnessError):
@@ -194,7 +259,7 @@ def run(
             try:
                 _write(this.folder / "summary.json", json.dumps(details, indent=1))
             finally:
-                ledger.append(this.row("scored", score.evaluation.returns, summary.backend))
+                ledger.append(this.row(ruling, score.evaluation.returns, summary.backend))
     if training.exit_code or training.protocol_error:
         print(f"note: the training ended early; {this.folder / 'train.log'} says why. Its last "
               "policy was scored.", file=sys.stderr)  # fmt: skip
@@ -206,7 +271,7 @@ def _record_failure(ledger: Ledger, this: _Run, error: BaseException) -> None:
     with processes.uninterrupted():
         processes.end_all()
         statuses = (s for kind, s in STATUSES.items() if isinstance(error, kind))
-        ledger.append(this.row(next(statuses, "crash")))
+        ledger.append(this.row(this.request.judge(next(statuses, INCONCLUSIVE), None)))
         with contextlib.suppress(OSError):
             _write(this.folder / "error.txt", f"{error or type(error).__name__}\n")
 
@@ -216,9 +281,11 @@ def _begin(request: Request) -> _Run:
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     folder = request.root / "runs" / run_id
     folder.mkdir(parents=True)
-    (folder / "train.py").write_bytes(request.train_file.read_bytes())
+    (folder / "train.py").write_bytes(request.source)
     seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
     commit, diff = _checkout(request.root)
+    if request.part:
+        commit, diff = request.part.commit, ""
     return _Run(request, run_id, folder, seed, commit, diff, time.monotonic())
 
 
@@ -292,7 +359,11 @@ def _failure(training: Training, log_file: Path) -> TrainingError:
 
 
 def _summarise(
-    this: _Run, training: Training, evaluation: Evaluation, second: Evaluation | None
+    this: _Run,
+    training: Training,
+    evaluation: Evaluation,
+    second: Evaluation | None,
+    ruling: Ruling,
 ) -> Summary:
     returns, curve = evaluation.returns, training.curve
     breakdowns = (metrics.get("charts/diverged", 0.0) for _, _, metrics in curve)
@@ -314,6 +385,8 @@ def _summarise(
         backend=training.backend or this.request.backend,
         seed=this.seed,
         run_id=this.run_id,
+        verdict=ruling.verdict,
+        reason=ruling.reason or None,
         second_return=statistics.fmean(second.returns) if second else None,
     )
 

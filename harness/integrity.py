@@ -56,6 +56,12 @@ def harness_files() -> dict[str, str]:
     return {str(path): _name(path, 40) for path in sorted(HARNESS.rglob("*.py"))}
 
 
+def fingerprint() -> str:
+    """Twelve characters that change with any file of the harness that runs."""
+    text = "".join(f"{Path(path).name}:{name}\n" for path, name in harness_files().items())
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
     """Paths that are not the same in both."""
     return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))

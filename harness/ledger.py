@@ -26,20 +26,27 @@ class Row:
 
     Attributes:
       commit: short hash of the checkout, `+` after it where files were changed; `-` without git.
-      avg_return: mean over the episodes; empty where there is no score.
-      status: `scored`, `crash`, `timeout` or `interrupted`.
+      avg_return: mean over the episodes; empty where there is no score. status: `scored`, or what
+      the run decided (`keep`, `discard`); of runs without a score `crash`,
+        `timeout`, `tampered`, `interrupted`, `inconclusive` (something else went wrong).
       description: one line of text from the user.
       task: its Gymnasium id.
       run_id: the folder in `runs/`.
       seed: of the training.
-      challenger: which edit the run belongs to.
-      replicate: which of the challenger's runs it is; 1 until a keep rule asks for more.
+      challenger: which edit the run was made for.
+      replicate: which of the runs of its role that were made for this edit.
       std_return: over the episodes.
       budget: seconds.
       backend: that trained it.
       comparable: `yes`; `no` where seed, budget, episodes or file were given by hand.
-      verdict: `none`, or what the keep rule said.
+      verdict: `none` for a run that is not judged; `go on`, `keep`, `discard`, `inconclusive`.
       sandbox: how training and evaluation were confined; `none` if they were not.
+      branch: the experiment branch; `-` for a run that belongs to none.
+      role: `challenger`, or `incumbent` measured beside it or for its own sake; `-` likewise.
+      objective: all tasks of the branch, with commas.
+      episodes: of the evaluation.
+      harness: fingerprint of the harness that measured.
+      reason: of the verdict, in words.
       previous: SHA-256 of the line before, the header's for the first row.
     """
 
@@ -58,7 +65,18 @@ class Row:
     comparable: str
     verdict: str
     sandbox: str
+    branch: str
+    role: str
+    objective: str
+    episodes: str
+    harness: str
+    reason: str
     previous: str = ""
+
+    @property
+    def scored(self) -> bool:
+        """Whether the run has a score."""
+        return self.avg_return != ""
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))

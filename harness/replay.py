@@ -32,7 +32,7 @@ def replay(run_id: Annotated[str, typer.Argument(help="A run in runs/.")]) -> No
     details = record.details
     request = experiment.Request(
         root=root,
-        train_file=record.folder / "train.py",
+        source=(record.folder / "train.py").read_bytes(),
         task_id=details["task"],
         backend=details["backend"],
         seed=details["seed"],
@@ -86,10 +86,10 @@ def _siblings(root: Path, run_id: str) -> list[float]:
     same = [
         row
         for row in rows
-        if row.status == "scored"
-        and (row.challenger, row.task, row.budget, row.backend, row.comparable)
-        == (mine.challenger, mine.task, mine.budget, mine.backend, "yes")
-        and not row.challenger.endswith(("+", "-"))  # an edit that no commit names
+        if row.scored
+        and (row.commit, row.task, row.budget, row.backend, row.comparable)
+        == (mine.commit, mine.task, mine.budget, mine.backend, "yes")
+        and not row.commit.endswith(("+", "-"))  # an edit that no commit names
     ]
     return [float(row.avg_return) for row in same]
 

@@ -1,4 +1,4 @@
-"""`python -m harness.run`: one experiment, from start to score."""
+"""`python -m harness.run`: one experiment, from start to score or verdict."""
 
 import dataclasses
 import sys
@@ -7,26 +7,37 @@ from typing import Annotated
 
 import typer
 
-from harness import backends, cli, experiment, sandbox, tasks
+from harness import backends, branch, cli, contest, experiment, objective, sandbox
+from harness import tasks as harness_tasks
+from harness.contest import Contest, Outcome
 from harness.display import Display
 from harness.errors import InputError
 from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
-
-TRAIN_FILE = Path("agent_space/train.py")
+from harness.experiment import Request, Summary
+from harness.history import Conditions
+from harness.integrity import EDITABLE
 
 
 def run(
-    task: Annotated[str, typer.Option(help="Gymnasium id of the task.")] = TASK,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Gymnasium id of the task; {TASK} if left out. With --init, several with commas.",
+            show_default=False,
+        ),
+    ] = None,
     budget: Annotated[
         float | None,
-        typer.Option(help=f"Seconds of training; {TIME_BUDGET:g} if left out.", show_default=False),
+        typer.Option(
+            help=f"Seconds of training on a task; {TIME_BUDGET:g} if left out.", show_default=False
+        ),
     ] = None,
     backend: Annotated[str, typer.Option(help="Engine that trains; auto is the fastest.")] = "auto",
     seed: Annotated[int | None, typer.Option(help="Of the training; drawn if left out.")] = None,
     train: Annotated[
-        Path | None, typer.Option(help=f"Training file; {TRAIN_FILE} if left out.")
+        Path | None, typer.Option(help=f"Training file; {EDITABLE} if left out.")
     ] = None,
-    message: Annotated[str, typer.Option(help="One line for the ledger.")] = "",
+    message: Annotated[str, typer.Option(help="One line for the ledger and the commit.")] = "",
     eval_engine: Annotated[
         str | None,
         typer.Option(help="A second simulator to evaluate in, beside the reference: mjx."),
@@ -38,55 +49,147 @@ def run(
         int | None,
         typer.Option(help=f"Of the evaluation; {NUM_EVAL_EPISODES} if left out.", min=1),
     ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TAG",
+            help="Begin the experiment branch autorl/TAG here, under the conditions given with it, "
+            "and measure the baseline.",
+        ),
+    ] = None,
+    aa: Annotated[
+        int | None,
+        typer.Option(
+            "--aa", metavar="N", help="Try N edits that change nothing, to test the rule.", min=1
+        ),
+    ] = None,
 ) -> None:
     """Train on a task for a fixed time, score the policy, and write it down.
 
-    A run with --seed, --budget, --episodes or --train is marked as not comparable.
+    On an experiment branch (see --init) the training file is tried against the incumbent: it is
+    committed, run as often as the keep rule asks for, and kept or set back. With --task, --budget,
+    --backend, --seed, --train, --episodes or --no-sandbox it is one run that no verdict counts.
     """
-    for engine in (backend, eval_engine or "auto"):
-        backends.resolve(tasks.get(task), engine)  # complains before anything is started
-    request = experiment.Request(
-        root=Path.cwd(),
-        train_file=_train_file(train or TRAIN_FILE),
-        task_id=task,
-        backend=backend,
-        seed=_seed(seed),
+    tasks = objective.parse(task or TASK)
+    for one in tasks:
+        for engine in (backend, eval_engine or "auto"):
+            backends.resolve(harness_tasks.get(one), engine)  # complains before anything starts
+    by_hand = (task, budget, seed, train, episodes, eval_engine) != (None,) * 6
+    conditions = Conditions(
+        tasks=tasks,
+        backends=(backend,) * len(tasks),
         budget=_budget(budget),
         episodes=episodes or NUM_EVAL_EPISODES,
+        confined=not no_sandbox,
+    )
+    if init is not None:
+        if (seed, train, eval_engine, aa) != (None,) * 4:
+            raise InputError("--init takes no --seed, --train, --eval-engine or --aa.")
+        _check_syntax(Path.cwd() / EDITABLE)
+        _begin(init, conditions)
+        return
+    ongoing = contest.resume(Path.cwd(), _confinement, _shown)
+    if ongoing and not by_hand and backend == "auto" and not no_sandbox:
+        _challenge(ongoing, message, aa)
+        return
+    if aa is not None:
+        raise InputError("--aa needs an experiment branch, and its conditions: --init makes one.")
+    if len(tasks) > 1:
+        raise InputError("Several tasks are the objective of an experiment branch: give --init.")
+    source = _check_syntax(train or Path(EDITABLE))
+    request = Request(
+        root=Path.cwd(),
+        source=source,
+        task_id=tasks[0],
+        backend=backend,
+        seed=_seed(seed),
+        budget=conditions.budget,
+        episodes=conditions.episodes,
         message=message,
-        confinement=_confinement(no_sandbox),
-        comparable=(seed, budget, episodes, train) == (None, None, None, None),
+        confinement=_confinement(conditions.confined),
+        comparable=(seed, budget, episodes, train) == (None,) * 4,
         eval_engine=eval_engine,
     )
-    with Display(task) as display:
-        summary = experiment.run(request, display.watch, display.announce)
+    _print_block(_shown(request))
+
+
+def _begin(tag: str, conditions: Conditions) -> None:
+    """Make a branch, or go on with one whose baseline is not measured yet."""
+    root = Path.cwd()
+    started = contest.resume(root, _confinement, _shown)
+    if started is None or started.branch.tag != tag:
+        made = branch.create(root, tag)
+        started = Contest(made, conditions, _confinement(conditions.confined), _shown)
+    scores = started.measure()
+    print("---")
+    print(f"branch: {started.branch.name}")
+    print(f"objective: {started.conditions.objective}")
+    print(f"incumbent: {contest.estimate(scores)}")
+
+
+def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
+    """Try the file of the working tree; or, for an A/A test, files that change nothing."""
+    if aa is None:
+        _check_syntax(Path(EDITABLE))
+        _print_outcome(ongoing, ongoing.challenge(message))
+        return
+    kept = 0
+    for i in range(1, aa + 1):
+        ongoing.settle()
+        ongoing.branch.write(ongoing.branch.edit_of("tip") + f"# A/A {i}\n".encode())
+        outcome = ongoing.challenge(f"A/A {i} of {aa}")
+        kept += outcome.verdict == "keep"
+        print(f"A/A {i}: {outcome.verdict}. {outcome.reason}", flush=True)
+    print(f"---\nchallengers: {aa}\nfalse_keeps: {kept}")
+
+
+def _shown(request: Request) -> Summary:
+    """One run, with a display where somebody looks."""
+    part = request.part
+    title = f"{request.task_id} {part.role} {part.replicate}" if part else request.task_id
+    with Display(title) as display:
+        return experiment.run(request, display.watch, display.announce)
+
+
+def _print_outcome(ongoing: Contest, outcome: Outcome) -> None:
+    """The block of the challenger's last run, and how the verdict was reached."""
+    if outcome.last is not None:
+        _print_block(outcome.last)
+    print(f"replicates: {len(outcome.scores)}")
+    print(f"replicate_scores: {' '.join(f'{score:.2f}' for score in outcome.scores)}")
+    print(f"incumbent: {contest.estimate(outcome.incumbent)}")
+    print(f"branch: {ongoing.branch.name}")
+
+
+def _print_block(summary: Summary) -> None:
     print("---")
     shown = {k: v for k, v in dataclasses.asdict(summary).items() if v is not None}
     for name, value in shown.items():
         print(f"{name}: {value:.2f}" if isinstance(value, float) else f"{name}: {value}")
 
 
-def _train_file(path: Path) -> Path:
-    """A file that exists and is Python."""
+def _check_syntax(path: Path) -> bytes:
+    """The content of a file that exists and is Python."""
     if not path.is_file():
         raise InputError(
             f"There is no training file {path}. Run from the root of the checkout, or name a "
             "file with --train."
         )
     try:
-        compile(path.read_bytes(), str(path), "exec")
+        source = path.read_bytes()
+        compile(source, str(path), "exec")
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror}.") from error
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         where = f"{path}, line {line}" if line else str(path)
         raise InputError(f"Syntax error in {where}: {error}. Nothing was run.") from error
-    return path.resolve()
+    return source
 
 
-def _confinement(no_sandbox: bool) -> str:
+def _confinement(wanted: bool) -> str:
     """The best there is, unless the user wants none; without one, a word to the user."""
-    if no_sandbox:
+    if not wanted:
         return sandbox.NONE
     kind = sandbox.available()
     if kind == sandbox.NONE:

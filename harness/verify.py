@@ -26,7 +26,7 @@ def verify(
     ledger = Ledger(root / FILE)
     ledger.check()
     rows = ledger.rows()
-    scored = {row.run_id: row for row in rows if row.status == "scored"}
+    scored = {row.run_id: row for row in rows if row.scored}
     unknown = set(run_ids or ()) - set(scored)
     if unknown:
         raise InputError(f"{FILE} has no scored run {', '.join(sorted(unknown))}.")

@@ -1,0 +1,221 @@
+"""Keep or discard: a sequential test of one challenger against the incumbent.
+
+The rule, on one page in `docs/keep-rule.md`. A challenger is run once. As long as it stays ahead of
+the incumbent by a hurdle it is run again, the incumbent being measured anew beside it; it is kept
+as soon as a permutation test of the difference of means allows it, and discarded where it falls
+below the hurdle or has used up its replicates.
+
+Nothing is assumed of the noise but that runs are exchangeable where an edit changes nothing. Then
+each look at the runs errs with at most the level that it was given. The levels of a challenger's
+looks add up to at most `LOOKS_OVERLAP * alpha(number)`, and `alpha` over all challengers that a
+branch will ever see to `2 * FALSE_KEEPS`: once for its first night, once for all that follow.
+
+References: permutation tests for comparing training algorithms in stages, with early stopping
+(Mathieu et al. 2024, "AdaStop", TMLR, arXiv 2306.10882); spending a level over looks (Lan and
+DeMets 1983, Biometrika 70); the p-value of a random subset of permutations (Phipson and Smyth 2010,
+arXiv 1603.05766); levels that add up over an endless stream of tests (Foster and Stine 2008, JRSS B
+70).
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+FALSE_KEEPS = 0.25
+"""Expected false keeps of a branch's first night; and of all its later nights together."""
+
+NIGHT = 40
+"""Challengers."""
+
+LOOKS_OVERLAP = 2.0
+"""Looks at growing data err together, so that all of them err less often than the sum of their
+levels says. With levels that add up to twice a challenger's share, the simulated rate of false
+keeps is two thirds of `FALSE_KEEPS` for the worst noise that was tried."""
+
+MAX_REPLICATES = 12
+"""Runs of one challenger. With ten, a fifth of improvements by two deviations are missed."""
+
+BASELINE_RUNS = 10
+"""That an incumbent is compared on, at least: as the test of four replicates needs them to reach
+its level. A new incumbent's runs as a challenger count; chosen for being high, they are a high bar.
+"""
+
+FRESH_RUNS = 5
+"""Of a new incumbent after the decision to keep it, at least. Its estimate rests on these alone."""
+
+RUNS_PER_REMEASUREMENT = 2
+"""Replicates of a challenger for each new run of the incumbent beside it."""
+
+REMEMBERED_RUNS = 30
+"""Of the incumbent that a challenger is compared with: the latest, for machines drift."""
+
+HURDLES = (0.4, 0.65, 0.8)
+"""By replicate, the last one for all further: how many standard deviations of the incumbent's runs
+the challenger's mean must be ahead. Two of three edits that change nothing go at the first."""
+
+WINS = 0.8
+"""Or else, what share of the incumbent's runs a challenger's runs must beat on average: where one
+freak run has pulled up the incumbent's mean and spread, its rank is all that is left to see."""
+
+EXACT_UP_TO = 5_000
+"""Rearrangements that are all looked at; where there are more, `RESAMPLES` random ones are."""
+
+RESAMPLES = 4_999
+
+Step = Literal["challenger", "incumbent", "keep", "discard"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What comes next, and why.
+
+    Attributes:
+      step: whom to run once more, or the decision.
+      reason: in words, with the figures.
+    """
+
+    step: Step
+    reason: str
+
+    @property
+    def final(self) -> bool:
+        """Whether it is a decision."""
+        return self.step in ("keep", "discard")
+
+
+def judge(
+    challenger: Sequence[float], before: Sequence[float], beside: Sequence[float], number: int
+) -> Verdict:
+    """Say what comes next for a challenger.
+
+    Args:
+      challenger: scores of its replicates, in their order, at least one.
+      before: scores of the incumbent's runs from before this challenger, at least two.
+      beside: scores of the incumbent's runs that were made beside it.
+      number: which challenger of the branch's life it is, from 1.
+    """
+    before = before[-REMEMBERED_RUNS:]
+    count = len(challenger)
+    incumbent = [*before, *beside[: (count - 1) // RUNS_PER_REMEASUREMENT]]
+    figures = _figures(challenger, incumbent)
+    if reason := _behind(challenger, incumbent):
+        return Verdict("discard", f"{figures}: {reason}.")
+    level = look_levels(number, len(before))[count - 1]
+    if level > 0:
+        p = p_value(challenger, incumbent)
+        figures += f", p = {p:.2g} with {level:.2g} allowed"
+        if p <= level:
+            return Verdict("keep", f"{figures}: better.")
+    if count >= MAX_REPLICATES:
+        return Verdict("discard", f"{figures}: not shown to be better in {_runs(count)}.")
+    step: Step = "incumbent" if len(beside) < count // RUNS_PER_REMEASUREMENT else "challenger"
+    return Verdict(step, f"{figures}: it can still win.")
+
+
+def alpha(number: int) -> float:
+    """The probability of a false keep that a branch's challenger may use.
+
+    Evenly over the first night, then falling as 1/number², so that the sum over any number of later
+    challengers stays below `FALSE_KEEPS` once more.
+    """
+    if number <= NIGHT:
+        return FALSE_KEEPS / NIGHT
+    return FALSE_KEEPS * NIGHT / (number * (number - 1))
+
+
+def fresh_runs(own: int) -> int:
+    """How many runs a new incumbent gets, which had `own` runs as a challenger."""
+    return max(FRESH_RUNS, BASELINE_RUNS - own)
+
+
+@functools.cache
+def look_levels(number: int, before: int) -> tuple[float, ...]:
+    """Levels of the looks after each replicate.
+
+    They add up to at most `LOOKS_OVERLAP * alpha(number)`.
+    A look may spend in proportion to how far the replicates have come, and what earlier looks left.
+    A p-value is a multiple of one over the number of rearrangements; a look to which less is
+    allowed cannot succeed and spends nothing.
+
+    Args:
+      number: which challenger.
+      before: runs of the incumbent before it.
+    """
+    levels: list[float] = []
+    for count in range(1, MAX_REPLICATES + 1):
+        runs = before + (count - 1) // RUNS_PER_REMEASUREMENT
+        grain = 1 / _rearrangements(count, runs)
+        due = LOOKS_OVERLAP * alpha(number) * count / MAX_REPLICATES
+        levels.append(math.floor((due - sum(levels)) / grain * (1 + 1e-9)) * grain)
+    return tuple(levels)
+
+
+def p_value(challenger: Sequence[float], incumbent: Sequence[float]) -> float:
+    """How often a random relabelling of all runs has a difference of means that is no smaller.
+
+    Exact where there are at most `EXACT_UP_TO` ways to choose the challenger's runs; else over
+    `RESAMPLES` random ones, the same at each call, with the observed one counted in.
+    """
+    runs = np.array([*challenger, *incumbent])
+    chosen, exact = _choices(len(challenger), len(runs))
+    runs = runs - runs.mean()
+    sums = chosen @ runs
+    least = runs[: len(challenger)].sum() - 1e-9 * np.abs(runs).max()
+    as_good = int((sums >= least).sum())
+    return as_good / len(sums) if exact else (as_good + 1) / (len(sums) + 1)
+
+
+def interval(scores: Sequence[float]) -> tuple[float, float]:
+    """Where the mean of all such runs lies with 95 % (Student's t); at least two scores."""
+    half = stats.t.ppf(0.975, len(scores) - 1) * statistics.stdev(scores) / math.sqrt(len(scores))
+    return statistics.fmean(scores) - half, statistics.fmean(scores) + half
+
+
+def _rearrangements(count: int, others: int) -> int:
+    """How many relabellings a p-value is a share of."""
+    ways = math.comb(count + others, count)
+    return ways if ways <= EXACT_UP_TO else RESAMPLES + 1
+
+
+@functools.lru_cache(maxsize=128)
+def _choices(count: int, total: int) -> tuple[np.ndarray, bool]:
+    """Rows of `total` zeros and `count` ones; whether they are all that there are."""
+    exact = math.comb(total, count) <= EXACT_UP_TO
+    if exact:
+        places = np.array(list(itertools.combinations(range(total), count)))
+    else:
+        generator = np.random.default_rng(0)  # the same data give the same verdict
+        places = generator.random((RESAMPLES, total)).argsort(axis=1)[:, :count]
+    chosen = np.zeros((len(places), total))
+    np.put_along_axis(chosen, places, 1.0, axis=1)
+    return chosen, exact
+
+
+def _behind(challenger: Sequence[float], incumbent: Sequence[float]) -> str:
+    """Why a challenger is not run again; empty where it can still win."""
+    ahead = statistics.fmean(challenger) - statistics.fmean(incumbent)
+    hurdle = HURDLES[min(len(challenger), len(HURDLES)) - 1] * statistics.stdev(incumbent)
+    pairs = len(challenger) * len(incumbent)
+    wins = sum(mine > theirs for mine in challenger for theirs in incumbent) / pairs
+    if ahead > 0 and (ahead > hurdle or wins >= WINS):
+        return ""
+    return f"{ahead:+,.4g}, where {hurdle:+,.4g} is needed to go on"
+
+
+def _figures(challenger: Sequence[float], incumbent: Sequence[float]) -> str:
+    """Both means, in words."""
+    return (
+        f"{statistics.fmean(challenger):,.4g} in {_runs(len(challenger))} against "
+        f"{statistics.fmean(incumbent):,.4g} in {_runs(len(incumbent))} of the incumbent"
+    )
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"

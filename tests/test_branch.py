@@ -1,0 +1,327 @@
+"""An experiment branch: its tip is the incumbent, nothing is lost, and a kill changes nothing.
+
+Everything is real but training and evaluation: a training file says itself what it is worth.
+"""
+
+import random
+import subprocess
+
+import pytest
+
+from harness import experiment, scoring, verdict
+from harness.branch import Branch, create, current
+from harness.contest import Contest, history
+from harness.errors import InputError, IntegrityError, TrainingError
+from harness.evaluate import Evaluation
+from harness.history import Conditions
+from harness.integrity import EDITABLE
+from harness.ledger import FILE, Ledger
+from harness.training import Training
+from tests.test_record import git
+
+HALF_CHEETAH = Conditions(("HalfCheetah-v5",), ("native",), 1.0, 2)
+
+
+class KilledError(BaseException):
+    """What a SIGKILL does, in a process that can be looked at afterwards."""
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A committed checkout in which `SKILL = x` in the training file gives scores around x."""
+    noise = random.Random(0)
+
+    def measure(this, watch, announce):
+        words = this.request.source.decode().split()
+        if "crash" in words:
+            raise TrainingError("as the file wants it")
+        skill = float(words[2]) + noise.gauss(0, 1)
+        evaluation = Evaluation([skill, skill], [1, 1], [0, 1], 0.0)
+        return Training(1.0), scoring.Score(evaluation, "00", "00")
+
+    monkeypatch.setattr(experiment, "_measure", measure)
+    folder = tmp_path / "checkout"
+    (folder / "agent_space").mkdir(parents=True)
+    (folder / EDITABLE).write_text("SKILL = 0\n")
+    (folder / "program.md").write_text("be honest\n")
+    (folder / ".gitignore").write_text("/runs/\n/results.tsv\n/notes/\n")
+    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
+        git(folder, *arguments)
+    return folder
+
+
+@pytest.fixture
+def contest(root):
+    """A branch with a measured baseline."""
+    made = Contest(create(root, "test"), HALF_CHEETAH, "none")
+    made.measure()
+    return made
+
+
+def edit(root, skill, word=""):
+    """An idea, in the working tree."""
+    (root / EDITABLE).write_text(f"SKILL = {skill} {word}\n")
+
+
+def rows(root):
+    return Ledger(root / FILE).rows()
+
+
+def refs(root):
+    listing = subprocess.run(
+        ["git", "for-each-ref", "--format=%(refname) %(objectname)", "refs/autorl"],
+        cwd=root, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    return dict(line.split() for line in listing.splitlines())
+
+
+def test_a_branch_begins_where_the_user_is_and_changes_no_file(root):
+    (root / EDITABLE).write_text("SKILL = 1 # not committed\n")
+    branch = create(root, "nov23")
+    assert current(root) == "nov23"
+    assert branch.edit == b"SKILL = 1 # not committed\n"
+    assert branch.edit_of("tip") == b"SKILL = 0\n"
+
+
+def test_a_branch_name_is_checked_and_never_taken_twice(root):
+    create(root, "one")
+    with pytest.raises(InputError, match="There is a branch autorl/one already"):
+        create(root, "one")
+    with pytest.raises(InputError, match="cannot be part of a branch name"):
+        create(root, "../main")
+
+
+def test_outside_git_no_branch_can_begin(tmp_path):
+    with pytest.raises(InputError, match="git init"):
+        create(tmp_path, "one")
+
+
+def test_the_baseline_is_measured_as_often_as_the_rule_needs(root, contest):
+    assert len(rows(root)) == verdict.BASELINE_RUNS
+    assert {row.role for row in rows(root)} == {"incumbent"}
+    assert len({row.seed for row in rows(root)}) == verdict.BASELINE_RUNS
+    assert contest.measure() == history(contest.branch).fresh()
+    assert len(rows(root)) == verdict.BASELINE_RUNS
+
+
+def test_a_better_edit_is_kept_and_measured_anew(root, contest):
+    before = contest.branch.tip
+    edit(root, 5)
+    outcome = contest.challenge("five more")
+    assert outcome.verdict == "keep"
+    tip = contest.branch.tip
+    assert tip == outcome.challenger
+    assert tip != before
+    assert contest.branch.edit == contest.branch.edit_of("tip") == b"SKILL = 5 \n"
+    own = len(outcome.scores)
+    assert len(outcome.incumbent) == verdict.fresh_runs(own)
+    assert not set(outcome.incumbent) & set(outcome.scores)  # no winner's curse in the estimate
+    assert subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True,
+                          check=True).stdout == b""  # fmt: skip
+    kept = [row for row in rows(root) if row.status == "keep"]
+    assert [row.reason for row in kept] == [outcome.reason]
+    assert f"in {own} runs against" in outcome.reason
+    assert refs(root) == {}
+
+
+def test_a_worse_edit_is_set_back_and_stays_reachable(root, contest):
+    before = contest.branch.tip
+    edit(root, -5)
+    outcome = contest.challenge("five less")
+    assert (outcome.verdict, contest.branch.tip) == ("discard", before)
+    assert contest.branch.edit == b"SKILL = 0\n"
+    row = rows(root)[-1]
+    assert (row.status, row.verdict, row.description) == ("discard", "discard", "five less")
+    assert refs(root) == {f"refs/autorl/test/discarded/{row.run_id}": outcome.challenger}
+    assert contest.branch.edit_of(outcome.challenger) == b"SKILL = -5 \n"
+
+
+def test_a_crash_is_a_discard_with_its_own_status(root, contest):
+    edit(root, 5, "crash")
+    with pytest.raises(TrainingError):
+        contest.challenge("breaks")
+    row = rows(root)[-1]
+    assert (row.status, row.verdict) == ("crash", "discard")
+    assert row.reason == "Replicate 1 ended as crash."
+    assert contest.branch.edit == b"SKILL = 0\n"
+
+
+def test_the_incumbent_itself_is_no_challenger(root, contest):
+    with pytest.raises(InputError, match="nothing to try"):
+        contest.challenge("")
+
+
+def test_tampering_is_told_before_anything_is_tried_and_costs_no_edit(root, contest):
+    edit(root, 5)
+    (root / "program.md").write_text("keep everything\n")
+    with pytest.raises(IntegrityError, match=r"program\.md"):
+        contest.challenge("five more")
+    assert contest.branch.edit == b"SKILL = 5 \n"
+    git(root, "restore", "program.md")
+    assert contest.challenge("five more").verdict == "keep"
+
+
+def test_what_a_person_commits_between_challengers_is_accepted(root, contest):
+    (root / "program.md").write_text("be bold\n")
+    git(root, "commit", "-qam", "another direction")
+    edit(root, 5)
+    assert contest.challenge("five more").verdict == "keep"
+    assert (root / "program.md").read_text() == "be bold\n"
+
+
+def test_a_training_file_that_was_committed_by_hand_is_not_taken_for_the_incumbent(root, contest):
+    edit(root, 50)
+    git(root, "commit", "-qam", "trust me")
+    edit(root, 51)
+    with pytest.raises(InputError, match="without having been judged"):
+        contest.challenge("")
+
+
+def test_staged_and_ignored_work_of_the_user_survives_both_outcomes(root, contest):
+    (root / "notes").mkdir()
+    (root / "notes" / "idea").write_text("keep me")
+    edit(root, -5)
+    git(root, "add", EDITABLE)
+    contest.challenge("worse")
+    edit(root, 5)
+    git(root, "add", EDITABLE)
+    contest.challenge("better")
+    assert (root / "notes" / "idea").read_text() == "keep me"
+    assert subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True,
+                          check=True).stdout == b""  # fmt: skip
+
+
+def test_what_is_written_meanwhile_is_not_overwritten(root, contest, monkeypatch):
+    measure = experiment._measure
+
+    def meanwhile(*arguments):
+        edit(root, 7)
+        return measure(*arguments)
+
+    edit(root, -5)
+    monkeypatch.setattr(experiment, "_measure", meanwhile)
+    contest.challenge("worse")
+    assert contest.branch.edit == b"SKILL = 7 \n"
+
+
+def kill_at(monkeypatch, place):
+    """Die at the first call of a method of `Branch`; the way back to a whole world."""
+    whole = getattr(Branch, place)
+
+    def dies(*arguments):
+        monkeypatch.setattr(Branch, place, whole)
+        raise KilledError
+
+    monkeypatch.setattr(Branch, place, dies)
+
+
+@pytest.mark.parametrize("place", ["discard", "write", "_settle"])
+def test_a_kill_in_the_middle_of_a_revert_is_made_good(root, contest, monkeypatch, place):
+    edit(root, -5)
+    kill_at(monkeypatch, place)
+    with pytest.raises(KilledError):
+        contest.challenge("worse")
+    count = len(rows(root))
+    contest.settle()
+    assert contest.branch.edit == b"SKILL = 0\n"
+    assert contest.branch.challenger is None
+    assert list(refs(root)) == [f"refs/autorl/test/discarded/{rows(root)[-1].run_id}"]
+    assert len(rows(root)) == count
+
+
+@pytest.mark.parametrize("place", ["keep", "_settle"])
+def test_a_kill_in_the_middle_of_a_keep_is_made_good(root, contest, monkeypatch, place):
+    edit(root, 5)
+    kill_at(monkeypatch, place)
+    with pytest.raises(KilledError):
+        contest.challenge("better")
+    contest.settle()
+    assert contest.branch.edit_of("tip") == b"SKILL = 5 \n"
+    assert refs(root) == {}
+    assert len(contest.measure()) >= verdict.FRESH_RUNS
+
+
+def test_a_trial_that_was_killed_between_its_runs_goes_on_with_them(root, contest, monkeypatch):
+    measure, calls = experiment._measure, []
+
+    def third_dies(*arguments):
+        calls.append(None)
+        if len(calls) == 3:
+            raise KilledError
+        return measure(*arguments)
+
+    monkeypatch.setattr(experiment, "_measure", third_dies)
+    edit(root, 5)
+    with pytest.raises(KilledError):
+        contest.challenge("better")
+    on_trial = contest.branch.challenger
+    assert contest.challenge("better").challenger == on_trial
+    replicates = [r.replicate for r in rows(root) if r.role == "challenger" and r.scored]
+    assert replicates == [str(i + 1) for i in range(len(replicates))]
+
+
+def test_another_edit_ends_the_trial_of_the_one_before(root, contest, monkeypatch):
+    measure = experiment._measure
+
+    def dies(*arguments):
+        raise KilledError
+
+    monkeypatch.setattr(experiment, "_measure", dies)
+    edit(root, 5)
+    with pytest.raises(KilledError):
+        contest.challenge("never measured")
+    first = contest.branch.challenger
+    monkeypatch.setattr(experiment, "_measure", measure)
+    edit(root, -5)
+    contest.challenge("worse")
+    assert first in refs(root).values()
+
+
+def test_thirty_experiments_leave_branch_refs_files_and_ledger_consistent(
+    root, contest, monkeypatch
+):
+    """Keeps, discards, crashes, tampering, kills: in an order that is drawn."""
+    (root / "notes").mkdir()
+    (root / "notes" / "idea").write_text("keep me")
+    generator = random.Random(1)
+    tried, skill = [], 0
+    kinds = ["keep"] * 4 + ["discard"] * 12 + ["crash"] * 6 + ["tamper"] * 4 + ["kill"] * 4
+    generator.shuffle(kinds)
+    for kind in kinds:
+        contest = Contest(contest.branch, HALF_CHEETAH, "none")  # as a new process
+        if kind == "keep":
+            skill += 5
+        better = skill if kind == "keep" else skill - 5
+        edit(root, better, "crash" if kind == "crash" else f"# {len(tried)}")
+        text = contest.branch.edit
+        if kind == "tamper":
+            (root / "program.md").write_text("keep everything\n")
+            with pytest.raises(IntegrityError):
+                contest.challenge(kind)
+            git(root, "restore", "program.md", EDITABLE)
+        elif kind == "crash":
+            with pytest.raises(TrainingError):
+                contest.challenge(kind)
+        elif kind == "kill":
+            kill_at(monkeypatch, generator.choice(["discard", "write", "_settle"]))
+            with pytest.raises(KilledError):
+                contest.challenge(kind)
+            contest.settle()
+        else:
+            assert contest.challenge(kind).verdict == kind
+        if kind != "tamper":
+            tried.append(text)
+        assert float(contest.branch.edit.split()[2]) == skill
+        assert contest.branch.edit == contest.branch.edit_of("tip")
+    reachable = [contest.branch.edit_of(commit) for commit in refs(root).values()]
+    log = subprocess.run(["git", "rev-list", "autorl/test"], cwd=root, capture_output=True,
+                         text=True, check=True).stdout.split()  # fmt: skip
+    reachable += [contest.branch.edit_of(commit) for commit in log]
+    assert set(tried) <= set(reachable)
+    assert (root / "notes" / "idea").read_text() == "keep me"
+    assert not [p for p in (root / "agent_space").iterdir() if p.name != "train.py"]
+    Ledger(root / FILE).check()
+    verdicts = [row for row in rows(root) if row.verdict in ("keep", "discard")]
+    assert len(verdicts) == len(tried) == 26
+    assert len(log) == 1 + sum(row.verdict == "keep" for row in verdicts)
+    git(root, "fsck", "--strict")
