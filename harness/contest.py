@@ -14,7 +14,7 @@ from harness import experiment, integrity, objective, verdict
 from harness.branch import Branch
 from harness.errors import HarnessError, InputError
 from harness.experiment import Part, Request, Ruling, Summary
-from harness.history import CHALLENGER, INCUMBENT, NAME_LENGTH, Conditions, History
+from harness.history import CHALLENGER, INCUMBENT, NAME_LENGTH, TRANSFER, Conditions, History
 from harness.ledger import FILE, Ledger
 
 Run = Callable[[Request], Summary]
@@ -94,6 +94,27 @@ class Contest:
             self._replicate(INCUMBENT, commit, commit, "the incumbent")
         return self.history.fresh()
 
+    def repeat(self, count: int) -> list[float]:
+        """Run the incumbent until it has so many runs that no decision was made on; all of them.
+
+        Raises:
+          HarnessError: one of them failed.
+        """
+        commit = self.history.incumbent
+        while len(self.history.fresh()) < count:
+            self._replicate(INCUMBENT, commit, commit, "calibration")
+        return self.history.fresh()
+
+    def transfer(self, commit: str, task: str) -> None:
+        """Try a commit's file on a task, unless it was; nothing is decided by it.
+
+        Raises:
+          HarnessError: the run failed.
+        """
+        if self.history.transferred(commit, task) is None:
+            part = self._part(TRANSFER, commit, commit, 1)
+            self._run(self._request(task, "auto", part, "transfer"))
+
     def challenge(self, message: str) -> Outcome:
         """Try the training file of the working tree, to its verdict.
 
@@ -165,30 +186,31 @@ class Contest:
         number = len(past.scores(role, challenger)) + 1
         there = past.replicate(role, challenger, number)
         lacking = [task for task in self.conditions.tasks if task not in there]
+        part = self._part(role, commit, challenger, number)
+        backends = dict(zip(self.conditions.tasks, self.conditions.backends, strict=True))
         for task in lacking:
-            summary = self._run(self._request(task, role, commit, challenger, number, message))
+            summary = self._run(self._request(task, backends[task], part, message))
         return summary
 
-    def _request(
-        self, task: str, role: str, commit: str, challenger: str, replicate: int, message: str
-    ) -> Request:
-        conditions = self.conditions
-        part = Part(
+    def _part(self, role: str, commit: str, challenger: str, replicate: int) -> Part:
+        return Part(
             branch=self.branch.name,
             role=role,
             commit=commit[:NAME_LENGTH],
             challenger=challenger[:NAME_LENGTH],
             replicate=replicate,
-            objective=conditions.objective,
+            objective=self.conditions.objective,
         )
+
+    def _request(self, task: str, backend: str, part: Part, message: str) -> Request:
         return Request(
             root=self.branch.root,
-            source=self.branch.edit_of(commit),
+            source=self.branch.edit_of(part.commit),
             task_id=task,
-            backend=conditions.backends[conditions.tasks.index(task)],
+            backend=backend,
             seed=None,
-            budget=conditions.budget,
-            episodes=conditions.episodes,
+            budget=self.conditions.budget,
+            episodes=self.conditions.episodes,
             message=message,
             confinement=self._confinement,
             comparable=True,
@@ -198,21 +220,17 @@ class Contest:
 
     def _rule(self, part: Part, task: str, status: str, score: float | None) -> Ruling:
         """The ruling on a run, from the ledger so far and its own score."""
-        alone = part.role == INCUMBENT and part.commit == part.challenger
         if score is None:
-            if alone or status not in ("crash", "timeout"):
-                return Ruling(status)
-            if part.role == INCUMBENT:
-                reason = f"The incumbent's run beside it ended as {status}."
-                return Ruling("inconclusive", "inconclusive", reason)
-            return Ruling(status, "discard", f"Replicate {part.replicate} ended as {status}.")
+            return _failed(part, status)
+        if part.role == TRANSFER:
+            return Ruling("scored")
         past = self.history
         returns = {**past.replicate(part.role, part.challenger, part.replicate), task: score}
         lacking = set(self.conditions.tasks) - set(returns)
         if lacking:
             return Ruling("scored", "go on", f"{len(lacking)} more tasks in this replicate.")
         if part.role == INCUMBENT:
-            return Ruling("scored", "none" if alone else "go on")
+            return Ruling("scored", "none" if part.commit == part.challenger else "go on")
         value = objective.score(self.conditions.tasks, returns)
         scores = [*past.scores(CHALLENGER, part.challenger), value]
         said = self._judge(past, part.challenger, scores)
@@ -228,6 +246,18 @@ class Contest:
             self.branch.keep(challenger)
         else:
             self.branch.discard(challenger, run_id)
+
+
+def _failed(part: Part, status: str) -> Ruling:
+    """The ruling on a run without a score: the end of a trial only where the file itself failed."""
+    if status not in ("crash", "timeout"):
+        return Ruling(status)
+    if part.role == CHALLENGER:
+        return Ruling(status, "discard", f"Replicate {part.replicate} ended as {status}.")
+    if part.commit == part.challenger:
+        return Ruling(status)
+    reason = f"The incumbent's run beside it ended as {status}."
+    return Ruling("inconclusive", "inconclusive", reason)
 
 
 def history(branch: Branch) -> History:

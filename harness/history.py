@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from harness import objective, verdict
 from harness.ledger import Row
 
-CHALLENGER, INCUMBENT = "challenger", "incumbent"
-"""Roles of a run on a branch."""
+CHALLENGER, INCUMBENT, TRANSFER = "challenger", "incumbent", "transfer"
+"""Roles of a run on a branch; `transfer` is one on any task, which decides nothing."""
 
 FINAL = ("keep", "discard", "inconclusive")
 """Verdicts after which a challenger is run no more."""
@@ -139,6 +139,10 @@ class History:
     def beside(self, challenger: str) -> list[float]:
         """The incumbent's scores that were measured for this challenger."""
         return self.scores(INCUMBENT, challenger)
+
+    def transferred(self, commit: str, task: str) -> float | None:
+        """The return of a commit's file on a task that it was tried on; None if it was not."""
+        return self.replicate(TRANSFER, commit, 1).get(task)
 
 
 def _same(one: str, other: str) -> bool:

@@ -57,12 +57,16 @@ class Night:
       challengers: judged.
       kept: the true effect of every challenger that was kept.
       errors: estimate minus truth of every incumbent, in the order of their reigns.
+      last_kept: whether the last challenger was kept.
+      replicates: of the last challenger.
     """
 
     runs: int = 0
     challengers: int = 0
     kept: list[float] = dataclasses.field(default_factory=list)
     errors: list[float] = dataclasses.field(default_factory=list)
+    last_kept: bool = False
+    replicates: int = 1
 
     @property
     def gain(self) -> float:
@@ -106,7 +110,9 @@ def sequential(
             else:
                 beside.append(run(truth))
         night.challengers += 1
-        if said.step == "keep":
+        night.last_kept = said.step == "keep"
+        night.replicates = len(challenger)
+        if night.last_kept:
             night.kept.append(effect)
             fresh = [run(night.gain) for _ in range(verdict.fresh_runs(len(challenger)))]
             night.errors.append(statistics.fmean(fresh) - night.gain)
@@ -126,11 +132,18 @@ def greedy(
         score = night.gain + effect + draw(generator)
         night.runs += 1
         night.challengers += 1
-        if score > best:
+        night.last_kept = score > best
+        if night.last_kept:
             best = score
             night.kept.append(effect)
             night.errors.append(best - night.gain)
     return night
+
+
+def detection(draw: Draw, shift: float, trials: int, generator: random.Random) -> float:
+    """How often a branch's first challenger is kept which is truly better by `shift`."""
+    kept = (sequential(draw, [shift], generator).last_kept for _ in range(trials))
+    return statistics.fmean(kept)
 
 
 def gaussian(generator: random.Random) -> float:

@@ -88,7 +88,7 @@ def run(
         _check_syntax(Path.cwd() / EDITABLE)
         _begin(init, conditions)
         return
-    ongoing = contest.resume(Path.cwd(), _confinement, _shown)
+    ongoing = contest.resume(Path.cwd(), confinement, shown)
     if ongoing and not by_hand and backend == "auto" and not no_sandbox:
         _challenge(ongoing, message, aa)
         return
@@ -106,20 +106,20 @@ def run(
         budget=conditions.budget,
         episodes=conditions.episodes,
         message=message,
-        confinement=_confinement(conditions.confined),
+        confinement=confinement(conditions.confined),
         comparable=(seed, budget, episodes, train) == (None,) * 4,
         eval_engine=eval_engine,
     )
-    _print_block(_shown(request))
+    _print_block(shown(request))
 
 
 def _begin(tag: str, conditions: Conditions) -> None:
     """Make a branch, or go on with one whose baseline is not measured yet."""
     root = Path.cwd()
-    started = contest.resume(root, _confinement, _shown)
+    started = contest.resume(root, confinement, shown)
     if started is None or started.branch.tag != tag:
         made = branch.create(root, tag)
-        started = Contest(made, conditions, _confinement(conditions.confined), _shown)
+        started = Contest(made, conditions, confinement(conditions.confined), shown)
     scores = started.measure()
     print("---")
     print(f"branch: {started.branch.name}")
@@ -143,7 +143,7 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
     print(f"---\nchallengers: {aa}\nfalse_keeps: {kept}")
 
 
-def _shown(request: Request) -> Summary:
+def shown(request: Request) -> Summary:
     """One run, with a display where somebody looks."""
     part = request.part
     title = f"{request.task_id} {part.role} {part.replicate}" if part else request.task_id
@@ -187,7 +187,7 @@ def _check_syntax(path: Path) -> bytes:
     return source
 
 
-def _confinement(wanted: bool) -> str:
+def confinement(wanted: bool) -> str:
     """The best there is, unless the user wants none; without one, a word to the user."""
     if not wanted:
         return sandbox.NONE

@@ -1,0 +1,59 @@
+"""`python -m harness.transfer`: what the branch's incumbent is worth on other tasks."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness import cli, contest, objective
+from harness.contest import Contest
+from harness.errors import InputError
+from harness.run import confinement, shown
+from harness.tasks import anchors
+
+
+def transfer(
+    task: Annotated[
+        str, typer.Option(help="Gymnasium ids, with commas; all with known returns if left out.")
+    ] = "",
+) -> None:
+    """Train the incumbent's file and the one that the branch began with on each task, once.
+
+    What is there already is not run again. One run each: a difference smaller than the spread
+    between runs says nothing.
+    """
+    ongoing = contest.resume(Path.cwd(), confinement, shown)
+    if ongoing is None:
+        raise InputError(
+            "There is no experiment branch here: python -m harness.run --init TAG makes one."
+        )
+    ongoing.settle()
+    tasks = objective.parse(task) if task else tuple(anchors.RANDOM)
+    past = ongoing.history
+    for commit in dict.fromkeys((past.rows[0].commit, past.incumbent)):
+        for name in tasks:
+            ongoing.transfer(commit, name)
+    _table(ongoing, tasks)
+
+
+def _table(ongoing: Contest, tasks: tuple[str, ...]) -> None:
+    """One line a task, as Markdown."""
+    past = ongoing.history
+    first, incumbent = past.rows[0].commit, past.incumbent
+    print(
+        f"| task | random | baseline {first} | incumbent {incumbent} | autoRL's best | normalised |"
+    )
+    print("|---|---|---|---|---|---|")
+    for name in tasks:
+        values = [past.transferred(commit, name) for commit in (first, incumbent)]
+        texts = ["–" if value is None else f"{value:,.1f}" for value in values]
+        known = [anchors.RANDOM.get(name), anchors.AUTORL.get(name)]
+        random, best = ("–" if value is None else f"{value:,.1f}" for value in known)
+        scaled = "–"
+        if values[1] is not None and objective.reference(name) and name in anchors.RANDOM:
+            scaled = f"{objective.normalised(name, values[1]):.2f}"
+        print(f"| {name} | {random} | {texts[0]} | {texts[1]} | {best} | {scaled} |")
+
+
+if __name__ == "__main__":
+    cli.serve(transfer)

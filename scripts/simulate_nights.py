@@ -1,0 +1,124 @@
+"""The keep rule and autoRL's greedy rule over many simulated nights.
+
+    python scripts/simulate_nights.py [--noise gaussian|lognormal|bimodal:SHARE|FILE] [--shift S]
+
+Three kinds of nights, each under both rules, all figures in standard deviations of the noise:
+
+- 40 challengers that change nothing: `false_keeps_per_night`, and `runs_per_challenger` (every run
+  is counted, the incumbent's own included);
+- the same, but one of them, at a random place, is truly better by `--shift`: `detection_rate` is
+  how often that one is kept;
+- a mix of edits (`--better` and so on), begun until `--runs` runs are made: the incumbent's
+  `final_true_gain`; `estimate_error` of the estimates that were reported, each when it was made,
+  and `morning_estimate_error` of the one that stands at the end.
+
+FILE holds one run's score a line: measured runs of one unchanged file. Greedy's figures have the
+prefix `greedy_`; `KEY_95` is the 95 % interval of KEY. `chance_keeps_per_night` is what the greedy
+rule keeps of nothing by theory.
+"""
+
+import argparse
+import math
+import random
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness import nights, verdict
+from harness.nights import Draw, Mix, Night
+
+Rule = Callable[..., Night]
+
+
+def noise(text: str) -> Draw:
+    """The noise that an argument names."""
+    if text == "gaussian":
+        return nights.gaussian
+    if text == "lognormal":
+        return nights.lognormal
+    try:
+        if text.startswith("bimodal:"):
+            share = float(text.removeprefix("bimodal:"))
+            if not 0 < share < 1:
+                raise ValueError(f"{share:g} is no share of runs that stall")
+            return nights.bimodal(share)
+        return nights.resampled([float(line) for line in Path(text).read_text().split()])
+    except (OSError, ValueError) as error:
+        sys.exit(f"--noise {text}: {error}. Give gaussian, lognormal, bimodal:0.3, or a file with "
+                 "one score a line.")  # fmt: skip
+
+
+def quiet(rule: Rule, draw: Draw, count: int, generator: random.Random) -> list[Night]:
+    """Nights in which nothing is better."""
+    return [rule(draw, [0.0] * verdict.NIGHT, generator) for _ in range(count)]
+
+
+def detected(
+    rule: Rule, draw: Draw, shift: float, count: int, generator: random.Random
+) -> list[float]:
+    """For each night, whether the one better challenger was kept."""
+    found = []
+    for _ in range(count):
+        place = generator.randrange(verdict.NIGHT)
+        night = rule(draw, [0.0] * place + [shift], generator)
+        found.append(float(bool(night.last_kept)))
+    return found
+
+
+def mixed(
+    rule: Rule, draw: Draw, mix: Mix, runs: int, count: int, generator: random.Random
+) -> list[Night]:
+    """Nights of real and other ideas, with as many runs each."""
+    return [rule(draw, mix.effects(generator), generator, runs) for _ in range(count)]
+
+
+def show(name: str, values: Sequence[float]) -> None:
+    """A mean with its interval over the nights."""
+    mean = statistics.fmean(values)
+    half = 1.96 * statistics.stdev(values) / math.sqrt(len(values))
+    print(f"{name}: {mean:.4f}\n{name}_95: {mean - half:.4f} {mean + half:.4f}", flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--noise", default="gaussian")
+    parser.add_argument("--shift", type=float, default=2.0)
+    parser.add_argument("--nights", type=int, default=1000)
+    parser.add_argument("--runs", type=int, default=100, help="of a night with a mix of edits")
+    default = Mix()
+    parser.add_argument("--better", type=float, default=default.better, help="share of edits")
+    parser.add_argument("--least", type=float, default=default.least, help="gain of those")
+    parser.add_argument("--most", type=float, default=default.most)
+    parser.add_argument("--nothing", type=float, default=default.nothing, help="share of edits")
+    parser.add_argument("--worse", type=float, default=default.worse, help="mean loss of others")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.nights < 2:
+        parser.error("--nights must be at least 2")
+    return options
+
+
+def main() -> None:
+    options = arguments()
+    draw = noise(options.noise)
+    mix = Mix(options.better, options.least, options.most, options.nothing, options.worse)
+    print(f"noise: {options.noise}\nnights: {options.nights}\nshift: {options.shift:g}")
+    for prefix, rule in (("", nights.sequential), ("greedy_", nights.greedy)):
+        generator = random.Random(options.seed)
+        idle = quiet(rule, draw, options.nights, generator)
+        show(f"{prefix}false_keeps_per_night", [night.false_keeps for night in idle])
+        show(f"{prefix}runs_per_challenger", [night.runs / night.challengers for night in idle])
+        found = detected(rule, draw, options.shift, options.nights, generator)
+        show(f"{prefix}detection_rate", found)
+        busy = mixed(rule, draw, mix, options.runs, options.nights, generator)
+        show(f"{prefix}final_true_gain", [night.gain for night in busy])
+        show(f"{prefix}estimate_error", [error for night in busy for error in night.errors])
+        show(f"{prefix}morning_estimate_error", [night.errors[-1] for night in busy])
+    harmonic = sum(1 / i for i in range(1, verdict.NIGHT + 2))
+    print(f"chance_keeps_per_night: {harmonic - 1:.4f}")
+
+
+if __name__ == "__main__":
+    main()
