@@ -1,0 +1,171 @@
+"""The keep rule: its test, its levels, its hurdles, and what they do in simulated nights."""
+
+import itertools
+import math
+import random
+import statistics
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness import nights, verdict
+from tests.conftest import ROOT
+
+NOISES = {
+    "gaussian": nights.gaussian,
+    "lognormal": nights.lognormal,
+    "a tenth stalls": nights.bimodal(0.1),
+    "half of them stall": nights.bimodal(0.5),
+}
+
+
+def draws(shift, count, seed):
+    return list(np.random.default_rng(seed).normal(shift, 1, count))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_p_value_is_that_of_scipys_permutation_test(seed):
+    challenger, incumbent = draws(0.7, 4, seed), draws(0, 9, seed + 100)
+    reference = stats.permutation_test(
+        (challenger, incumbent), lambda x, y: statistics.fmean(x) - statistics.fmean(y),
+        alternative="greater", n_resamples=np.inf, vectorized=False,
+    )  # fmt: skip
+    assert verdict.p_value(challenger, incumbent) == pytest.approx(reference.pvalue)
+
+
+def test_a_sampled_p_value_is_near_the_exact_one_and_always_the_same(monkeypatch):
+    challenger, incumbent = draws(0.7, 6, 1), draws(0, 14, 2)
+    sampled = verdict.p_value(challenger, incumbent)
+    assert sampled == verdict.p_value(challenger, incumbent)
+    monkeypatch.setattr(verdict, "EXACT_UP_TO", 10**6)
+    verdict._choices.cache_clear()
+    exact = verdict.p_value(challenger, incumbent)
+    verdict._choices.cache_clear()
+    assert sampled != exact
+    assert sampled == pytest.approx(exact, abs=4 * math.sqrt(exact / verdict.RESAMPLES))
+
+
+def test_equal_scores_are_no_evidence():
+    assert verdict.p_value([500.0] * 4, [500.0] * 10) == 1
+    assert verdict.judge([500.0], [500.0] * 10, [], 1).step == "discard"
+
+
+def test_a_branch_can_spend_its_errors_only_once_however_long_it_lives():
+    first = sum(verdict.alpha(number) for number in range(1, verdict.NIGHT + 1))
+    later = sum(verdict.alpha(number) for number in range(verdict.NIGHT + 1, 100_000))
+    assert first == pytest.approx(verdict.FALSE_KEEPS)
+    assert later < verdict.FALSE_KEEPS
+
+
+@pytest.mark.parametrize(("number", "before"), itertools.product((1, 40, 41, 400), (2, 10, 30)))
+def test_looks_spend_no_more_than_a_challengers_share(number, before):
+    levels = verdict.look_levels(number, before)
+    assert len(levels) == verdict.MAX_REPLICATES
+    assert all(level >= 0 for level in levels)
+    assert sum(levels) <= verdict.LOOKS_OVERLAP * verdict.alpha(number) * (1 + 1e-9)
+
+
+def test_a_look_that_can_keep_has_a_level_that_a_p_value_can_reach():
+    for count, level in enumerate(verdict.look_levels(1, 10), start=1):
+        runs = 10 + (count - 1) // verdict.RUNS_PER_REMEASUREMENT
+        best = verdict.p_value([9.0] * count, [float(i) / 100 for i in range(runs)])
+        assert level == 0 or best <= level
+
+
+def test_a_challenger_is_run_again_only_while_it_is_ahead():
+    incumbent = [float(i) for i in range(10)]
+    mean, spread = statistics.fmean(incumbent), statistics.stdev(incumbent)
+    hurdle = mean + verdict.HURDLES[0] * spread
+    assert verdict.judge([hurdle - 0.01], incumbent, [], 1).step == "discard"
+    assert verdict.judge([hurdle + 0.01], incumbent, [], 1).step == "challenger"
+
+
+def test_a_freak_run_of_the_incumbent_does_not_end_every_challenger():
+    incumbent = [*draws(0, 11, 3), 1000.0]
+    assert 50 < statistics.fmean(incumbent) < 100
+    assert verdict.judge([90.0], incumbent, [], 1).step == "challenger"
+
+
+def test_the_incumbent_is_measured_again_beside_a_challenger():
+    incumbent = draws(0, 10, 3)
+    steps, challenger, beside = [], [1.5], []
+    for value in (1.2, 1.4, 1.1):
+        said = verdict.judge(challenger, incumbent, beside, 1)
+        steps.append(said.step)
+        (beside if said.step == "incumbent" else challenger).append(value)
+    assert steps == ["challenger", "incumbent", "challenger"]
+
+
+def test_a_verdict_says_why():
+    incumbent = draws(0, 10, 3)
+    lost = verdict.judge([-1.0], incumbent, [], 1)
+    assert lost.reason.startswith("-1 in 1 run against ")
+    assert "is needed to go on" in lost.reason
+    won = verdict.judge([9.0] * 4, incumbent, [0.0], 1)
+    assert won.step == "keep"
+    assert "p = 0.00073 with" in won.reason
+
+
+def test_a_challenger_that_cannot_be_told_apart_ends_at_the_cap():
+    incumbent = [float(i % 3) for i in range(10)]
+    challenger = [2.7, 1.6] * (verdict.MAX_REPLICATES // 2)
+    said = verdict.judge(challenger, incumbent, [1.0, 2.0, 2.4, 2.4, 2.4], 10**6)
+    assert said.step == "discard"
+    assert "not shown to be better in 12 runs" in said.reason
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_of_nothing_little_is_kept_and_of_two_deviations_most(name):
+    """Few nights: the figures of `docs/keep-rule.md` come from thousands."""
+    generator = random.Random(1)
+    idle = [nights.sequential(NOISES[name], [0.0] * 40, generator) for _ in range(100)]
+    kept = statistics.fmean(night.false_keeps for night in idle)
+    assert kept < verdict.FALSE_KEEPS + 3 * math.sqrt(verdict.FALSE_KEEPS / 100)
+    assert statistics.fmean(night.runs / 40 for night in idle) < 2.5
+    assert nights.detection(NOISES[name], 2.0, 150, generator) > 0.7
+
+
+def test_the_greedy_rule_keeps_as_much_of_nothing_as_theory_says():
+    generator = random.Random(1)
+    kept = [nights.greedy(nights.gaussian, [0.0] * 40, generator).false_keeps for _ in range(2000)]
+    expected = sum(1 / i for i in range(2, 42))
+    assert statistics.fmean(kept) == pytest.approx(expected, abs=0.15)
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_simulated_noise_is_standardised(name):
+    generator = random.Random(1)
+    values = [NOISES[name](generator) for _ in range(100_000)]
+    assert statistics.fmean(values) == pytest.approx(0, abs=0.03)
+    assert statistics.pstdev(values) == pytest.approx(1, abs=0.1)
+
+
+def test_the_simulation_reads_a_file_of_scores(tmp_path):
+    scores = tmp_path / "scores"
+    scores.write_text("\n".join(str(3000 + 100 * x) for x in draws(0, 30, 5)))
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "simulate_nights.py", "--noise", scores,
+         "--shift", "3", "--nights", "20"],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    block = dict(line.split(": ") for line in done.stdout.splitlines())
+    for key in ("false_keeps_per_night", "detection_rate", "runs_per_challenger",
+                "final_true_gain"):  # fmt: skip
+        low, high = map(float, block[f"{key}_95"].split())
+        assert low <= float(block[key]) <= high
+        assert f"greedy_{key}" in block
+    assert float(block["detection_rate"]) > 0.7
+
+
+@pytest.mark.parametrize("noise", ["gauss", "bimodal:2", "missing", "bimodal:x"])
+def test_a_noise_that_is_none_is_told(noise):
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "simulate_nights.py", "--noise", noise],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"--noise {noise}" in done.stderr
+    assert "Traceback" not in done.stderr
