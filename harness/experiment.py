@@ -278,7 +278,7 @@ def _record_failure(ledger: Ledger, this: _Run, error: BaseException) -> None:
 
 def _begin(request: Request) -> _Run:
     """Draw what is to be drawn, and make the run's folder with the file in it."""
-    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
     folder = request.root / "runs" / run_id
     folder.mkdir(parents=True)
     (folder / "train.py").write_bytes(request.source)
