@@ -126,7 +126,6 @@ class Contest:
           HarnessError: its run failed; it has been set back where that was its own fault.
         """
         self.settle()
-        integrity.Guard(self.branch.root).check()
         edit = self.branch.edit
         if edit == self.branch.edit_of("tip"):
             raise InputError(

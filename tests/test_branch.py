@@ -151,11 +151,12 @@ def test_the_incumbent_itself_is_no_challenger(root, contest):
         contest.challenge("")
 
 
-def test_tampering_is_told_before_anything_is_tried_and_costs_no_edit(root, contest):
+def test_tampering_is_told_in_a_row_and_costs_no_edit(root, contest):
     edit(root, 5)
     (root / "program.md").write_text("keep everything\n")
     with pytest.raises(IntegrityError, match=r"program\.md"):
         contest.challenge("five more")
+    assert (rows(root)[-1].status, rows(root)[-1].verdict) == ("tampered", "none")
     assert contest.branch.edit == b"SKILL = 5 \n"
     git(root, "restore", "program.md")
     assert contest.challenge("five more").verdict == "keep"
