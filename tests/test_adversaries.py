@@ -126,7 +126,7 @@ def request(world, name, **changes):
     """An experiment with a dishonest file."""
     usual = {
         "root": world,
-        "train_file": FOLDER / f"{name}.py",
+        "source": (FOLDER / f"{name}.py").read_bytes(),
         "task_id": "HalfCheetah-v5",
         "backend": "native",
         "seed": 0,

@@ -103,7 +103,7 @@ def test_the_nonce_is_drawn_when_no_process_of_the_training_is_left(monkeypatch,
     monkeypatch.setattr(scoring.secrets, "token_hex", watched)
     request = experiment.Request(
         root=tmp_path,
-        train_file=TRAIN_FILES / "leaves_daemon.py",
+        source=(TRAIN_FILES / "leaves_daemon.py").read_bytes(),
         task_id="HalfCheetah-v5",
         backend="native",
         seed=1,

@@ -134,7 +134,7 @@ def test_a_disk_that_fills_up_during_a_run_costs_the_summary_and_not_the_row(che
     monkeypatch.setattr(experiment, "_write", full)
     request = experiment.Request(
         checkout,
-        TRAIN_FILES / "recurrent.py",
+        (TRAIN_FILES / "recurrent.py").read_bytes(),
         "HalfCheetah-v5",
         "native",
         1,
