@@ -21,23 +21,23 @@ from jax.sharding import PartitionSpec as P
 from harness.trial import Trial, connect
 
 # ---------------------------------------------------------------------------------------------
-# Constants: one set for every task. Edit these directly.
+# Constants: one set for every task. Edit these directly; a tuner stays within [low, high] or {…}.
 # ---------------------------------------------------------------------------------------------
 
-ROLLOUT_STEPS = 32  # time steps of every environment between updates
-NUM_MINIBATCHES = 8  # of each epoch
-NUM_EPOCHS = 5  # passes over a rollout
-GAMMA = 0.99  # discount of rewards a step ahead
-GAE_LAMBDA = 0.95  # bias against variance of the advantages
-CLIP_EPSILON = 0.2  # how far the probability ratio may move before its gradient is cut
-ENTROPY_COEF = 0.005  # without it the noise is gone before BipedalWalker has found its first step
-VALUE_COEF = 0.5  # weight of the value loss beside the policy loss
-MAX_GRAD_NORM = 1.0  # gradients are scaled down to this norm
+ROLLOUT_STEPS = 32  # {16, 32, 64, 128} time steps of every environment between updates
+NUM_MINIBATCHES = 8  # {2, 4, 8, 16, 32} of each epoch
+NUM_EPOCHS = 5  # [1, 10] passes over a rollout
+GAMMA = 0.99  # [0.95, 0.999] discount of rewards a step ahead
+GAE_LAMBDA = 0.95  # [0.8, 0.99] bias against variance of the advantages
+CLIP_EPSILON = 0.2  # [0.1, 0.4] how far the ratio may move before its gradient is cut
+ENTROPY_COEF = 0.005  # [0.0, 0.02] without it the noise is gone before a biped has stepped
+VALUE_COEF = 0.5  # [0.1, 2.0, log] weight of the value loss beside the policy loss
+MAX_GRAD_NORM = 1.0  # [0.3, 3.0, log] gradients are scaled down to this norm
 HIDDEN = (64, 64)  # units of the two hidden layers; policy and value have separate networks
-INITIAL_LOG_STD = -0.5  # of the action noise; 0 would mostly hit the bounds of the action space
-LEARNING_RATE = 1e-3  # Adam's, before the first adaptation
+INITIAL_LOG_STD = -0.5  # [-1.5, 0.0] of the action noise; 0 mostly hits the bounds
+LEARNING_RATE = 1e-3  # [1e-4, 3e-3, log] Adam's, before the first adaptation
 MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-5, 3e-3  # it stays in between
-TARGET_KL = 0.01  # the learning rate follows the policy's change per update around this value
+TARGET_KL = 0.01  # [0.003, 0.05, log] the rate follows the policy's change around this value
 KL_ADAPTATION = 1.5  # factor on the learning rate when the change is half or twice the target
 OBS_CLIP = 10.0  # normalised observations are clipped to this many standard deviations
 

@@ -92,6 +92,8 @@ class Branch:
         """
         if self.edit_of("tip") != self.edit_of(commit):
             tip, new = self.tip, commit
+            if self.edit == self.edit_of(tip):  # the edit came from elsewhere
+                self.write(self.edit_of(commit))
             if not self.follows_tip(commit):
                 message = _git(self.root, "log", "-1", "--format=%B", commit)
                 new = self._commit(self.edit_of(commit), message)

@@ -115,18 +115,19 @@ class Contest:
             part = self._part(TRANSFER, commit, commit, 1)
             self._run(self._request(task, "auto", part, "transfer"))
 
-    def challenge(self, message: str) -> Outcome:
-        """Try the training file of the working tree, to its verdict.
+    def challenge(self, message: str, edit: bytes | None = None) -> Outcome:
+        """Try a training file, to its verdict.
 
         Args:
           message: of its commit, and for the ledger.
+          edit: the file; that of the working tree if None.
 
         Raises:
           InputError: it is the incumbent's.
           HarnessError: its run failed; it has been set back where that was its own fault.
         """
         self.settle()
-        edit = self.branch.edit
+        edit = self.branch.edit if edit is None else edit
         if edit == self.branch.edit_of("tip"):
             raise InputError(
                 f"{integrity.EDITABLE} is the incumbent's: there is nothing to try. Edit it first."

@@ -116,6 +116,10 @@ class History:
         """The runs of the incumbent that no decision was made on: its estimate is their mean."""
         return self.scores(INCUMBENT, self.incumbent)
 
+    def baseline(self) -> list[float]:
+        """The runs of the file that the branch began with, before anything was tried."""
+        return self.scores(INCUMBENT, self.rows[0].commit)
+
     def missing(self) -> int:
         """How many such runs the incumbent still lacks."""
         own = len(self.scores(CHALLENGER, self.incumbent))

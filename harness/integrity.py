@@ -5,6 +5,7 @@ told to look away (`update-index --assume-unchanged`).
 """
 
 import hashlib
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -92,6 +93,27 @@ class Guard:
                 "may differ from the commit during an experiment. If these changes are yours, "
                 "commit them and run again; if not, git restore puts them back."
             )
+
+
+def put_back(root: Path, copies: Path) -> list[str]:
+    """Make the checkout what was committed, `EDITABLE` left aside; the paths that were not.
+
+    Args:
+      root: the checkout.
+      copies: a folder, ignored by git, to which what is there goes first.
+    """
+    then = committed(root)
+    if then is None:
+        return []
+    length = len(next(iter(then.values()), "0" * 40))
+    changed = differences(then, present(root, length))
+    for path in changed:
+        if (root / path).is_file() or (root / path).is_symlink():
+            (copies / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(root / path, copies / path)
+        if path in then:
+            _git(root, "checkout", "HEAD", "--", path)
+    return changed
 
 
 def _name(path: Path, length: int) -> str:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness import backends, branch, cli, contest, experiment, objective, sandbox
-from harness import tasks as harness_tasks
+from harness import backends, branch, cli, contest, experiment, objective, sandbox, tasks
 from harness.contest import Contest, Outcome
 from harness.display import Display
 from harness.errors import InputError
@@ -70,15 +69,15 @@ def run(
     committed, run as often as the keep rule asks for, and kept or set back. With --task, --budget,
     --backend, --seed, --train, --episodes or --no-sandbox it is one run that no verdict counts.
     """
-    tasks = objective.parse(task or TASK)
-    for one in tasks:
-        for engine in (backend, eval_engine or "auto"):
-            backends.resolve(harness_tasks.get(one), engine)  # complains before anything starts
+    task_ids = objective.parse(task or TASK)
+    for one in task_ids:
+        check_task(one, backend)
+        check_task(one, eval_engine or "auto")
     by_hand = (task, budget, seed, train, episodes, eval_engine) != (None,) * 6
     conditions = Conditions(
-        tasks=tasks,
-        backends=(backend,) * len(tasks),
-        budget=_budget(budget),
+        tasks=task_ids,
+        backends=(backend,) * len(task_ids),
+        budget=check_budget(budget),
         episodes=episodes or NUM_EVAL_EPISODES,
         confined=not no_sandbox,
     )
@@ -94,13 +93,13 @@ def run(
         return
     if aa is not None:
         raise InputError("--aa needs an experiment branch, and its conditions: --init makes one.")
-    if len(tasks) > 1:
+    if len(task_ids) > 1:
         raise InputError("Several tasks are the objective of an experiment branch: give --init.")
     source = _check_syntax(train or Path(EDITABLE))
     request = Request(
         root=Path.cwd(),
         source=source,
-        task_id=tasks[0],
+        task_id=task_ids[0],
         backend=backend,
         seed=_seed(seed),
         budget=conditions.budget,
@@ -201,7 +200,21 @@ def confinement(wanted: bool) -> str:
     return kind
 
 
-def _budget(budget: float | None) -> float:
+def check_task(task_id: str, backend: str) -> None:
+    """Complain about a task that is none or an engine that cannot run it, before anything starts.
+
+    Raises:
+      InputError: that is so.
+    """
+    backends.resolve(tasks.get(task_id), backend)
+
+
+def check_budget(budget: float | None) -> float:
+    """The seconds of a training.
+
+    Raises:
+      InputError: that is no positive number.
+    """
     if budget is None:
         return TIME_BUDGET
     if not 0 < budget < float("inf"):

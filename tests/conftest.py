@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,19 @@ from pathlib import Path
 import jax
 import pytest
 
+from harness import experiment, scoring
+from harness.errors import TrainingError
+from harness.evaluate import Evaluation
+from harness.history import Conditions
+from harness.integrity import EDITABLE
+from harness.ledger import FILE, Ledger
+from harness.training import Training
+
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN_FILES = Path(__file__).resolve().parent / "train_files"
+
+HALF_CHEETAH = Conditions(("HalfCheetah-v5",), ("native",), 1.0, 2)
+"""Of the experiment branches of tests."""
 
 # The heads of the ledgers that tests write.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="autorl-state-")
@@ -49,3 +61,42 @@ def summary_block(stdout):
     """The `key: value` lines after `---`."""
     lines = stdout.split("---\n", 1)[1].splitlines()
     return dict(line.split(": ", 1) for line in lines)
+
+
+def git(folder, *arguments):
+    """One git command, by somebody."""
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@localhost")
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def rows(folder):
+    """Of a checkout's ledger."""
+    return Ledger(folder / FILE).rows()
+
+
+class KilledError(BaseException):
+    """What a SIGKILL does, in a process that can be looked at afterwards."""
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A committed checkout in which `SKILL = x` in the training file gives scores around x."""
+    noise = random.Random(0)
+
+    def measure(this, watch, announce):
+        words = this.request.source.decode().split()
+        if "crash" in words:
+            raise TrainingError("as the file wants it")
+        skill = float(words[2]) + noise.gauss(0, 1)
+        evaluation = Evaluation([skill, skill], [1, 1], [0, 1], 0.0)
+        return Training(1.0), scoring.Score(evaluation, "00", "00")
+
+    monkeypatch.setattr(experiment, "_measure", measure)
+    folder = tmp_path / "checkout"
+    (folder / "agent_space").mkdir(parents=True)
+    (folder / EDITABLE).write_text("SKILL = 0\n")
+    (folder / "program.md").write_text("be honest\n")
+    (folder / ".gitignore").write_text("/runs/\n/results.tsv\n/notes/\n")
+    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
+        git(folder, *arguments)
+    return folder

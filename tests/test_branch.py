@@ -8,46 +8,13 @@ import subprocess
 
 import pytest
 
-from harness import experiment, scoring, verdict
+from harness import experiment, verdict
 from harness.branch import Branch, create, current
 from harness.contest import Contest, history
 from harness.errors import InputError, IntegrityError, TrainingError
-from harness.evaluate import Evaluation
-from harness.history import Conditions
 from harness.integrity import EDITABLE
 from harness.ledger import FILE, Ledger
-from harness.training import Training
-from tests.test_record import git
-
-HALF_CHEETAH = Conditions(("HalfCheetah-v5",), ("native",), 1.0, 2)
-
-
-class KilledError(BaseException):
-    """What a SIGKILL does, in a process that can be looked at afterwards."""
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    """A committed checkout in which `SKILL = x` in the training file gives scores around x."""
-    noise = random.Random(0)
-
-    def measure(this, watch, announce):
-        words = this.request.source.decode().split()
-        if "crash" in words:
-            raise TrainingError("as the file wants it")
-        skill = float(words[2]) + noise.gauss(0, 1)
-        evaluation = Evaluation([skill, skill], [1, 1], [0, 1], 0.0)
-        return Training(1.0), scoring.Score(evaluation, "00", "00")
-
-    monkeypatch.setattr(experiment, "_measure", measure)
-    folder = tmp_path / "checkout"
-    (folder / "agent_space").mkdir(parents=True)
-    (folder / EDITABLE).write_text("SKILL = 0\n")
-    (folder / "program.md").write_text("be honest\n")
-    (folder / ".gitignore").write_text("/runs/\n/results.tsv\n/notes/\n")
-    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
-        git(folder, *arguments)
-    return folder
+from tests.conftest import HALF_CHEETAH, KilledError, git, rows
 
 
 @pytest.fixture
@@ -61,10 +28,6 @@ def contest(root):
 def edit(root, skill, word=""):
     """An idea, in the working tree."""
     (root / EDITABLE).write_text(f"SKILL = {skill} {word}\n")
-
-
-def rows(root):
-    return Ledger(root / FILE).rows()
 
 
 def refs(root):

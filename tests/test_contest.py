@@ -13,11 +13,9 @@ from harness.errors import InputError
 from harness.evaluate import Evaluation
 from harness.history import Conditions
 from harness.integrity import EDITABLE
-from harness.ledger import FILE, Ledger
 from harness.tasks import anchors
 from harness.training import Training
-from tests.conftest import ROOT, TRAIN_FILES, summary_block
-from tests.test_record import git
+from tests.conftest import ROOT, TRAIN_FILES, git, rows, summary_block
 
 TASKS = ("HalfCheetah-v5", "Hopper-v5")
 RUNS = 11
@@ -44,10 +42,6 @@ def branch(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert summary_block(done.stdout)["branch"] == "autorl/tag"
     return folder
-
-
-def rows(folder):
-    return Ledger(folder / FILE).rows()
 
 
 def test_a_worse_edit_gets_one_run_and_its_reason(branch):

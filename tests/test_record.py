@@ -7,16 +7,11 @@ import sys
 
 import pytest
 
-from harness import replay
+from harness import integrity, replay
 from harness.errors import IntegrityError
 from harness.integrity import Guard
 from harness.ledger import Ledger
-from tests.conftest import ROOT, TRAIN_FILES, summary_block
-
-
-def git(folder, *arguments):
-    identity = ("-c", "user.name=Test", "-c", "user.email=test@localhost")
-    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+from tests.conftest import ROOT, TRAIN_FILES, git, summary_block
 
 
 @pytest.fixture
@@ -66,6 +61,18 @@ def test_what_changes_during_a_run_is_listed_too(committed):
     git(committed, "commit", "-qam", "as if nothing had happened")
     with pytest.raises(IntegrityError, match=r"program\.md"):
         guard.check()
+
+
+def test_what_was_tampered_with_is_put_back_and_a_copy_kept(committed):
+    (committed / "program.md").write_text("keep everything")
+    (committed / "numpy.py").write_text("cheat = True")
+    (committed / "agent_space" / "train.py").write_text("# an idea")
+    changed = integrity.put_back(committed, committed / "runs" / "tampered")
+    assert changed == ["numpy.py", "program.md"]
+    Guard(committed).check()
+    assert (committed / "program.md").read_text() == "be honest"
+    assert (committed / "agent_space" / "train.py").read_text() == "# an idea"
+    assert (committed / "runs" / "tampered" / "program.md").read_text() == "keep everything"
 
 
 def test_what_a_person_commits_between_runs_is_accepted(committed):

@@ -1,0 +1,80 @@
+"""`python -m harness.compare`: whether one night found more true improvement than another."""
+
+import math
+import statistics
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from scipy import stats
+
+from harness import cli, verdict
+from harness.errors import InputError
+from harness.history import CHALLENGER, History
+from harness.ledger import Ledger
+
+CONFIDENCE = 0.95
+
+
+def compare(
+    night_a: Annotated[Path, typer.Argument(help="A night's ledger.")],
+    night_b: Annotated[Path, typer.Argument(help="Another one's.")],
+) -> None:
+    """Compare the gains of two nights: the last incumbent's estimate above the baseline's.
+
+    Estimates rest on runs that no decision was made on. The interval is Welch's.
+    """
+    pasts = [_past(path) for path in (night_a, night_b)]
+    conditions = [(p.conditions.objective, p.conditions.budget) for p in pasts if p.conditions]
+    if conditions[0] != conditions[1]:
+        raise InputError(f"The nights are not comparable: {conditions[0]} and {conditions[1]}.")
+    gains = []
+    for name, past in zip("ab", pasts, strict=True):
+        baseline, last = past.baseline(), past.fresh()
+        kept = sum(row.verdict == "keep" for row in past.rows)
+        means = [part for part in (last, baseline) if kept] or []
+        gain = statistics.fmean(last) - statistics.fmean(baseline)
+        errors = [(statistics.variance(part) / len(part), len(part) - 1) for part in means]
+        gains.append((gain, errors))
+        low, high = _interval(gain, errors)
+        tried = len({row.challenger for row in past.rows if row.role == CHALLENGER})
+        print(f"night_{name}: {tried} challengers, {kept} kept")
+        print(f"baseline_{name}: {_estimate(baseline)}\nincumbent_{name}: {_estimate(last)}")
+        print(f"gain_{name}: {gain:.2f} ({low:.2f} to {high:.2f})")
+    difference = gains[0][0] - gains[1][0]
+    low, high = _interval(difference, [*gains[0][1], *gains[1][1]])
+    print(f"difference: {difference:.2f} ({low:.2f} to {high:.2f}, {CONFIDENCE:.0%})")
+    print("verdict:", "a" if low > 0 else "b" if high < 0 else "not separated")
+
+
+def _past(path: Path) -> History:
+    """The one branch of a ledger.
+
+    Raises:
+      InputError: there is no ledger, or none or several branches in it.
+    """
+    rows = Ledger(path).rows()
+    names = {row.branch for row in rows if row.branch != "-"}
+    if len(names) != 1:
+        raise InputError(f"{path} has {len(names)} experiment branches; one is needed.")
+    (name,) = names
+    return History(rows, name, next(row.harness for row in reversed(rows) if row.branch == name))
+
+
+def _estimate(scores: list[float]) -> str:
+    low, high = verdict.interval(scores)
+    return f"{statistics.fmean(scores):.2f} ({low:.2f} to {high:.2f}, {len(scores)} runs)"
+
+
+def _interval(value: float, errors: list[tuple[float, int]]) -> tuple[float, float]:
+    """Around a sum of independent means: variances of the means, with degrees of freedom each."""
+    total = sum(variance for variance, _ in errors)
+    if not total:
+        return value, value
+    freedom = total**2 / sum(variance**2 / df for variance, df in errors if variance)
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * math.sqrt(total)
+    return value - half, value + half
+
+
+if __name__ == "__main__":
+    cli.serve(compare)

@@ -1,0 +1,117 @@
+"""`python -m harness.loop`: a night with any agent."""
+
+import os
+import shutil
+import sys
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness import agents, branch, cli, contest, objective, tuners
+from harness.contest import Contest
+from harness.errors import InputError
+from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
+from harness.history import Conditions
+from harness.night import Night, Plan
+from harness.run import check_budget, check_task, confinement, shown
+
+COPY = "AUTORL_LOOP_COPY"
+"""Set in the process that runs from its own copy of the harness, to the folder of that copy."""
+
+HOURS = 8.0
+AGENT_TIMEOUT = 1800.0
+"""Seconds of one turn of an agent."""
+
+
+def loop(
+    agent: Annotated[
+        str, typer.Option(help="A preset, a shell command, or random, tpe, cmaes.")
+    ] = "",
+    task: Annotated[
+        str, typer.Option(help="Gymnasium ids with commas, where a branch is begun.")
+    ] = TASK,
+    budget: Annotated[float, typer.Option(help="Seconds of a training, likewise.")] = TIME_BUDGET,
+    backend: Annotated[str, typer.Option(help="Engine that trains, likewise.")] = "auto",
+    hours: Annotated[float, typer.Option(help="After which no new turn begins.", min=0)] = HOURS,
+    max_runs: Annotated[int, typer.Option(help="Likewise.", min=1)] = 1_000_000,
+    agent_timeout: Annotated[
+        float, typer.Option(help="Seconds of one turn of the agent.", min=1)
+    ] = AGENT_TIMEOUT,
+    tag: Annotated[
+        str, typer.Option(help="Of the branch autorl/TAG to begin; today's if left out.")
+    ] = "",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the night that the ledger has.")
+    ] = False,
+    no_sandbox: Annotated[bool, typer.Option("--no-sandbox", help="As in harness.run.")] = False,
+    list_agents: Annotated[
+        bool, typer.Option("--list-agents", help="Print the presets and end.")
+    ] = False,
+) -> None:
+    """Let an agent edit train.py all night, and keep what is better.
+
+    On an experiment branch that is checked out the night goes on from its incumbent, under its
+    conditions; elsewhere a branch is begun.
+    """
+    if list_agents:
+        for name, command in agents.PRESETS.items():
+            print(f"{name:10} {command}")
+        print(f"{', '.join(tuners.TUNERS)}: no language model; the constants, by Optuna")
+        return
+    plan = None if resume else _plan(agent, hours, max_runs, agent_timeout)
+    ongoing = contest.resume(Path.cwd(), confinement, shown)
+    if ongoing is None:
+        if resume:
+            raise InputError("--resume needs the experiment branch of a night to be checked out.")
+        for one in objective.parse(task):
+            check_task(one, backend)
+        check_budget(budget)
+    if COPY not in os.environ:
+        _become_a_copy()
+    if ongoing is None:
+        ongoing = _begin(tag, task, budget, backend, not no_sandbox)
+    try:
+        Night(ongoing, plan, _say).run()
+    finally:
+        shutil.rmtree(os.environ[COPY], ignore_errors=True)
+
+
+def _plan(agent: str, hours: float, max_runs: int, agent_timeout: float) -> Plan:
+    """What the night is to be.
+
+    Raises:
+      InputError: no agent was named, or a preset's program is missing.
+    """
+    if not agent:
+        raise InputError("Who edits? --agent takes a preset (--list-agents) or a shell command.")
+    if program := agents.missing(agent):
+        raise InputError(f"The agent {agent} needs the program {program}, which is not installed.")
+    return Plan(agent, hours, max_runs, agent_timeout)
+
+
+def _begin(tag: str, task: str, budget: float, backend: str, confined: bool) -> Contest:
+    """A new branch under the conditions of the command line."""
+    tasks = objective.parse(task)
+    made = branch.create(Path.cwd(), tag or f"{datetime.now():%b%d-%H%M}".lower())
+    conditions = Conditions(tasks, (backend,) * len(tasks), budget, NUM_EVAL_EPISODES, confined)
+    return Contest(made, conditions, confinement(confined), shown)
+
+
+def _become_a_copy() -> None:
+    """Start again from a copy of the harness, which no agent knows the place of."""
+    folder = Path(tempfile.mkdtemp(prefix="autorl-loop-"))
+    shutil.copytree(Path(__file__).resolve().parent, folder / "harness")
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    variables = {**os.environ, "PYTHONPATH": path, COPY: str(folder)}
+    os.execve(sys.executable, [sys.executable, "-m", "harness.loop", *sys.argv[1:]], variables)
+
+
+def _say(line: str) -> None:
+    print(f"{datetime.now():%H:%M:%S} {line}", flush=True)
+
+
+if __name__ == "__main__":
+    cli.serve(loop)

@@ -1,0 +1,242 @@
+"""A night: any agent, good or bad turns, an end by itself, and a way on after a kill.
+
+Everything is real but training and evaluation (see `root` in test_branch).
+"""
+
+import json
+import sys
+import time
+
+import psutil
+import pytest
+
+from harness import agents, brief, contest
+from harness.branch import create
+from harness.contest import Contest
+from harness.errors import InputError
+from harness.integrity import EDITABLE
+from harness.ledger import FILE, Ledger
+from harness.night import REPAIRS, Night, Plan
+from tests.conftest import HALF_CHEETAH, KilledError, git, rows
+from tests.test_branch import refs
+
+BAD = ("no-edit", "agent-crash", "rate-limited", "forbidden", "broken", "crash", "tampers")
+
+AGENT = """
+import os, pathlib, sys, time
+turn = int(os.environ["AUTORL_TURN"])
+file = pathlib.Path("agent_space/train.py")
+kind = {kinds}.get(turn, "edit")
+skill = 5 * sum(t <= turn for t in {better})
+if kind == "no-edit":
+    sys.exit(0)
+if kind == "hung":
+    time.sleep(600)
+if kind == "agent-crash":
+    sys.exit("Traceback: my bug")
+if kind == "rate-limited":
+    sys.exit("Error: 429 Too Many Requests")
+if kind == "forbidden":
+    pathlib.Path("program.md").write_text("keep everything")
+if kind == "tampers":
+    try:
+        pathlib.Path({checkout!r}, "program.md").write_text("keep everything")
+    except OSError:
+        pass  # bubblewrap has made it read-only
+if kind == "broken":
+    file.write_text("def f(:")
+    sys.exit(0)
+word = "crash" if kind == "crash" else ""
+skill -= 0 if turn in {better} else 5
+file.write_text(f"SKILL = {{skill}} # {{word}} {{turn}}\\n")
+pathlib.Path("DESCRIPTION").write_text(f"idea {{turn}}\\n")
+"""
+
+
+@pytest.fixture
+def ongoing(root):
+    """A branch with a measured baseline."""
+    made = Contest(create(root, "night"), HALF_CHEETAH, "none")
+    made.measure()
+    return made
+
+
+@pytest.fixture
+def agent(root, tmp_path):
+    """Makes the command of a scripted agent: what it does by turn, and when it is better."""
+
+    def make(kinds, better=()):
+        script = tmp_path / "agent.py"
+        script.write_text(AGENT.format(kinds=kinds, better=tuple(better), checkout=str(root)))
+        return f"{sys.executable} {script}"
+
+    return make
+
+
+def play(ongoing, command, turns, seconds=20.0):
+    """A night of so many turns."""
+    waits = []
+    night = Night(ongoing, Plan(command, 1.0, 10**6, seconds), wait=waits.append)
+    over = night._over
+    night._over = lambda plan: over(plan) or ("done" if len(night._turns()) >= turns else None)
+    night.run()
+    return waits
+
+
+def turns(folder):
+    return [row for row in rows(folder) if row.role == "agent"]
+
+
+def test_sixty_turns_with_fifteen_bad_ones_end_with_everything_in_the_ledger(ongoing, root, agent):
+    bad = dict(
+        zip(
+            range(3, 60, 4),
+            ["no-edit", "agent-crash", "rate-limited", "forbidden", "broken", "crash", "tampers"]
+            * 2
+            + ["hung"],
+            strict=True,
+        )
+    )
+    play(ongoing, agent(bad, better=(10, 30, 50)), 60, seconds=5.0)
+    assert [row.replicate for row in turns(root)] == [str(i + 1) for i in range(60)]
+    for number, kind in bad.items():
+        row = turns(root)[number - 1]
+        expected = "edit" if kind in ("forbidden", "crash", "tampers") else kind
+        assert row.status == expected, (number, kind)
+        if kind == "forbidden":
+            assert "not taken: program.md" in row.reason
+    kept = [row for row in rows(root) if row.verdict == "keep"]
+    assert [row.description for row in kept] == ["idea 10", "idea 30", "idea 50"]
+    crashed = [row for row in rows(root) if row.status == "crash"]
+    assert len(crashed) >= 2
+    assert ongoing.branch.edit_of("tip") == ongoing.branch.edit == b"SKILL = 15 #  50\n"
+    assert (root / "program.md").read_text() == "be honest\n"
+    tried = [row for row in turns(root) if row.status == "edit"]
+    assert len(refs(root)) == len(tried) - len(kept)
+    Ledger(root / FILE).check()
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_a_command_that_only_fails_is_called_ever_more_rarely_and_given_up(ongoing, root):
+    waits = play(ongoing, "echo 'usage limit reached'; exit 1", 100)
+    assert waits[:4] == [60.0, 120.0, 240.0, 480.0]
+    assert max(waits) == 3600.0
+    assert len(turns(root)) == 20
+    assert {row.status for row in turns(root)} == {"rate-limited"}
+
+
+def test_an_agent_that_hangs_is_ended_with_all_it_started(ongoing, root):
+    begin = time.monotonic()
+    play(ongoing, "sleep 100 & sleep 100", 1, seconds=1.0)
+    assert time.monotonic() - begin < 20
+    assert turns(root)[0].status == "hung"
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_a_file_that_fails_comes_back_with_its_error_a_limited_number_of_times(
+    ongoing,
+    root,
+    tmp_path,
+):
+    log = tmp_path / "briefs"
+    log.mkdir()
+    command = f"cp $AUTORL_BRIEF {log}/$AUTORL_TURN; cp {EDITABLE} {log}/$AUTORL_TURN.py; " + (
+        f'echo "SKILL = 1 # crash $AUTORL_TURN" > {EDITABLE}'
+    )
+    play(ongoing, command, REPAIRS + 2)
+    failed = ["which failed" in (log / str(i + 1)).read_text() for i in range(REPAIRS + 2)]
+    assert failed == [False] + [True] * REPAIRS + [False]
+    assert "as the file wants it" in (log / "2").read_text()
+    assert (log / "2.py").read_text() == "SKILL = 1 # crash 1\n"
+    assert (log / f"{REPAIRS + 2}.py").read_text() == "SKILL = 0\n"
+
+
+def test_a_brief_says_what_was_tried_and_why_it_was_not_kept(ongoing, root, agent):
+    play(ongoing, agent({2: "forbidden"}), 2)
+    past = ongoing.history
+    text = brief.write(root, past, brief.Situation("9.5", "2 hours", note="be careful"))
+    assert text.startswith("be honest\n")
+    assert "Objective: HalfCheetah-v5, 1 seconds" in text
+    assert "| idea 1 | discard | -" in text
+    assert "is needed to go on" in text
+    assert "be careful" in text
+
+
+def test_an_agent_finds_history_but_no_way_to_the_branch(ongoing, root):
+    tip = ongoing.branch.tip
+    command = (
+        "git log --oneline | grep -q start && git remote | wc -l > DESCRIPTION;"
+        f"git branch -f autorl/night HEAD; echo 'SKILL = -9' > {EDITABLE}; git commit -qam mine"
+    )
+    play(ongoing, command, 1)
+    assert turns(root)[0].description == "0"
+    assert ongoing.branch.tip == tip
+
+
+def test_tokens_and_cost_are_written_down_where_an_agent_reports_them(ongoing, root):
+    said = {
+        "result": "wider nets",
+        "total_cost_usd": 0.25,
+        "usage": {"input_tokens": 100, "output_tokens": 20},
+    }
+    play(ongoing, f"echo 'SKILL = -9' > {EDITABLE}; echo '{json.dumps(said)}'", 1)
+    (row,) = turns(root)
+    assert row.description == "wider nets"
+    assert "120 tokens; $0.25" in row.reason
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_night_that_was_killed_goes_on_to_the_same_end(ongoing, root, agent, monkeypatch, cut):
+    """Killed after so many runs of the second turn; the ledger knows the agent and the limits."""
+    from harness import experiment
+
+    command = agent({}, better=(2,))
+    measure, calls = experiment._measure, []
+
+    def dies(this, *arguments):
+        if this.request.part.role == "challenger" and "idea 2" in this.request.message:
+            calls.append(None)
+            if len(calls) == cut:
+                raise KilledError
+        return measure(this, *arguments)
+
+    monkeypatch.setattr(experiment, "_measure", dies)
+    with pytest.raises(KilledError):
+        Night(ongoing, Plan(command, 1.0, 10**6, 20.0)).run()
+    again = Contest(ongoing.branch, HALF_CHEETAH, "none")
+    night = Night(again, None)
+    over = night._over
+    night._over = lambda plan: over(plan) or ("done" if len(night._turns()) >= 3 else None)
+    night.run()
+    assert [row.description for row in turns(root)] == ["idea 1", "idea 2", "idea 3"]
+    assert [row.description for row in rows(root) if row.verdict == "keep"] == ["idea 2"]
+    assert again.branch.edit_of("tip") == b"SKILL = 5 #  2\n"
+    replicates = [r.replicate for r in rows(root) if r.description == "idea 2" and r.scored]
+    assert replicates == [str(i + 1) for i in range(len(replicates))]
+
+
+def test_without_a_night_there_is_nothing_to_resume(ongoing):
+    with pytest.raises(InputError, match="no night"):
+        Night(ongoing, None).run()
+
+
+def test_a_night_ends_when_its_runs_are_used_up(ongoing, root, agent):
+    before = len(rows(root))
+    Night(ongoing, Plan(agent({}), 1.0, 5, 20.0)).run()
+    runs = [row for row in rows(root)[before:] if row.role in ("challenger", "incumbent")]
+    assert len(runs) >= 5
+    assert ongoing.branch.challenger is None
+
+
+def test_a_person_can_go_on_where_the_agent_stopped(ongoing, root, agent):
+    play(ongoing, agent({}, better=(1,)), 1)
+    assert git(root, "diff", "--quiet") is None
+    (root / EDITABLE).write_text("SKILL = 10 # by hand\n")
+    assert ongoing.challenge("by hand").verdict == "keep"
+    assert contest.history(ongoing.branch).incumbent == ongoing.branch.tip[:12]
+
+
+def test_a_preset_whose_program_is_missing_is_told(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert agents.missing("claude") == "claude"
+    assert agents.missing("echo hello") is None
