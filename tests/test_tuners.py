@@ -1,0 +1,134 @@
+"""Agents without a language model: constants by the syntax tree, edits by Optuna; nights compared."""
+
+import ast
+import random
+import statistics
+
+import pytest
+
+from harness import compare, constants, tuners
+from harness.branch import create
+from harness.contest import Contest
+from harness.errors import InputError
+from harness.integrity import EDITABLE
+from harness.ledger import FILE
+from harness.night import Night, Plan
+from tests.conftest import HALF_CHEETAH, ROOT, rows
+
+SHIPPED = (ROOT / EDITABLE).read_bytes()
+
+FILE_WITH_RANGES = b'''"""Not a constant: RATE = 1  # [0, 2]"""
+RATE = 1e-3  # [1e-4, 1e-2, log] Adam's
+UNITS = 64  # {32, 64, 128} of a layer
+DEPTH = 2  # [1, 4] layers \xc2\xb5
+FREE = 3  # any number
+lower = 1  # [0, 2]
+
+
+def act(RATE=5):  # [1, 9]
+    DEPTH = 7  # [1, 9]
+    return RATE * DEPTH
+'''
+
+
+def test_constants_are_those_with_a_range_at_the_top_level():
+    found = {c.name: c for c in constants.read(FILE_WITH_RANGES)}
+    assert list(found) == ["RATE", "UNITS", "DEPTH"]
+    assert (found["RATE"].low, found["RATE"].high, found["RATE"].log) == (1e-4, 1e-2, True)
+    assert found["UNITS"].choices == (32, 64, 128)
+    assert (found["DEPTH"].value, found["DEPTH"].whole) == (2, True)
+
+
+def test_an_edit_changes_the_numbers_and_nothing_else():
+    values = {"RATE": 0.00234, "DEPTH": 4}
+    edited = constants.write(FILE_WITH_RANGES, values)
+    expected = FILE_WITH_RANGES.replace(b"RATE = 1e-3 ", b"RATE = 0.00234 ", 1)
+    assert edited == expected.replace(b"DEPTH = 2 ", b"DEPTH = 4 ", 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("RATE = 1e-3  # [1e-2, 1e-4]", "is not within"),
+        ("RATE = 5  # [0, 1]", "is not within"),
+        ("RATE = 0.5  # [0, 1, log]", "is not within"),
+        ("RATE = 0.5  # [low, high]", "no range of numbers"),
+        ("RATE = x  # [0, 1]", "no range of numbers"),
+        ("RATE = (1, 2)  # [0, 1]", "is no number"),
+    ],
+)
+def test_a_range_that_is_none_is_told_with_its_line(line, message):
+    with pytest.raises(ValueError, match=f"Line 2: RATE.*{message}"):
+        constants.read(f"\n{line}\n".encode())
+
+
+def test_the_shipped_file_can_be_tuned():
+    found = constants.read(SHIPPED)
+    assert len(found) >= 10
+    changed = constants.write(SHIPPED, {c.name: c.high for c in found})
+    ast.parse(changed)
+    assert [c.value for c in constants.read(changed)] == [c.high for c in found]
+
+
+@pytest.mark.parametrize("kind", tuners.TUNERS)
+def test_suggestions_stay_in_range_and_repeat_with_their_seed(kind):
+    tried = [(SHIPPED, 1.0)]
+    for seed in range(8):
+        edit, line = tuners.suggest(kind, SHIPPED, tried, seed)
+        assert tuners.suggest(kind, SHIPPED, tried, seed) == (edit, line)
+        for c in constants.read(edit):
+            assert c.low <= c.value <= c.high
+        assert line.startswith(f"{kind}: ")
+        tried.append((edit, float(seed)))
+
+
+def test_tpe_learns_from_what_was_tried_and_random_search_does_not():
+    """Scores fall with the distance of one constant from the middle of its range."""
+    source = b"X = 1.0  # [0.0, 10.0]\n"
+    found = {}
+    for kind in ("random", "tpe"):
+        tried = [(source, -4.0)]
+        for seed in range(40):
+            edit, _ = tuners.suggest(kind, source, tried, seed)
+            (constant,) = constants.read(edit)
+            tried.append((edit, -abs(constant.value - 5.0)))
+        found[kind] = statistics.fmean(score for _, score in tried[-20:])
+    assert found["tpe"] > found["random"] + 0.5
+
+
+def test_a_file_without_ranges_is_told():
+    with pytest.raises(InputError, match="no constant with a range"):
+        tuners.suggest("random", b"RATE = 1\n", [], 0)
+
+
+@pytest.fixture
+def nights(root, tmp_path):
+    """The ledgers of a night that found something and of one that did not."""
+    (root / EDITABLE).write_text("SKILL = 0 # [0, 20] \n")
+    from tests.conftest import git
+
+    git(root, "commit", "-qam", "with a range")
+    made = {}
+    for name in ("finds", "fails"):
+        git(root, "switch", "-q", "--detach", "HEAD")
+        contest = Contest(create(root, name), HALF_CHEETAH, "none")
+        worse = f"echo 'SKILL = -{random.Random(0).randrange(5, 9)}' > {EDITABLE}"
+        agent = "random" if name == "finds" else worse
+        Night(contest, Plan(agent, 1.0, 12, 20.0)).run()
+        made[name] = tmp_path / f"{name}.tsv"
+        (root / FILE).rename(made[name])
+        from harness.ledger import Head
+
+        Head(root / FILE).path.unlink()
+    return made
+
+
+def test_a_night_that_found_more_is_said_to_and_with_itself_nothing_is_separated(nights, capsys):
+    compare.compare(nights["finds"], nights["fails"])
+    said = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert said["verdict"] == "a"
+    assert said["gain_b"] == "0.00 (0.00 to 0.00)"
+    assert float(said["gain_a"].split(" ")[0]) > 3
+    compare.compare(nights["finds"], nights["finds"])
+    assert "verdict: not separated" in capsys.readouterr().out
+    assert not rows(nights["finds"].parent)
