@@ -1,0 +1,83 @@
+"""The loop as a user types it, with training files that end at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from harness.integrity import EDITABLE
+from tests.conftest import ROOT, TRAIN_FILES, git, rows
+from tests.test_contest import command
+
+HERE = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A committed checkout whose training file is quick."""
+    (tmp_path / "agent_space").mkdir()
+    (tmp_path / EDITABLE).write_bytes((TRAIN_FILES / "honest.py").read_bytes())
+    (tmp_path / "program.md").write_text("# Be bold\n")
+    (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n")
+    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
+        git(tmp_path, *arguments)
+    return tmp_path
+
+
+def test_the_presets_are_printed(tmp_path):
+    done = command(tmp_path, "harness.loop", "--list-agents")
+    assert done.returncode == 0
+    for name in ("claude", "codex", "gemini", "opencode", "aider", "random", "tpe", "cmaes"):
+        assert name in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Who edits?"),
+        (["--resume"], "--resume needs the experiment branch"),
+        (["--agent", "true", "--task", "Hoper-v5"], "Did you mean Hopper-v5"),
+        (["--agent", "true", "--budget", "0"], "positive number of seconds"),
+        (["--agent", "codex"], "needs the program codex"),
+    ],
+)
+def test_what_cannot_begin_gets_one_message(checkout, arguments, message):
+    done = command(checkout, "harness.loop", *arguments)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert not (checkout / "results.tsv").exists()
+
+
+def test_a_night_that_is_interrupted_leaves_nothing_and_goes_on(checkout):
+    """Ctrl-C in the first turn, then `--resume` to the end of its runs."""
+    agent = f"sed -i 's/action_size, 0.1/action_size, 0.9/' {EDITABLE}; sleep $((4 - AUTORL_TURN))"
+    night = subprocess.Popen(
+        [sys.executable, "-m", "harness.loop", "--agent", agent, "--budget", "0.5",
+         "--max-runs", "1", "--tag", "night"],
+        cwd=checkout, env=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while not (checkout / "results.tsv").exists() or rows(checkout)[-1:] == []:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    while rows(checkout)[-1].role != "night":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    time.sleep(1)
+    children = psutil.Process(night.pid).children(recursive=True)
+    night.send_signal(signal.SIGINT)
+    _, stderr = night.communicate(timeout=30)
+    assert night.returncode == 130
+    assert stderr.strip() == "interrupted; nothing of it runs on"
+    assert not [child for child in children if child.is_running()]
+    done = command(checkout, "harness.loop", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "discard" in done.stdout
+    assert "the night is over: 1 runs were made" in done.stdout
+    assert [row.status for row in rows(checkout) if row.role == "agent"] == ["edit"]
+    assert (checkout / EDITABLE).read_bytes() == (TRAIN_FILES / "honest.py").read_bytes()
