@@ -1,4 +1,4 @@
-"""Agents without a language model: constants by the syntax tree, edits by Optuna; nights compared."""
+"""Agents without a language model: constants by syntax tree, edits by Optuna; nights compared."""
 
 import ast
 import random
