@@ -46,6 +46,17 @@ class Branch:
         return PREFIX + self.tag
 
     @property
+    def exists(self) -> bool:
+        """Whether it has been begun."""
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return bool(_git(self.root, "rev-parse", "--verify", "--quiet", self._head))
+        return False
+
+    def log(self) -> list[str]:
+        """Its commits, the tip first."""
+        return _git(self.root, "rev-list", self._head).split()
+
+    @property
     def tip(self) -> str:
         """The commit of the incumbent."""
         return _git(self.root, "rev-parse", self._head)
