@@ -8,6 +8,7 @@ ever written.
     refs/heads/autorl/TAG                        the incumbent
     refs/autorl/TAG/challenger                   the challenger on trial
     refs/autorl/TAG/discarded/RUN_ID             what was not kept, by its last run
+    refs/autorl/TAG/kept/COMMIT                  what was kept on top of a later commit
 """
 
 import contextlib
@@ -109,6 +110,8 @@ class Branch:
                 message = _git(self.root, "log", "-1", "--format=%B", commit)
                 new = self._commit(self.edit_of(commit), message)
             _git(self.root, "update-ref", "-m", "autorl: keep", self._head, new, tip)
+        if commit not in self.log():  # the ledger names this one: it must not be lost
+            _git(self.root, "update-ref", f"refs/autorl/{self.tag}/kept/{commit}", commit)
         self._settle(commit)
 
     def discard(self, commit: str, run_id: str) -> None:

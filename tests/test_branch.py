@@ -133,6 +133,27 @@ def test_what_a_person_commits_between_challengers_is_accepted(root, contest):
     assert (root / "program.md").read_text() == "be bold\n"
 
 
+def test_a_keep_goes_on_top_of_what_was_committed_during_the_trial(root, contest):
+    runs = []
+
+    def run(request):
+        if len(runs) == 1:
+            (root / "program.md").write_text("be bold\n")
+            git(root, "commit", "-qm", "another direction", "program.md")
+        runs.append(None)
+        return experiment.run(request)
+
+    edit(root, 5)
+    outcome = Contest(contest.branch, HALF_CHEETAH, "none", run).challenge("five more")
+    assert outcome.verdict == "keep"
+    assert (root / "program.md").read_text() == "be bold\n"
+    assert contest.branch.edit == contest.branch.edit_of("tip") == b"SKILL = 5 \n"
+    assert outcome.challenger in refs(root).values()
+    contest.settle()
+    edit(root, 10)
+    assert contest.challenge("five more again").verdict == "keep"
+
+
 def test_a_training_file_that_was_committed_by_hand_is_not_taken_for_the_incumbent(root, contest):
     edit(root, 50)
     git(root, "commit", "-qam", "trust me")
