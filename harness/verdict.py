@@ -69,6 +69,9 @@ EXACT_UP_TO = 5_000
 
 RESAMPLES = 4_999
 
+ROUNDING = 1e-9
+"""Levels and p-values are multiples of the same fraction, compared in floating point."""
+
 Step = Literal["challenger", "incumbent", "keep", "discard"]
 
 
@@ -111,7 +114,7 @@ def judge(
     if level > 0:
         p = p_value(challenger, incumbent)
         figures += f", p = {p:.2g} with {level:.2g} allowed"
-        if p <= level:
+        if p <= level * (1 + ROUNDING):
             return Verdict("keep", f"{figures}: better.")
     if count >= MAX_REPLICATES:
         return Verdict("discard", f"{figures}: not shown to be better in {_runs(count)}.")
@@ -153,7 +156,7 @@ def look_levels(number: int, before: int) -> tuple[float, ...]:
         runs = before + (count - 1) // RUNS_PER_REMEASUREMENT
         grain = 1 / _rearrangements(count, runs)
         due = LOOKS_OVERLAP * alpha(number) * count / MAX_REPLICATES
-        levels.append(math.floor((due - sum(levels)) / grain * (1 + 1e-9)) * grain)
+        levels.append(math.floor((due - sum(levels)) / grain * (1 + ROUNDING)) * grain)
     return tuple(levels)
 
 
@@ -167,7 +170,7 @@ def p_value(challenger: Sequence[float], incumbent: Sequence[float]) -> float:
     chosen, exact = _choices(len(challenger), len(runs))
     runs = runs - runs.mean()
     sums = chosen @ runs
-    least = runs[: len(challenger)].sum() - 1e-9 * np.abs(runs).max()
+    least = runs[: len(challenger)].sum() - ROUNDING * np.abs(runs).max()
     as_good = int((sums >= least).sum())
     return as_good / len(sums) if exact else (as_good + 1) / (len(sums) + 1)
 

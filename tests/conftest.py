@@ -63,6 +63,15 @@ def summary_block(stdout):
     return dict(line.split(": ", 1) for line in lines)
 
 
+def command(folder, module, *arguments):
+    """`python -m MODULE …` as a user types it, in a checkout."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+
+
 def git(folder, *arguments):
     """One git command, by somebody."""
     identity = ("-c", "user.name=Test", "-c", "user.email=test@localhost")

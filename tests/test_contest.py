@@ -1,9 +1,5 @@
 """A branch's experiments as a user types them, and objectives of several tasks."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from harness import experiment, objective, scoring, verdict
@@ -15,18 +11,10 @@ from harness.history import Conditions
 from harness.integrity import EDITABLE
 from harness.tasks import anchors
 from harness.training import Training
-from tests.conftest import ROOT, TRAIN_FILES, git, rows, summary_block
+from tests.conftest import TRAIN_FILES, command, git, rows, summary_block
 
 TASKS = ("HalfCheetah-v5", "Hopper-v5")
 RUNS = 11
-
-
-def command(folder, module, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=400, check=False,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ import psutil
 import pytest
 
 from harness.integrity import EDITABLE
-from tests.conftest import ROOT, TRAIN_FILES, git, rows
-from tests.test_contest import command
+from tests.conftest import ROOT, TRAIN_FILES, command, git, rows
 
 HERE = {**os.environ, "PYTHONPATH": str(ROOT)}
 

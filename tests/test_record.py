@@ -1,9 +1,6 @@
 """The checkout is what was committed, and the record is what was written."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -11,7 +8,7 @@ from harness import integrity, replay
 from harness.errors import IntegrityError
 from harness.integrity import Guard
 from harness.ledger import Ledger
-from tests.conftest import ROOT, TRAIN_FILES, git, summary_block
+from tests.conftest import TRAIN_FILES, command, git, summary_block
 
 
 @pytest.fixture
@@ -88,14 +85,6 @@ def test_a_tampered_checkout_gets_its_status_and_exit_code(harness_run, committe
     assert "Changed outside agent_space/train.py: program.md" in done.stderr
     (row,) = Ledger(committed / "results.tsv").rows()
     assert (row.status, row.avg_return) == ("tampered", "")
-
-
-def command(folder, module, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
