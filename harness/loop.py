@@ -71,10 +71,8 @@ def loop(
         check_budget(budget)
     if COPY not in os.environ:
         _become_a_copy()
-    if ongoing is None:
-        ongoing = _begin(tag, task, budget, backend, not no_sandbox)
     try:
-        Night(ongoing, plan, _say).run()
+        Night(ongoing or _begin(tag, task, budget, backend, not no_sandbox), plan, _say).run()
     finally:
         shutil.rmtree(os.environ[COPY], ignore_errors=True)
 
