@@ -1,12 +1,15 @@
 """Coding agents: commands that read a brief and edit one file in a folder of their own."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +24,9 @@ OUTPUT = "output"
 
 OUTPUT_KEPT = 20_000
 """Characters of an agent's output that are looked at: its end."""
+
+POLL = 0.2
+"""Seconds between looks at whether the night is given up."""
 
 DESCRIPTION_LENGTH = 200
 """Characters of a line of description."""
@@ -58,6 +64,7 @@ class Turn:
       detail: what went wrong, or the end of its output.
       seconds: that it took.
       tokens, cost: as it reports them; cost in US dollars.
+      repairs: the number of the turn whose edit it was to repair.
     """
 
     status: str
@@ -68,10 +75,18 @@ class Turn:
     seconds: float = 0.0
     tokens: int | None = None
     cost: float | None = None
+    repairs: int | None = None
 
 
 def call(
-    command: str, root: Path, tip: str, start: bytes, brief: str, number: int, limit: float
+    command: str,
+    root: Path,
+    tip: str,
+    start: bytes,
+    brief: str,
+    number: int,
+    limit: float,
+    ending: threading.Event,
 ) -> Turn:
     """Let an agent work on one edit, in a throwaway clone of the branch.
 
@@ -83,6 +98,10 @@ def call(
       brief: Markdown, on its standard input and in the file `$AUTORL_BRIEF`.
       number: of the turn, in `$AUTORL_TURN`.
       limit: seconds after which it is ended.
+      ending: set when the night is given up.
+
+    Raises:
+      KeyboardInterrupt: it was.
     """
     with tempfile.TemporaryDirectory(prefix="autorl-agent-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -93,7 +112,7 @@ def call(
         before = _files(clone)
         begin = time.monotonic()
         shell = PRESETS.get(command, command)
-        code = _run(shell, root, clone, brief_file, number, limit)
+        code = _run(shell, root, clone, brief_file, number, limit, ending)
         seconds = time.monotonic() - begin
         text = (folder / OUTPUT).read_text(errors="replace")[-OUTPUT_KEPT:]
         return _outcome(clone, before, start, code, text, seconds)
@@ -110,22 +129,39 @@ def _clone(root: Path, tip: str, target: Path) -> None:
 
 
 def _run(
-    command: str, root: Path, clone: Path, brief: Path, number: int, limit: float
+    command: str,
+    root: Path,
+    clone: Path,
+    brief: Path,
+    number: int,
+    limit: float,
+    ending: threading.Event,
 ) -> int | None:
     """Run the agent; its exit code, or None where it had to be ended."""
     variables = {"AUTORL_BRIEF": str(brief), "AUTORL_TURN": str(number)}
+    kept = [sys.executable, "-P", "-m", "harness.keeper", str(os.getpid())]
+    kept += sandbox.leash(["sh", "-c", command], root)
     with open(brief, "rb") as stdin, open(brief.with_name(OUTPUT), "wb") as out:
         agent = subprocess.Popen(
-            sandbox.leash(["sh", "-c", command], root), cwd=clone, stdin=stdin, stdout=out,
-            stderr=subprocess.STDOUT, env={**os.environ, **variables}, start_new_session=True,
+            kept, cwd=clone, stdin=stdin, stdout=out, stderr=subprocess.STDOUT,
+            env={**os.environ, **processes.python_path(), **variables}, start_new_session=True,
         )  # fmt: skip
         try:
-            return agent.wait(timeout=limit)
-        except subprocess.TimeoutExpired:
-            return None
+            return _wait(agent, limit, ending)
         finally:
-            processes.end_all()
+            agent.terminate()
             agent.wait()
+
+
+def _wait(agent: subprocess.Popen, limit: float, ending: threading.Event) -> int | None:
+    """An agent's exit code; None where its time is up."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        if ending.is_set():
+            raise KeyboardInterrupt
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return agent.wait(timeout=POLL)
+    return None
 
 
 def _outcome(

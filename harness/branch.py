@@ -6,7 +6,7 @@ otherwise; no working tree is switched, nothing is reset, and of the user's file
 ever written.
 
     refs/heads/autorl/TAG                        the incumbent
-    refs/autorl/TAG/challenger                   the challenger on trial
+    refs/autorl/TAG/trial/COMMIT                 a challenger on trial
     refs/autorl/TAG/discarded/RUN_ID             what was not kept, by its last run
     refs/autorl/TAG/kept/COMMIT                  what was kept on top of a later commit
 """
@@ -39,7 +39,7 @@ class Branch:
         self.root = root
         self.tag = tag
         self._head = f"refs/heads/{PREFIX}{tag}"
-        self._trial = f"refs/autorl/{tag}/challenger"
+        self._trial = f"refs/autorl/{tag}/trial/"
 
     @property
     def name(self) -> str:
@@ -63,11 +63,9 @@ class Branch:
         return _git(self.root, "rev-parse", self._head)
 
     @property
-    def challenger(self) -> str | None:
-        """The commit on trial; None between trials."""
-        with contextlib.suppress(subprocess.CalledProcessError):
-            return _git(self.root, "rev-parse", "--verify", "--quiet", self._trial)
-        return None
+    def trials(self) -> list[str]:
+        """The commits on trial; none between trials."""
+        return _git(self.root, "for-each-ref", "--format=%(objectname)", self._trial).split()
 
     @property
     def edit(self) -> bytes:
@@ -93,7 +91,7 @@ class Branch:
     def propose(self, edit: bytes, message: str) -> str:
         """Commit a training file beside the branch and put it on trial; the commit."""
         commit = self._commit(edit, message)
-        _git(self.root, "update-ref", self._trial, commit)
+        _git(self.root, "update-ref", self._trial + commit, commit)
         return commit
 
     def keep(self, commit: str) -> None:
@@ -145,11 +143,10 @@ class Branch:
         )
 
     def _settle(self, commit: str) -> None:
-        """The index as the tip has it, and nobody on trial: the last step of both outcomes."""
+        """The index as the tip has it, and the trial over: the last step of both outcomes."""
         if current(self.root) == self.tag:
             _git(self.root, "reset", "--quiet", "--", EDITABLE)
-        if self.challenger == commit:
-            _git(self.root, "update-ref", "-d", self._trial)
+        _git(self.root, "update-ref", "-d", self._trial + commit)
 
     def _author(self) -> dict[str, str]:
         """Variables that name an author where git knows none."""

@@ -1,21 +1,28 @@
 """The experiments of a branch: measure the incumbent, try a challenger, keep it or set it back.
 
 Every step is planned from the ledger and the branch's refs alone. A step is one run, and its row
-says what it decided; what was killed between two steps goes on where it stood.
+says what it decided; what was killed between two steps goes on where it stood. Several trials may
+go on at a time, in threads: each is judged against whoever is the incumbent when its run ends.
 """
 
 import dataclasses
 import statistics
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness import branch as branches
-from harness import experiment, integrity, objective, verdict
+from harness import experiment, integrity, measurement, objective, verdict
 from harness.branch import Branch
-from harness.errors import HarnessError, InputError
+from harness.errors import HarnessError, InputError, WorkerError
 from harness.experiment import Part, Request, Ruling, Summary
 from harness.history import CHALLENGER, INCUMBENT, NAME_LENGTH, TRANSFER, Conditions, History
-from harness.ledger import FILE, Ledger
+from harness.ledger import FILE, LOST, Ledger
+from harness.measurement import Site
+
+LOSSES = 3
+"""Workers that may die over one replicate: after that it is the file that brings them down."""
 
 Run = Callable[[Request], Summary]
 """Makes one run: `experiment.run`, with or without a display."""
@@ -50,21 +57,29 @@ class Contest:
       conditions: of its runs.
       confinement: of `sandbox`.
       run: makes one run.
+      site: where runs are measured; here if None.
     """
 
     def __init__(
-        self, branch: Branch, conditions: Conditions, confinement: str, run: Run = experiment.run
+        self,
+        branch: Branch,
+        conditions: Conditions,
+        confinement: str,
+        run: Run = experiment.run,
+        site: Site | None = None,
     ) -> None:
         self.branch = branch
         self.conditions = conditions
+        self.site = site or measurement.here()
         self._confinement = confinement
         self._run = run
-        self._ledger = Ledger(branch.root / FILE)
+        self._lock = threading.RLock()  # on the branch's refs and the working tree
+        self._measuring = threading.Lock()  # the incumbent: by one thread, in all slots
 
     @property
     def history(self) -> History:
         """What was measured, as the ledger has it now."""
-        return history(self.branch)
+        return history(self.branch, self.site.instrument)
 
     def settle(self) -> None:
         """Finish what a kill has left half done, and make sure that the tip is the incumbent.
@@ -73,9 +88,9 @@ class Contest:
           InputError: a commit that was not judged has changed the training file.
         """
         past = self.history
-        challenger = self.branch.challenger
-        if challenger is not None and (row := past.verdict(challenger)) is not None:
-            self._apply(challenger, row.verdict, row.run_id)
+        for challenger in self.branch.trials:
+            if (row := past.verdict(challenger)) is not None:
+                self._apply(challenger, row.verdict, row.run_id)
         if past.rows and self.branch.edit_of(past.incumbent) != self.branch.edit_of("tip"):
             raise InputError(
                 f"A commit on {self.branch.name} has changed {integrity.EDITABLE} without having "
@@ -89,9 +104,8 @@ class Contest:
         Raises:
           HarnessError: one of them failed.
         """
-        commit = self.branch.tip if not self.history.rows else self.history.incumbent
-        while not self.history.rows or self.history.missing() > 0:
-            self._replicate(INCUMBENT, commit, commit, "the incumbent")
+        with self._measuring:
+            self._fill(History.missing, "the incumbent")
         return self.history.fresh()
 
     def repeat(self, count: int) -> list[float]:
@@ -100,10 +114,49 @@ class Contest:
         Raises:
           HarnessError: one of them failed.
         """
-        commit = self.history.incumbent
-        while len(self.history.fresh()) < count:
-            self._replicate(INCUMBENT, commit, commit, "calibration")
+        with self._measuring:
+            self._fill(lambda past: past.lacking(count), "calibration")
         return self.history.fresh()
+
+    def _fill(self, lacking: Callable[[History], list[int]], message: str) -> None:
+        """Make fresh runs of the incumbent, as many at a time as there are slots."""
+        before: list[int] = []
+        fruitless, lost = 0, None
+        while True:
+            past = self.history
+            commit = past.incumbent if past.rows else self.branch.tip
+            first = range(1, verdict.fresh_runs(0) + 1)
+            numbers = lacking(past) if past.rows else [*first]
+            fruitless = fruitless + 1 if numbers == before else 0
+            if lost and fruitless == LOSSES:
+                raise lost
+            if not numbers:
+                return
+            parts = [self._part(INCUMBENT, commit, commit, n) for n in numbers]
+            before, lost = numbers, self._at_once(parts, message)
+
+    def _at_once(self, parts: Sequence[Part], message: str) -> WorkerError | None:
+        """Run replicates, beside each other where there are slots; what lost one of them.
+
+        Raises:
+          HarnessError: the first of those that failed otherwise.
+        """
+        if self.site.slots == 1:
+            for part in parts:
+                self._replicate(part, message)
+            return None
+        with ThreadPoolExecutor(self.site.slots) as pool:
+            runs = [pool.submit(self._replicate, part, message) for part in parts]
+            try:
+                errors = [error for run in runs if (error := run.exception())]
+            except KeyboardInterrupt:
+                self.site.stop()
+                raise
+        lost = [error for error in errors if isinstance(error, WorkerError)]
+        for error in errors:
+            if error not in lost:
+                raise error
+        return lost[0] if lost else None
 
     def transfer(self, commit: str, task: str) -> None:
         """Try a commit's file on a task, unless it was; nothing is decided by it.
@@ -116,7 +169,7 @@ class Contest:
             self._run(self._request(task, "auto", part, "transfer"))
 
     def challenge(self, message: str, edit: bytes | None = None) -> Outcome:
-        """Try a training file, to its verdict.
+        """Try a training file, to its verdict, and nothing else meanwhile.
 
         Args:
           message: of its commit, and for the ledger.
@@ -133,16 +186,46 @@ class Contest:
                 f"{integrity.EDITABLE} is the incumbent's: there is nothing to try. Edit it first."
             )
         self.measure()
-        challenger = self._on_trial(edit, message)
+        for pending in self.branch.trials:
+            if self.branch.edit_of(pending) == edit and self.branch.follows_tip(pending):
+                return self.pursue(pending, message)
+            self.withdraw(pending)
+        return self.pursue(self.enter(edit, message), message)
+
+    def enter(self, edit: bytes, message: str) -> str:
+        """Put a training file on trial; its commit."""
+        with self._lock:
+            number = len(self.branch.trials) + self.history.number("")
+            text = message or "An edit without a message"  # numbered: no two trials are one commit
+            return self.branch.propose(edit, f"{text}\n\nChallenger: {number}")
+
+    def withdraw(self, challenger: str) -> None:
+        """End a trial without a verdict; its commit stays reachable."""
+        runs = [row for row in self.history.rows if challenger.startswith(row.challenger)]
+        with self._lock:
+            self.branch.discard(challenger, runs[-1].run_id if runs else challenger[:NAME_LENGTH])
+
+    def pursue(self, challenger: str, message: str) -> Outcome:
+        """Go on with a trial, to its verdict.
+
+        Args:
+          challenger: its commit.
+          message: for the ledger.
+
+        Raises:
+          HarnessError: as `challenge`.
+        """
         last: Summary | None = None
         failure: HarnessError | None = None
         while (row := self.history.verdict(challenger)) is None:
+            self.measure()
             try:
                 last = self._step(challenger, message) or last
             except HarnessError as error:
-                if self.history.verdict(challenger) is None:
+                if self.history.verdict(challenger) is not None:
+                    failure = error
+                elif not isinstance(error, WorkerError):
                     raise  # not its fault: it stays on trial
-                failure = error
         self._apply(challenger, row.verdict, row.run_id)
         if failure is not None:
             raise failure
@@ -152,44 +235,30 @@ class Contest:
         scores = past.scores(CHALLENGER, challenger)
         return Outcome(challenger, row.verdict, row.reason, scores, past.fresh(), last)
 
-    def _on_trial(self, edit: bytes, message: str) -> str:
-        """The commit of an edit: the one that is on trial already, or a new one."""
-        pending = self.branch.challenger
-        if pending is not None:
-            if self.branch.edit_of(pending) == edit and self.branch.follows_tip(pending):
-                return pending
-            runs = [row for row in self.history.rows if pending.startswith(row.challenger)]
-            self.branch.discard(pending, runs[-1].run_id if runs else pending[:NAME_LENGTH])
-        number = self.history.number("")  # in the message, so that no two trials are one commit
-        text = message or "An edit without a message"
-        return self.branch.propose(edit, f"{text}\n\nChallenger: {number}")
-
     def _step(self, challenger: str, message: str) -> Summary | None:
         """One replicate of the challenger or, beside it, of the incumbent."""
         past = self.history
         scores = past.scores(CHALLENGER, challenger)
-        if scores:
-            said = self._judge(past, challenger, scores)
-            if said.step == "incumbent":
-                self._replicate(INCUMBENT, past.incumbent, challenger, "the incumbent beside it")
-                return None
-        return self._replicate(CHALLENGER, challenger, challenger, message)
+        if scores and self._judge(past, challenger, scores).step == "incumbent":
+            number = len(past.beside(challenger)) + 1
+            beside = self._part(INCUMBENT, past.incumbent, challenger, number)
+            self._replicate(beside, "the incumbent beside it")
+            return None
+        part = self._part(CHALLENGER, challenger, challenger, len(scores) + 1)
+        return self._replicate(part, message)
 
     def _judge(self, past: History, challenger: str, scores: list[float]) -> verdict.Verdict:
         return verdict.judge(
             scores, past.before(challenger), past.beside(challenger), past.number(challenger)
         )
 
-    def _replicate(self, role: str, commit: str, challenger: str, message: str) -> Summary:
-        """Run one replicate's tasks, those that are not there yet; the summary of the last."""
-        past = self.history
-        number = len(past.scores(role, challenger)) + 1
-        there = past.replicate(role, challenger, number)
-        lacking = [task for task in self.conditions.tasks if task not in there]
-        part = self._part(role, commit, challenger, number)
+    def _replicate(self, part: Part, message: str) -> Summary:
+        """Run a replicate's tasks, those that are not there yet; the summary of the last."""
+        there = self.history.replicate(part.role, part.challenger, part.replicate, part.commit)
         backends = dict(zip(self.conditions.tasks, self.conditions.backends, strict=True))
-        for task in lacking:
-            summary = self._run(self._request(task, backends[task], part, message))
+        for task in self.conditions.tasks:
+            if task not in there:
+                summary = self._run(self._request(task, backends[task], part, message))
         return summary
 
     def _part(self, role: str, commit: str, challenger: str, replicate: int) -> Part:
@@ -216,16 +285,18 @@ class Contest:
             comparable=True,
             part=part,
             judge=lambda status, score: self._rule(part, task, status, score),
+            site=self.site,
         )
 
     def _rule(self, part: Part, task: str, status: str, score: float | None) -> Ruling:
         """The ruling on a run, from the ledger so far and its own score."""
         if score is None:
-            return _failed(part, status)
+            return _failed(part, status, self.history.losses(part.role, part.challenger))
         if part.role == TRANSFER:
             return Ruling("scored")
         past = self.history
-        returns = {**past.replicate(part.role, part.challenger, part.replicate), task: score}
+        there = past.replicate(part.role, part.challenger, part.replicate, part.commit)
+        returns = {**there, task: score}
         lacking = set(self.conditions.tasks) - set(returns)
         if lacking:
             return Ruling("scored", "go on", f"{len(lacking)} more tasks in this replicate.")
@@ -242,15 +313,23 @@ class Contest:
 
     def _apply(self, challenger: str, outcome: str, run_id: str) -> None:
         """Move the branch, or put the incumbent's file back."""
-        if outcome == "keep":
-            self.branch.keep(challenger)
-        else:
-            self.branch.discard(challenger, run_id)
+        with self._lock:
+            if outcome == "keep":
+                self.branch.keep(challenger)
+            else:
+                self.branch.discard(challenger, run_id)
 
 
-def _failed(part: Part, status: str) -> Ruling:
-    """The ruling on a run without a score: the end of a trial only where the file itself failed."""
-    if status not in ("crash", "timeout"):
+def _failed(part: Part, status: str, losses: int) -> Ruling:
+    """The ruling on a run without a score: the end of a trial only where the file itself failed.
+
+    Args:
+      part: of the run.
+      status: what it ended as.
+      losses: of earlier runs of its role in this trial.
+    """
+    mortal = status == LOST and losses + 1 >= LOSSES
+    if status not in ("crash", "timeout") and not mortal:
         return Ruling(status)
     if part.role == CHALLENGER:
         return Ruling(status, "discard", f"Replicate {part.replicate} ended as {status}.")
@@ -260,18 +339,22 @@ def _failed(part: Part, status: str) -> Ruling:
     return Ruling("inconclusive", "inconclusive", reason)
 
 
-def history(branch: Branch) -> History:
-    """What the ledger says of a branch."""
-    return History(Ledger(branch.root / FILE).rows(), branch.name, integrity.fingerprint())
+def history(branch: Branch, instrument: str | None = None) -> History:
+    """What the ledger says of a branch to who measures with an instrument; here if None."""
+    rows = Ledger(branch.root / FILE).rows()
+    return History(rows, branch.name, instrument or measurement.instrument())
 
 
-def resume(root: Path, confine: Callable[[bool], str], run: Run) -> Contest | None:
+def resume(
+    root: Path, confine: Callable[[bool], str], run: Run, site: Site | None = None
+) -> Contest | None:
     """The contest of the experiment branch that is checked out; None elsewhere.
 
     Args:
       root: the checkout.
       confine: gives the confinement of a branch whose runs are confined, or are not.
       run: makes one run.
+      site: where; here if None.
     """
     tag = branches.current(root)
     if tag is None:
@@ -280,7 +363,7 @@ def resume(root: Path, confine: Callable[[bool], str], run: Run) -> Contest | No
     conditions = history(branch).conditions
     if conditions is None:
         return None
-    return Contest(branch, conditions, confine(conditions.confined), run)
+    return Contest(branch, conditions, confine(conditions.confined), run, site)
 
 
 def estimate(scores: list[float]) -> str:

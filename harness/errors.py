@@ -53,3 +53,9 @@ class IntegrityError(HarnessError):
     """Something outside the file that may be edited was changed."""
 
     exit_code = 7
+
+
+class WorkerError(HarnessError):
+    """A worker of a cluster died, and its run with it."""
+
+    exit_code = 8

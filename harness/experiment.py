@@ -1,25 +1,23 @@
 """One experiment: train, score, record."""
 
 import contextlib
-import csv
 import dataclasses
 import errno
-import importlib.metadata
 import json
 import math
 import os
-import platform
 import secrets
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness import backends, integrity, processes, scoring, tasks
+from harness import backends, integrity, measurement, processes, tasks
 from harness.errors import (
     HarnessError,
     IntegrityError,
@@ -27,13 +25,10 @@ from harness.errors import (
     PolicyError,
     StorageError,
     TrainingError,
+    WorkerError,
 )
-from harness.evaluate import Evaluation
-from harness.ledger import FILE, Ledger, Row
-from harness.training import Assignment, Training, train
-
-PACKAGES = "jax jaxlib flax optax mujoco mujoco-mjx gymnasium envpool numpy".split()  # noqa: SIM905
-"""Whose versions a summary records."""
+from harness.ledger import FILE, LOST, Ledger, Row
+from harness.measurement import TRAIN_FILE, Announce, Measurement, Order, Site, Watch
 
 STATUSES: dict[type[BaseException], str] = {
     KeyboardInterrupt: "interrupted",
@@ -41,17 +36,18 @@ STATUSES: dict[type[BaseException], str] = {
     IntegrityError: "tampered",
     TrainingError: "crash",
     PolicyError: "crash",
+    WorkerError: LOST,
 }
 """Of runs without a score, by what ended them."""
 
 INCONCLUSIVE = "inconclusive"
 """Status of a run that something else ended: a full disk, a bug of ours."""
 
-LOG_TAIL = 25
-"""Lines of train.log that a message about a crash shows."""
-
 SEED_BITS = 31
 """Assigned seeds fit a signed 32-bit integer everywhere."""
+
+_RULING = threading.Lock()
+"""Held from a ruling to its row: what one run decides, the next one knows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +107,7 @@ class Request:
       eval_engine: a second simulator to evaluate in; None for no second figure.
       part: on an experiment branch; None for a run by itself.
       judge: gives the ruling from a status and the average return, where there is one.
+      site: where it is measured.
     """
 
     root: Path
@@ -126,6 +123,7 @@ class Request:
     eval_engine: str | None = None
     part: Part | None = None
     judge: Callable[[str, float | None], Ruling] = unjudged
+    site: Site = dataclasses.field(default_factory=measurement.here)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,11 +180,6 @@ class _Run:
     diff: str
     begun: float
 
-    @property
-    def place(self) -> scoring.Place:
-        """Where its evaluations run."""
-        return scoring.Place(self.request.root, self.request.confinement)
-
     def row(self, ruling: Ruling, returns: Sequence[float] = (), backend: str = "") -> Row:
         """The run's row in the ledger; `backend` is the one that trained, once it is known."""
         request, part = self.request, self.request.part
@@ -210,15 +203,15 @@ class _Run:
             role=part.role if part else "-",
             objective=part.objective if part else request.task_id,
             episodes=str(request.episodes),
-            harness=integrity.fingerprint(),
+            harness=request.site.instrument,
             reason=ruling.reason,
         )
 
 
 def run(
     request: Request,
-    watch: Callable[[Training], None] = lambda training: None,
-    announce: Callable[[str], None] = lambda text: None,
+    watch: Watch = lambda training: None,
+    announce: Announce = lambda text: None,
 ) -> Summary:
     """Train once, score the policy, and write it all down.
 
@@ -243,33 +236,39 @@ def run(
         this = _begin(request)
         try:
             guard.check()
-            training, score = _measure(this, watch, announce)
-            second = _second(this, training, score, announce)
+            measured = _measure(this, watch, announce)
             guard.check()
-            ruling = request.judge("scored", statistics.fmean(score.evaluation.returns))
-            summary = _summarise(this, training, score.evaluation, second, ruling)
         except BaseException as error:
             _record_failure(ledger, this, error)
             if isinstance(error, HarnessError):
                 where = f"Everything that it left is in {this.folder}."
                 raise type(error)(f"{error}\n{where}") from error
             raise
-        with processes.uninterrupted():
-            details = _details(this, summary, training, score, second)
-            try:
-                _write(this.folder / "summary.json", json.dumps(details, indent=1))
-            finally:
-                ledger.append(this.row(ruling, score.evaluation.returns, summary.backend))
+        with processes.uninterrupted(), _RULING:
+            summary = _record(ledger, this, measured)
+    training = measured.training
     if training.exit_code or training.protocol_error:
         print(f"note: the training ended early; {this.folder / 'train.log'} says why. Its last "
               "policy was scored.", file=sys.stderr)  # fmt: skip
     return summary
 
 
+def _record(ledger: Ledger, this: _Run, measured: Measurement) -> Summary:
+    """Rule on a run with a score, and write its summary and its row."""
+    returns = measured.score.evaluation.returns
+    ruling = this.request.judge("scored", statistics.fmean(returns))
+    summary = _summarise(this, measured, ruling)
+    details = _details(this, summary, measured)
+    try:
+        _write(this.folder / "summary.json", json.dumps(details, indent=1))
+    finally:
+        ledger.append(this.row(ruling, returns, summary.backend))
+    return summary
+
+
 def _record_failure(ledger: Ledger, this: _Run, error: BaseException) -> None:
-    """End what still runs and write the row of a run without a score."""
-    with processes.uninterrupted():
-        processes.end_all()
+    """Write the row of a run without a score."""
+    with processes.uninterrupted(), _RULING:
         statuses = (s for kind, s in STATUSES.items() if isinstance(error, kind))
         ledger.append(this.row(this.request.judge(next(statuses, INCONCLUSIVE), None)))
         with contextlib.suppress(OSError):
@@ -281,7 +280,7 @@ def _begin(request: Request) -> _Run:
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
     folder = request.root / "runs" / run_id
     folder.mkdir(parents=True)
-    (folder / "train.py").write_bytes(request.source)
+    (folder / TRAIN_FILE).write_bytes(request.source)
     seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
     commit, diff = _checkout(request.root)
     if request.part:
@@ -289,83 +288,28 @@ def _begin(request: Request) -> _Run:
     return _Run(request, run_id, folder, seed, commit, diff, time.monotonic())
 
 
-def _measure(
-    this: _Run, watch: Callable[[Training], None], announce: Callable[[str], None]
-) -> tuple[Training, scoring.Score]:
-    """Train and score.
+def _measure(this: _Run, watch: Watch, announce: Announce) -> Measurement:
+    """Have the run measured, where its request says.
 
     Raises:
-      TrainingError: there is no policy.
-      PolicyError: it was refused.
+      TrainingError, PolicyError: as `measurement.measure`.
     """
-    request, folder = this.request, this.folder
-    assignment = Assignment(
-        train_file=folder / "train.py",
+    request = this.request
+    order = Order(
         task_id=request.task_id,
         backend=request.backend,
         seed=this.seed,
         budget=request.budget,
+        episodes=request.episodes,
         confinement=request.confinement,
-        root=request.root,
+        eval_engine=request.eval_engine,
     )
-    training = train(assignment, folder / "train.log", watch)
-    _write_curve(folder / "curve.csv", training)
-    if training.artifact is None:
-        raise _failure(training, folder / "train.log")
-    training.artifact.save(folder / "policy")
-    announce(f"evaluating {request.episodes} episodes")
-    return training, scoring.score(training.artifact, request.task_id, request.episodes, this.place)
+    return request.site.measure(order, this.folder, request.root, watch, announce)
 
 
-def _second(
-    this: _Run, training: Training, score: scoring.Score, announce: Callable[[str], None]
-) -> Evaluation | None:
-    """The same episodes in the simulator that the user asked for beside the reference.
-
-    Raises:
-      PolicyError: as `scoring.score`.
-    """
-    if this.request.eval_engine is None or training.artifact is None:
-        return None
-    announce(f"evaluating in {this.request.eval_engine}")
-    seeds = score.evaluation.seeds
-    return scoring.evaluate_apart(
-        training.artifact, this.request.task_id, seeds, this.request.eval_engine, this.place
-    )
-
-
-def _failure(training: Training, log_file: Path) -> TrainingError:
-    """Why a training has no policy, in words."""
-    tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-LOG_TAIL:])
-    shown = f" Its last output:\n{tail}" if tail else ""
-    if training.protocol_error:
-        return TrainingError(
-            f"The training process sent {training.protocol_error}. It may talk to the harness "
-            f"through harness.trial only.{shown}"
-        )
-    if training.exit_code is None or training.late:
-        return OutOfTimeError(
-            f"No policy was published within {training.budget:g} s. Call trial.publish(act, "
-            f"params) after every few updates, and check that one update fits the budget.{shown}"
-        )
-    if training.exit_code != 0:
-        return TrainingError(
-            f"The training process ended with exit code {training.exit_code} before it published "
-            f"a policy.{shown}"
-        )
-    return TrainingError(
-        f"The training process ended by itself and never called trial.publish.{shown}"
-    )
-
-
-def _summarise(
-    this: _Run,
-    training: Training,
-    evaluation: Evaluation,
-    second: Evaluation | None,
-    ruling: Ruling,
-) -> Summary:
-    returns, curve = evaluation.returns, training.curve
+def _summarise(this: _Run, measured: Measurement, ruling: Ruling) -> Summary:
+    training, second = measured.training, measured.second
+    returns, curve = measured.score.evaluation.returns, training.curve
     breakdowns = (metrics.get("charts/diverged", 0.0) for _, _, metrics in curve)
     return Summary(
         avg_return=statistics.fmean(returns),
@@ -375,7 +319,7 @@ def _summarise(
         total_timesteps=curve[-1][1] if curve else 0,
         training_seconds=curve[-1][0] if curve else 0.0,
         compile_seconds=training.compile_seconds,
-        eval_seconds=evaluation.seconds,
+        eval_seconds=measured.score.evaluation.seconds,
         total_seconds=time.monotonic() - this.begun,
         num_updates=len(curve),
         steps_per_second=training.steps_per_second,
@@ -391,14 +335,9 @@ def _summarise(
     )
 
 
-def _details(
-    this: _Run,
-    summary: Summary,
-    training: Training,
-    score: scoring.Score,
-    second: Evaluation | None,
-) -> dict[str, Any]:
+def _details(this: _Run, summary: Summary, measured: Measurement) -> dict[str, Any]:
     """What summary.json holds: the summary, every episode, and the conditions."""
+    training, score, second = measured.training, measured.score, measured.second
     startup = (training.clock_start or training.begun) - training.begun
     return {
         **dataclasses.asdict(summary),
@@ -418,22 +357,11 @@ def _details(
         "description": this.request.message,
         "sandbox": this.request.confinement,
         "device": training.device,
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.platform()}",
-        "versions": _versions(),
+        "machine": measured.machine,
+        "versions": measured.versions,
         "git_commit": this.commit,
         "git_diff": this.diff,
     }
-
-
-def _write_curve(path: Path, training: Training) -> None:
-    """One line a log message: seconds on the clock, environment steps, every metric."""
-    names = sorted({name for _, _, metrics in training.curve for name in metrics})
-    with open(path, "w", newline="", encoding="utf-8", errors="replace") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["seconds", "step", *names])
-        for seconds, step, metrics in training.curve:
-            values = (metrics.get(name, math.nan) for name in names)
-            writer.writerow([f"{seconds:.3f}", step, *(f"{value:.6g}" for value in values)])
 
 
 def _write(path: Path, text: str) -> None:
@@ -459,14 +387,6 @@ def _checkout(root: Path) -> tuple[str, str]:
     except (OSError, subprocess.CalledProcessError):
         return "-", ""
     return commit + ("+" if diff else ""), diff
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return versions
 
 
 @contextlib.contextmanager

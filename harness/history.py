@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from harness import objective, verdict
-from harness.ledger import Row
+from harness.ledger import LOST, Row
 
 CHALLENGER, INCUMBENT, TRANSFER = "challenger", "incumbent", "transfer"
 """Roles of a run on a branch; `transfer` is one on any task, which decides nothing."""
@@ -43,18 +43,18 @@ class Conditions:
 class History:
     """The rows of a branch, in their order.
 
-    Scores are those of complete replicates (of all tasks), measured by the harness as it is now:
-    where somebody has changed it, what was measured before is another thing.
+    Scores are those of complete replicates (of all tasks), measured by the harness and the hardware
+    as they are now: where somebody has changed them, what was measured before is another thing.
 
     Args:
       rows: of a ledger.
       branch: its name.
-      harness: fingerprint of the harness as it is now.
+      instrument: what measures now; see `measurement.instrument`.
     """
 
-    def __init__(self, rows: Sequence[Row], branch: str, harness: str) -> None:
+    def __init__(self, rows: Sequence[Row], branch: str, instrument: str) -> None:
         self.rows = [row for row in rows if row.branch == branch]
-        self._harness = harness
+        self._instrument = instrument
 
     @property
     def conditions(self) -> Conditions | None:
@@ -89,28 +89,44 @@ class History:
         name = challenger[:NAME_LENGTH]
         return [*tried, name].index(name) + 1
 
-    def replicate(self, role: str, challenger: str, replicate: int) -> dict[str, float]:
-        """The returns by task of one replicate, as far as it was measured."""
+    def replicate(
+        self, role: str, challenger: str, replicate: int, commit: str = ""
+    ) -> dict[str, float]:
+        """The returns by task of one replicate, as far as it was measured.
+
+        Args:
+          role: of the runs.
+          challenger: for which edit they were made.
+          replicate: its number.
+          commit: that ran; the challenger's own if empty.
+        """
         return {
             row.task: float(row.avg_return)
             for row in self.rows
             if row.role == role
             and _same(row.challenger, challenger)
+            and _same(row.commit, commit or challenger)
             and row.replicate == str(replicate)
-            and row.harness == self._harness
+            and row.harness == self._instrument
             and row.avg_return
         }
 
-    def scores(self, role: str, challenger: str) -> list[float]:
-        """The scores of the complete replicates of a role beside (or of) a challenger."""
-        conditions = self.conditions
+    def scores(self, role: str, challenger: str, commit: str = "") -> list[float]:
+        """The scores of the replicates of a role beside (or of) a challenger, up to a gap."""
         found: list[float] = []
-        while conditions is not None:
-            returns = self.replicate(role, challenger, len(found) + 1)
-            if not all(task in returns for task in conditions.tasks):
-                break
-            found.append(objective.score(conditions.tasks, returns))
+        while (score := self.score(role, challenger, len(found) + 1, commit)) is not None:
+            found.append(score)
         return found
+
+    def score(self, role: str, challenger: str, replicate: int, commit: str = "") -> float | None:
+        """The score of a replicate; None while it is not complete."""
+        conditions = self.conditions
+        if conditions is None:
+            return None
+        returns = self.replicate(role, challenger, replicate, commit)
+        if not all(task in returns for task in conditions.tasks):
+            return None
+        return objective.score(conditions.tasks, returns)
 
     def fresh(self) -> list[float]:
         """The runs of the incumbent that no decision was made on: its estimate is their mean."""
@@ -120,29 +136,38 @@ class History:
         """The runs of the file that the branch began with, before anything was tried."""
         return self.scores(INCUMBENT, self.rows[0].commit)
 
-    def missing(self) -> int:
-        """How many such runs the incumbent still lacks."""
-        own = len(self.scores(CHALLENGER, self.incumbent))
-        return verdict.fresh_runs(own) - len(self.fresh())
+    def missing(self) -> list[int]:
+        """The numbers of the runs that the incumbent's estimate lacks."""
+        incumbent = self.incumbent
+        needed = verdict.fresh_runs(len(self.scores(CHALLENGER, incumbent)))
+        return self.lacking(needed)
+
+    def lacking(self, count: int) -> list[int]:
+        """The numbers of the first `count` fresh runs of the incumbent that are not there."""
+        numbers = range(1, count + 1)
+        return [n for n in numbers if self.score(INCUMBENT, self.incumbent, n) is None]
 
     def before(self, challenger: str) -> list[float]:
         """All scores of the incumbent that were measured for others than this challenger."""
         incumbent = self.incumbent
-        reign = self.rows
-        for i, row in enumerate(self.rows):
-            if row.verdict == "keep":
-                reign = self.rows[i + 1 :]
         others = dict.fromkeys(
             row.challenger
-            for row in reign
-            if row.role == INCUMBENT and not _same(row.challenger, challenger)
+            for row in self.rows
+            if row.role == INCUMBENT
+            and _same(row.commit, incumbent)
+            and not _same(row.challenger, challenger)
         )
-        beside = [score for other in others for score in self.scores(INCUMBENT, other)]
+        beside = [s for other in others for s in self.scores(INCUMBENT, other, incumbent)]
         return [*self.scores(CHALLENGER, incumbent), *beside]
 
     def beside(self, challenger: str) -> list[float]:
         """The incumbent's scores that were measured for this challenger."""
-        return self.scores(INCUMBENT, challenger)
+        return self.scores(INCUMBENT, challenger, self.incumbent)
+
+    def losses(self, role: str, challenger: str) -> int:
+        """How many of a challenger's runs of a role were lost with their workers."""
+        mine = (r for r in self.rows if r.role == role and _same(r.challenger, challenger))
+        return sum(row.status == LOST for row in mine)
 
     def transferred(self, commit: str, task: str) -> float | None:
         """The return of a commit's file on a task that it was tried on; None if it was not."""

@@ -16,6 +16,9 @@ from pathlib import Path
 from harness.errors import LedgerError
 
 FILE = "results.tsv"
+LOST = "lost"
+"""Status of a run whose worker died."""
+
 NAME_LENGTH = 16
 """Characters of a head's file name, which is a hash of the ledger's path."""
 
@@ -26,9 +29,10 @@ class Row:
 
     Attributes:
       commit: short hash of the checkout, `+` after it where files were changed; `-` without git.
-      avg_return: mean over the episodes; empty where there is no score. status: `scored`, or what
-      the run decided (`keep`, `discard`); of runs without a score `crash`,
-        `timeout`, `tampered`, `interrupted`, `inconclusive` (something else went wrong).
+      avg_return: mean over the episodes; empty where there is no score.
+      status: `scored`, or what the run decided (`keep`, `discard`); of runs without a score
+        `crash`, `timeout`, `tampered`, `interrupted`, `lost` (its worker died), `inconclusive`
+        (something else went wrong).
       description: one line of text from the user.
       task: its Gymnasium id.
       run_id: the folder in `runs/`.
@@ -45,7 +49,7 @@ class Row:
       role: `challenger`, or `incumbent` measured beside it or for its own sake; `-` likewise.
       objective: all tasks of the branch, with commas.
       episodes: of the evaluation.
-      harness: fingerprint of the harness that measured.
+      harness: what measured: the fingerprint of the harness, and the hardware.
       reason: of the verdict, in words.
       previous: SHA-256 of the line before, the header's for the first row.
     """

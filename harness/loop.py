@@ -10,11 +10,23 @@ from typing import Annotated
 
 import typer
 
-from harness import agents, branch, cli, contest, objective, tuners
+from harness import (
+    agents,
+    branch,
+    cli,
+    cluster,
+    contest,
+    experiment,
+    measurement,
+    objective,
+    tuners,
+)
+from harness.branch import Branch
 from harness.contest import Contest
 from harness.errors import InputError
 from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
 from harness.history import Conditions
+from harness.measurement import Site
 from harness.night import Night, Plan
 from harness.run import check_budget, check_task, confinement, shown
 
@@ -46,6 +58,19 @@ def loop(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the night that the ledger has.")
     ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Runs at a time on this machine, each with its part of the cores.", min=1
+        ),
+    ] = 1,
+    ray: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Run on the workers of this Ray cluster.")
+    ] = "",
+    cores: Annotated[
+        int | None,
+        typer.Option(help=f"Of each run on a cluster; {cluster.CORES} if left out.", min=1),
+    ] = None,
     no_sandbox: Annotated[bool, typer.Option("--no-sandbox", help="As in harness.run.")] = False,
     list_agents: Annotated[
         bool, typer.Option("--list-agents", help="Print the presets and end.")
@@ -62,8 +87,7 @@ def loop(
         print(f"{', '.join(tuners.TUNERS)}: no language model; the constants, by Optuna")
         return
     plan = None if resume else _plan(agent, hours, max_runs, agent_timeout)
-    ongoing = contest.resume(Path.cwd(), confinement, shown)
-    if ongoing is None:
+    if branch.current(Path.cwd()) is None:
         if resume:
             raise InputError("--resume needs the experiment branch of a night to be checked out.")
         for one in objective.parse(task):
@@ -72,7 +96,13 @@ def loop(
     if COPY not in os.environ:
         _become_a_copy()
     try:
-        Night(ongoing or _begin(tag, task, budget, backend, not no_sandbox), plan, _say).run()
+        site = _site(workers, ray, cores)
+        run = shown if site.slots == 1 else experiment.run
+        ongoing = contest.resume(Path.cwd(), confinement, run, site)
+        if ongoing is None:
+            made, conditions = _begin(tag, task, budget, backend, not no_sandbox)
+            ongoing = Contest(made, conditions, confinement(conditions.confined), run, site)
+        Night(ongoing, plan, _say).run()
     finally:
         shutil.rmtree(os.environ[COPY], ignore_errors=True)
 
@@ -90,12 +120,28 @@ def _plan(agent: str, hours: float, max_runs: int, agent_timeout: float) -> Plan
     return Plan(agent, hours, max_runs, agent_timeout)
 
 
-def _begin(tag: str, task: str, budget: float, backend: str, confined: bool) -> Contest:
-    """A new branch under the conditions of the command line."""
+def _site(workers: int, ray: str, cores: int | None) -> Site:
+    """Where the runs are made.
+
+    Raises:
+      InputError: the options exclude each other, or what they name is not there.
+    """
+    if ray and workers > 1:
+        raise InputError("--workers is for this machine, --ray for a cluster: give one of them.")
+    if cores and not ray:
+        raise InputError("--cores needs --ray; --workers N gives each run its part of the cores.")
+    if ray:
+        return cluster.connect(ray, Path.cwd(), cores)
+    return cluster.local(workers, Path.cwd()) if workers > 1 else measurement.here()
+
+
+def _begin(
+    tag: str, task: str, budget: float, backend: str, confined: bool
+) -> tuple[Branch, Conditions]:
+    """A new branch, and the conditions of the command line."""
     tasks = objective.parse(task)
     made = branch.create(Path.cwd(), tag or f"{datetime.now():%b%d-%H%M}".lower())
-    conditions = Conditions(tasks, (backend,) * len(tasks), budget, NUM_EVAL_EPISODES, confined)
-    return Contest(made, conditions, confinement(confined), shown)
+    return made, Conditions(tasks, (backend,) * len(tasks), budget, NUM_EVAL_EPISODES, confined)
 
 
 def _become_a_copy() -> None:

@@ -6,8 +6,10 @@ one, whatever came of it; and what a kill has left half done is finished before 
 
 import dataclasses
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from harness.agents import Turn
 from harness.brief import Situation
 from harness.contest import Contest
 from harness.errors import InputError, PolicyError, TrainingError
-from harness.history import CHALLENGER, FINAL, INCUMBENT, NAME_LENGTH
+from harness.history import CHALLENGER, INCUMBENT, NAME_LENGTH
 from harness.ledger import FILE, Ledger, Row
 
 AGENT, NIGHT = "agent", "night"
@@ -50,6 +52,24 @@ class Plan:
     agent_seconds: float
 
 
+@dataclasses.dataclass(frozen=True)
+class _Trial:
+    """A turn's number, the challenger that it has made (None if none), and its description."""
+
+    number: int
+    challenger: str | None
+    description: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Failure:
+    """A turn whose edit failed: its number, its file, and the error."""
+
+    number: int
+    edit: bytes
+    error: str
+
+
 class Night:
     """One night on an experiment branch.
 
@@ -57,7 +77,7 @@ class Night:
       ongoing: the branch's contest.
       plan: of the night; None goes on with the one that the ledger has.
       say: called with one line for each event.
-      wait: `time.sleep`, or something that does not wait.
+      pause: waits so many seconds, or does not.
     """
 
     def __init__(
@@ -65,13 +85,17 @@ class Night:
         ongoing: Contest,
         plan: Plan | None,
         say: Callable[[str], None] = lambda line: None,
-        wait: Callable[[float], None] = time.sleep,
+        pause: Callable[[float], object] | None = None,
     ) -> None:
         self._contest = ongoing
         self._root = ongoing.branch.root
         self._ledger = Ledger(self._root / FILE)
-        self._say, self._wait = say, wait
+        self._say = say
         self._plan = plan
+        self._unfinished: list[_Trial] = []
+        self._asking = threading.Lock()  # one agent at a time, and one event after the other
+        self._ending = threading.Event()
+        self._pause = pause or self._ending.wait
 
     def run(self) -> None:
         """Go on until the night is over.
@@ -81,26 +105,56 @@ class Night:
           HarnessError: the incumbent cannot be measured.
         """
         self._contest.settle()
+        before = {row.harness for row in self._contest.history.rows[-1:]}
+        if before - {self._contest.site.instrument}:
+            self._say("harness or hardware are not those of the last run: measuring anew")
         self._contest.measure()
-        self._finish_trial()
         plan = self._plan or self._recorded()
+        self._unfinished = self._cut_off()
         if self._plan is not None:
             self._record(NIGHT, "night", reason=json.dumps(dataclasses.asdict(plan)), turn=0)
-        while (why := self._over(plan)) is None:
-            self._turn(plan)
-        self._say(f"the night is over: {why}")
+        self._serve(plan) if self._contest.site.slots == 1 else self._serve_together(plan)
+        self._say(f"the night is over: {self._over(plan)}")
 
-    def _turn(self, plan: Plan) -> None:
-        """One edit, tried to its verdict; or a bad turn, written down."""
+    def _serve_together(self, plan: Plan) -> None:
+        """As many trials at a time as there are slots, and one agent."""
+        with ThreadPoolExecutor(self._contest.site.slots) as pool:
+            servers = [pool.submit(self._serve, plan) for _ in range(self._contest.site.slots)]
+            try:
+                for server in wait(servers, return_when=FIRST_EXCEPTION).done:
+                    server.result()
+            except BaseException:
+                self._ending.set()
+                self._contest.site.stop()
+                raise
+
+    def _serve(self, plan: Plan) -> None:
+        """One trial after the other, until no new one may begin."""
+        while not self._ending.is_set():
+            with self._asking:
+                trial = self._next(plan)
+            if trial is None:
+                return
+            if trial.challenger is not None:
+                self._try(trial)
+
+    def _next(self, plan: Plan) -> "_Trial | None":
+        """The next trial: one that was cut off, or what the agent comes up with."""
+        if self._unfinished:
+            return self._unfinished.pop(0)
+        if self._over(plan) is not None:
+            return None
         number = len(self._turns()) + 1
         turn = self._ask(plan, number)
         turn = dataclasses.replace(turn, forbidden=(*turn.forbidden, *self._put_back()))
-        self._record(AGENT, turn.status, turn=number, made=turn)
+        challenger = None
+        if turn.status == agents.EDITED and turn.edit is not None:
+            challenger = self._contest.enter(turn.edit, turn.description)
+        self._record(AGENT, turn.status, turn=number, made=turn, challenger=challenger or "-")
         self._say(f"turn {number}: {turn.status}: {turn.description}")
         if turn.status in (agents.WAITING, agents.FAILED):
             self._back_off(turn.status)
-        elif turn.status == agents.EDITED and turn.edit is not None:
-            self._try(turn.edit, turn.description, number)
+        return _Trial(number, challenger, turn.description)
 
     def _ask(self, plan: Plan, number: int) -> Turn:
         branch, past = self._contest.branch, self._contest.history
@@ -114,31 +168,63 @@ class Night:
         situation = Situation(
             estimate=contest.estimate(past.fresh()),
             left=self._left(plan),
-            repair=failed[1] if failed else "",
+            repair=failed.error if failed else "",
             note=self._note(),
         )
         text = brief.write(self._root, past, situation)
-        start = failed[0] if failed else tip
-        return agents.call(
-            plan.agent, self._root, branch.tip, start, text, number, plan.agent_seconds
+        start = failed.edit if failed else tip
+        made = agents.call(
+            plan.agent,
+            self._root,
+            branch.tip,
+            start,
+            text,
+            number,
+            plan.agent_seconds,
+            self._ending,
         )
+        if made.edit == tip:
+            made = dataclasses.replace(made, status=agents.NO_EDIT, edit=None)
+        return dataclasses.replace(made, repairs=failed.number if failed else None)
 
-    def _try(self, edit: bytes, description: str, number: int) -> None:
-        """Try an edit to its verdict; one that fails has its rows, and its repair comes next."""
+    def _try(self, trial: "_Trial") -> None:
+        """Take a trial to its verdict; one that fails has its rows, and may be repaired."""
+        assert trial.challenger is not None
         try:
-            outcome = self._contest.challenge(description, edit)
+            outcome = self._contest.pursue(trial.challenger, trial.description)
         except (TrainingError, PolicyError) as error:
-            self._say(f"turn {number}: failed: {str(error).splitlines()[0]}")
+            self._say(f"turn {trial.number}: failed: {str(error).splitlines()[0]}")
         else:
-            self._say(f"turn {number}: {outcome.verdict}: {outcome.reason}")
+            self._say(f"turn {trial.number}: {outcome.verdict}: {outcome.reason}")
 
-    def _failed(self) -> tuple[bytes, str] | None:
-        """The file of the last turn and its error, where it failed and may be repaired."""
-        errors = [self._error(row) for row in self._turns()[-REPAIRS - 1 :]]
-        if not errors or errors[-1] is None or (len(errors) > REPAIRS and all(errors)):
-            return None
-        last = self._turns()[-1]
-        return (self._folder(last) / "train.py").read_bytes(), errors[-1]
+    def _cut_off(self) -> list["_Trial"]:
+        """The trials that a kill has cut off; one that belongs to no turn is withdrawn."""
+        past = self._contest.history
+        turns = {row.challenger: row for row in self._turns()}
+        found = []
+        for challenger in self._contest.branch.trials:
+            turn = turns.get(challenger[:NAME_LENGTH])
+            if turn is None:
+                self._contest.withdraw(challenger)
+            elif past.verdict(challenger) is None:
+                found.append(_Trial(int(turn.replicate), challenger, turn.description))
+        return sorted(found, key=lambda trial: trial.number)
+
+    def _failed(self) -> "_Failure | None":
+        """What failed last, is not repaired yet, and may be."""
+        turns = self._turns()
+        repairs = {int(turn.replicate): self._made(turn).get("repairs") for turn in turns}
+        for turn in reversed(turns[-self._contest.site.slots :]):
+            number = int(turn.replicate)
+            error = self._error(turn)
+            if error is None or number in repairs.values():
+                continue
+            chain = [number]
+            while (earlier := repairs[chain[-1]]) is not None:
+                chain.append(earlier)
+            if len(chain) <= REPAIRS:
+                return _Failure(number, (self._folder(turn) / "train.py").read_bytes(), error)
+        return None
 
     def _error(self, turn: Row) -> str | None:
         """What the edit of a turn failed with; None where it did not, or there was none."""
@@ -152,14 +238,7 @@ class Night:
     def _trial(self, turn: Row) -> list[Row]:
         """The runs of the challenger that a turn has made."""
         rows = self._contest.history.rows
-        after = rows[rows.index(turn) + 1 :]
-        found = []
-        for row in after:
-            if row.role == AGENT:
-                break
-            if row.role == CHALLENGER:
-                found.append(row)
-        return found
+        return [r for r in rows if r.role == CHALLENGER and r.challenger == turn.challenger]
 
     def _folder(self, row: Row) -> Path:
         return self._root / "runs" / row.run_id
@@ -171,16 +250,6 @@ class Night:
         """What the next brief says of the last turn."""
         turns = self._turns()
         return _note(turns[-1].status, self._made(turns[-1])) if turns else ""
-
-    def _finish_trial(self) -> None:
-        """Take up the trial that a kill has cut off, or that it has kept from beginning."""
-        turns = self._turns()
-        if not turns or turns[-1].status != agents.EDITED:
-            return
-        trial = self._trial(turns[-1])
-        if not trial or trial[-1].verdict not in FINAL:
-            edit = (self._folder(turns[-1]) / "train.py").read_bytes()
-            self._try(edit, turns[-1].description, int(turns[-1].replicate))
 
     def _put_back(self) -> list[str]:
         """Undo what the agent changed in the checkout itself, keeping a copy; the paths."""
@@ -201,7 +270,13 @@ class Night:
                 yield branch.edit_of(commit), sum(values) / len(values)
 
     def _record(
-        self, role: str, status: str, turn: int, reason: str = "", made: Turn | None = None
+        self,
+        role: str,
+        status: str,
+        turn: int,
+        reason: str = "",
+        made: Turn | None = None,
+        challenger: str = "-",
     ) -> None:
         """A row for an event, and what belongs to it in `runs/`."""
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{role}{turn}"
@@ -221,7 +296,7 @@ class Night:
             description=made.description if made else "",
             run_id=run_id,
             seed="",
-            challenger="-",
+            challenger=challenger[:NAME_LENGTH],
             replicate=str(turn),
             std_return="",
             verdict="none",
@@ -278,7 +353,7 @@ class Night:
             again += 1
         seconds = min(FIRST_WAIT * 2 ** (again - 1), LONGEST_WAIT)
         self._say(f"waiting {seconds:.0f} s")
-        self._wait(seconds)
+        self._pause(seconds)
 
 
 def _summary(turn: Turn) -> str:

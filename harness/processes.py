@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 
 import psutil
 
-PR_SET_CHILD_SUBREAPER = 36
-"""prctl option (Linux): orphaned descendants become our children instead of init's."""
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+"""prctl options (Linux): the signal that we get when our parent ends; orphaned descendants become
+our children instead of init's."""
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, `kill`, a terminal that closes: what a user or a batch system ends us with."""
@@ -29,9 +31,23 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def end_with(parent: int) -> None:
+    """Get SIGTERM when our parent ends, or now if it has ended already (Linux; else a no-op)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ignore the signals that end us, for as long as something must be finished."""
+    """Ignore the signals that end us, for as long as something must be finished.
+
+    They reach the main thread only; in another one there is nothing to ignore.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     previous = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING_SIGNALS}
     try:
         yield

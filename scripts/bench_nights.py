@@ -28,6 +28,7 @@ from harness.evaluate import Evaluation
 from harness.history import Conditions
 from harness.integrity import EDITABLE
 from harness.ledger import FILE, Ledger
+from harness.measurement import Measurement
 from harness.night import Night, Plan
 from harness.training import Training
 
@@ -46,7 +47,8 @@ def measured(this: experiment._Run, watch: object, announce: object) -> object:
     what = (request.source, request.part.role, request.part.challenger == request.part.commit)
     digest = hashlib.sha256(repr((*what, request.part.replicate)).encode()).digest()
     score = float(request.source.split()[2]) + random.Random(digest).gauss(0, 1)
-    return Training(1.0), scoring.Score(Evaluation([score], [1], [0], 0.0), "00", "00")
+    evaluation = Evaluation([score], [1], [0], 0.0)
+    return Measurement(Training(1.0), scoring.Score(evaluation, "00", "00"))
 
 
 def play(folder: Path, turns: int) -> None:
@@ -94,7 +96,7 @@ def outcome(folder: Path) -> list[tuple[str, ...]]:
         (row.role, row.status, row.replicate, row.avg_return, row.verdict) for row in ledger.rows()
     ]
     branch = Branch(folder, TAG)
-    assert branch.challenger is None
+    assert branch.trials == []
     incumbent = contest.history(branch).incumbent
     assert any(commit.startswith(incumbent) for commit in branch.log())
     return [*rows, (branch.edit_of("tip").decode(), branch.edit.decode())]

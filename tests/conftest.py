@@ -17,6 +17,7 @@ from harness.evaluate import Evaluation
 from harness.history import Conditions
 from harness.integrity import EDITABLE
 from harness.ledger import FILE, Ledger
+from harness.measurement import Measurement
 from harness.training import Training
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,7 +99,7 @@ def root(tmp_path, monkeypatch):
             raise TrainingError("as the file wants it")
         skill = float(words[2]) + noise.gauss(0, 1)
         evaluation = Evaluation([skill, skill], [1, 1], [0, 1], 0.0)
-        return Training(1.0), scoring.Score(evaluation, "00", "00")
+        return Measurement(Training(1.0), scoring.Score(evaluation, "00", "00"))
 
     monkeypatch.setattr(experiment, "_measure", measure)
     folder = tmp_path / "checkout"

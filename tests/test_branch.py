@@ -209,7 +209,7 @@ def test_a_kill_in_the_middle_of_a_revert_is_made_good(root, contest, monkeypatc
     count = len(rows(root))
     contest.settle()
     assert contest.branch.edit == b"SKILL = 0\n"
-    assert contest.branch.challenger is None
+    assert contest.branch.trials == []
     assert list(refs(root)) == [f"refs/autorl/test/discarded/{rows(root)[-1].run_id}"]
     assert len(rows(root)) == count
 
@@ -239,8 +239,8 @@ def test_a_trial_that_was_killed_between_its_runs_goes_on_with_them(root, contes
     edit(root, 5)
     with pytest.raises(KilledError):
         contest.challenge("better")
-    on_trial = contest.branch.challenger
-    assert contest.challenge("better").challenger == on_trial
+    on_trial = contest.branch.trials
+    assert [contest.challenge("better").challenger] == on_trial
     replicates = [r.replicate for r in rows(root) if r.role == "challenger" and r.scored]
     assert replicates == [str(i + 1) for i in range(len(replicates))]
 
@@ -255,7 +255,7 @@ def test_another_edit_ends_the_trial_of_the_one_before(root, contest, monkeypatc
     edit(root, 5)
     with pytest.raises(KilledError):
         contest.challenge("never measured")
-    first = contest.branch.challenger
+    (first,) = contest.branch.trials
     monkeypatch.setattr(experiment, "_measure", measure)
     edit(root, -5)
     contest.challenge("worse")

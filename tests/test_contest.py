@@ -9,6 +9,7 @@ from harness.errors import InputError
 from harness.evaluate import Evaluation
 from harness.history import Conditions
 from harness.integrity import EDITABLE
+from harness.measurement import Measurement
 from harness.tasks import anchors
 from harness.training import Training
 from tests.conftest import TRAIN_FILES, command, git, rows, summary_block
@@ -137,7 +138,8 @@ def test_a_replicate_of_several_tasks_is_judged_when_all_are_there(tmp_path, mon
         request = this.request
         value = anchors.AUTORL[request.task_id] * (2 if b"better" in request.source else 1)
         value *= 1 + this.seed % 1000 / 10_000
-        return Training(1.0), scoring.Score(Evaluation([value], [1], [0], 0.0), "00", "00")
+        score = scoring.Score(Evaluation([value], [1], [0], 0.0), "00", "00")
+        return Measurement(Training(1.0), score)
 
     monkeypatch.setattr(experiment, "_measure", measure)
     (tmp_path / "agent_space").mkdir()

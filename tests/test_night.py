@@ -76,7 +76,7 @@ def agent(root, tmp_path):
 def play(ongoing, command, turns, seconds=20.0):
     """A night of so many turns."""
     waits = []
-    night = Night(ongoing, Plan(command, 1.0, 10**6, seconds), wait=waits.append)
+    night = Night(ongoing, Plan(command, 1.0, 10**6, seconds), pause=waits.append)
     over = night._over
     night._over = lambda plan: over(plan) or ("done" if len(night._turns()) >= turns else None)
     night.run()
@@ -225,7 +225,7 @@ def test_a_night_ends_when_its_runs_are_used_up(ongoing, root, agent):
     Night(ongoing, Plan(agent({}), 1.0, 5, 20.0)).run()
     runs = [row for row in rows(root)[before:] if row.role in ("challenger", "incumbent")]
     assert len(runs) >= 5
-    assert ongoing.branch.challenger is None
+    assert ongoing.branch.trials == []
 
 
 def test_a_person_can_go_on_where_the_agent_stopped(ongoing, root, agent):

@@ -1,0 +1,125 @@
+"""What a cluster costs a run: rates beside each other and alone, and a worker's death.
+
+    python scripts/bench_cluster.py [--runs 8] [--budget 20] [--cores 1]
+
+Starts a Ray cluster of two nodes on this machine (two `ray start`, as on two machines), makes the
+runs in all of its slots, kills the worker of one of them in the middle, and then makes as many runs
+one at a time on the same workers. Prints what arrived, the rates, and their ratio.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+
+from harness import cluster, experiment, sandbox
+from harness.errors import WorkerError
+from harness.experiment import Request, Summary
+from harness.integrity import EDITABLE
+from harness.ledger import FILE, LOST, Ledger
+from harness.measurement import Site
+
+ROOT = Path(__file__).resolve().parent.parent
+TASK = "HalfCheetah-v5"
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+def start(cores: int) -> str:
+    """Two nodes with half of the machine each; the address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    each = (os.cpu_count() or 2) // 2 // cores * cores
+    port = address.split(":")[1]
+    for where in (
+        ["--head", f"--port={port}", "--include-dashboard=false"],
+        [f"--address={address}"],
+    ):
+        command = [RAY, "start", *where, f"--num-cpus={each}", "--disable-usage-stats"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return address
+
+
+def checkout(folder: Path) -> Path:
+    """A committed one with the shipped training file."""
+    (folder / "agent_space").mkdir(parents=True)
+    (folder / EDITABLE).write_bytes((ROOT / EDITABLE).read_bytes())
+    (folder / ".gitignore").write_text("/runs/\n/results.tsv\n")
+    identity = ["-c", "user.name=Bench", "-c", "user.email=bench@localhost"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "start"]):
+        subprocess.run(["git", *identity, *arguments], cwd=folder, check=True)
+    return folder
+
+
+def make(site: Site, folder: Path, budget: float) -> Callable[[int], Summary]:
+    """Makes a run, again where its worker dies."""
+
+    def one(number: int) -> Summary:
+        request = Request(
+            root=folder, source=(folder / EDITABLE).read_bytes(), task_id=TASK, backend="auto",
+            seed=None, budget=budget, episodes=20, message=str(number), comparable=False,
+            confinement=sandbox.available(), site=site,
+        )  # fmt: skip
+        try:
+            return experiment.run(request)
+        except WorkerError:
+            return one(number)
+
+    return one
+
+
+def kill_one(after: float) -> None:
+    """Kill a worker that has a training under way."""
+    time.sleep(after)
+    workers = [p for p in psutil.process_iter(["name"]) if p.info["name"].startswith("ray::Worker")]
+    busy = [p for p in workers if p.children(recursive=True)]
+    busy[0].send_signal(signal.SIGKILL)
+    print(f"killed a worker after {after:.0f} s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=8)
+    parser.add_argument("--budget", type=float, default=20.0)
+    parser.add_argument("--cores", type=int, default=1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="autorl-cluster-") as name:
+        os.environ["XDG_STATE_HOME"] = str(Path(name, "state"))
+        folder = checkout(Path(name, "checkout"))
+        os.chdir(folder)
+        address = start(options.cores)
+        try:
+            site = cluster.connect(address, folder, options.cores)
+            print(f"{site.slots} slots, each with {site.instrument.split(' ', 1)[1]}", flush=True)
+            one = make(site, folder, options.budget)
+            threading.Thread(target=kill_one, args=(options.budget * 1.5,), daemon=True).start()
+            with ThreadPoolExecutor(site.slots) as pool:
+                beside = list(pool.map(one, range(options.runs)))
+            rows = Ledger(folder / FILE).rows()
+            print(f"{sum(row.scored for row in rows)} of {options.runs} runs arrived, "
+                  f"{sum(row.status == LOST for row in rows)} lost and made again")  # fmt: skip
+            alone = [one(number) for number in range(options.runs)]
+        finally:
+            subprocess.run([RAY, "stop", "--force"], check=False, stdout=subprocess.DEVNULL)
+    rates = {"beside each other": beside, "alone": alone}
+    for words, summaries in rates.items():
+        values = [summary.steps_per_second for summary in summaries]
+        print(f"{words}: {' '.join(f'{value:,.0f}' for value in values)} steps/s")
+    typical = statistics.median(summary.steps_per_second for summary in alone)
+    ratios = [summary.steps_per_second / typical for summary in beside]
+    print(f"ratio to the median alone: {' '.join(f'{ratio:.2f}' for ratio in ratios)}")
+
+
+if __name__ == "__main__":
+    main()

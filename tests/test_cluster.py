@@ -1,0 +1,261 @@
+"""Several runs at a time: nothing is lost or shared, and a worker's death costs one run."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness import cluster, experiment, verdict
+from harness.branch import create
+from harness.cluster import Room
+from harness.contest import LOSSES, Contest
+from harness.errors import InputError, WorkerError
+from harness.integrity import EDITABLE
+from harness.ledger import FILE, Ledger
+from harness.measurement import Site
+from harness.night import Night, Plan
+from tests.conftest import HALF_CHEETAH, TRAIN_FILES, command, git, rows
+from tests.test_branch import refs
+
+SLOTS = 4
+
+
+@pytest.fixture
+def ongoing(root, monkeypatch):
+    """A branch in a place with several slots; training and evaluation are replaced."""
+    measure, busy = experiment._measure, threading.Semaphore(SLOTS)
+
+    def takes_time(*arguments):
+        assert busy.acquire(blocking=False), "more runs than slots"
+        try:
+            time.sleep(0.01)
+            return measure(*arguments)
+        finally:
+            busy.release()
+
+    monkeypatch.setattr(experiment, "_measure", takes_time)
+    return Contest(create(root, "night"), HALF_CHEETAH, "none", site=Site("test", SLOTS, None))
+
+
+def test_the_baseline_is_measured_in_all_slots_at_a_time(root, ongoing, monkeypatch):
+    measure, at_once, most = experiment._measure, [], []
+
+    def counted(*arguments):
+        at_once.append(None)
+        most.append(len(at_once))
+        try:
+            return measure(*arguments)
+        finally:
+            at_once.pop()
+
+    monkeypatch.setattr(experiment, "_measure", counted)
+    assert len(ongoing.measure()) == verdict.BASELINE_RUNS == len(rows(root))
+    assert max(most) == SLOTS
+    assert {row.replicate for row in rows(root)} == {
+        str(i + 1) for i in range(verdict.BASELINE_RUNS)
+    }
+
+
+def test_a_night_in_several_slots_ends_with_everything_in_the_ledger(root, ongoing):
+    """Every edit is five better than the incumbent that the agent was shown."""
+    agent = (
+        f'read _ _ skill _ < {EDITABLE}; echo "SKILL = $((skill + 5)) # $AUTORL_TURN" > {EDITABLE}'
+    )
+    Night(ongoing, Plan(agent, 1.0, 80, 60.0)).run()
+    Ledger(root / FILE).check()
+    turns = [row for row in rows(root) if row.role == "agent"]
+    assert [row.replicate for row in turns] == [str(i + 1) for i in range(len(turns))]
+    ended = [row for row in rows(root) if row.verdict in ("keep", "discard", "inconclusive")]
+    assert {row.challenger for row in ended} == {row.challenger for row in turns}
+    assert len(ended) == len(turns)
+    kept = [row for row in ended if row.verdict == "keep"]
+    assert len(kept) >= 2
+    branch = ongoing.branch
+    assert branch.trials == []
+    assert branch.edit == branch.edit_of("tip") == branch.edit_of(kept[-1].challenger)
+    skills = [float(branch.edit_of(row.challenger).split()[2]) for row in kept]
+    assert skills == sorted(skills)  # one that was made beside a kept one is no better
+    assert len(ongoing.measure()) >= verdict.FRESH_RUNS
+
+
+def test_the_incumbents_runs_beside_a_challenger_are_those_of_the_incumbent_now(root, ongoing):
+    """A keep in the middle of another trial: the old incumbent's runs are no longer compared."""
+    ongoing.measure()
+    first, second = ongoing.enter(b"SKILL = 5\n", "first"), ongoing.enter(b"SKILL = 4\n", "second")
+    beside = ongoing._part("incumbent", ongoing.history.incumbent, second, 1)
+    ongoing._replicate(beside, "beside")
+    assert len(ongoing.history.beside(second)) == 1
+    assert ongoing.pursue(first, "first").verdict == "keep"
+    assert ongoing.history.beside(second) == []
+    assert min(ongoing.history.before(second)) > 1
+    assert ongoing.pursue(second, "second").verdict == "discard"
+
+
+def test_other_hardware_measures_its_incumbent_anew(root, ongoing):
+    ongoing.measure()
+    elsewhere = Contest(ongoing.branch, HALF_CHEETAH, "none", site=Site("bigger", 1, None))
+    assert elsewhere.history.fresh() == []
+    assert len(elsewhere.measure()) == verdict.BASELINE_RUNS
+    assert len(rows(root)) == 2 * verdict.BASELINE_RUNS
+    assert len(ongoing.history.fresh()) == verdict.BASELINE_RUNS
+
+
+@pytest.mark.parametrize("deaths", [1, LOSSES])
+def test_a_run_whose_worker_died_is_made_again_but_not_for_ever(root, ongoing, monkeypatch, deaths):
+    ongoing.measure()
+    measure, died = experiment._measure, []
+
+    def dies(*arguments):
+        if len(died) < deaths:
+            died.append(None)
+            raise WorkerError("The worker died.")
+        return measure(*arguments)
+
+    monkeypatch.setattr(experiment, "_measure", dies)
+    (root / EDITABLE).write_text("SKILL = 9\n")
+    if deaths < LOSSES:
+        assert ongoing.challenge("better").verdict == "keep"
+    else:
+        with pytest.raises(WorkerError):
+            ongoing.challenge("eats all memory")
+        assert rows(root)[-1].reason == "Replicate 1 ended as lost."
+        assert len(refs(root)) == 1
+    assert sum(row.status == "lost" for row in rows(root)) == (deaths if deaths < LOSSES else 2) + (
+        deaths == LOSSES
+    )
+
+
+def test_a_baseline_that_only_kills_workers_ends_the_night(ongoing, monkeypatch):
+    def dies(*arguments):
+        raise WorkerError("The worker died.")
+
+    monkeypatch.setattr(experiment, "_measure", dies)
+    with pytest.raises(WorkerError):
+        ongoing.measure()
+
+
+def test_an_error_in_one_slot_ends_the_others(root, ongoing, monkeypatch):
+    ongoing.measure()
+    stopped = []
+    ongoing.site = Site("test", SLOTS, None, lambda: stopped.append(None))
+    monkeypatch.setattr(ongoing, "pursue", lambda *arguments: 1 / 0)
+    agent = f'echo "SKILL = $AUTORL_TURN" > {EDITABLE}'
+    with pytest.raises(ZeroDivisionError):
+        Night(ongoing, Plan(agent, 1.0, 80, 60.0)).run()
+    assert stopped
+
+
+def test_no_core_is_claimed_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster.tempfile, "gettempdir", lambda: str(tmp_path))
+    there = len(os.sched_getaffinity(0))
+    held = [cluster.claim(1, patience=0) for _ in range(there)]
+    assert len({core for one in held for core in one}) == there
+    with pytest.raises(InputError, match="0 are free"):
+        cluster.claim(1, patience=0)
+    for one in held:
+        for lock in one.values():
+            os.close(lock)
+    assert len(cluster.claim(there, patience=0)) == there
+
+
+@pytest.mark.parametrize(
+    ("resources", "cores", "expected"),
+    [
+        ({"CPU": 16.0}, None, Room("n", 8, 2, 0)),
+        ({"CPU": 16.0}, 5, Room("n", 3, 5, 0)),
+        ({"CPU": 16.0, "GPU": 4.0}, None, Room("n", 4, 4, 1)),
+        ({"CPU": 16.0, "GPU": 4.0}, 8, Room("n", 2, 8, 1)),
+        ({"memory": 1.0}, None, Room("n", 0, 2, 0)),
+    ],
+)
+def test_a_machine_has_a_worker_for_each_gpu_or_for_so_many_cores(resources, cores, expected):
+    assert cluster.room({"NodeID": "n", "Resources": resources}, cores) == expected
+
+
+@pytest.fixture(scope="module")
+def address():
+    """A Ray cluster of two nodes on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        found = f"127.0.0.1:{free.getsockname()[1]}"
+    ray = Path(sys.executable).with_name("ray")
+    first = ["--head", f"--port={found.split(':')[1]}", "--include-dashboard=false"]
+    for where in (first, [f"--address={found}"]):
+        subprocess.run(
+            [ray, "start", *where, "--num-cpus=1", "--disable-usage-stats"],
+            check=True, capture_output=True, timeout=120,
+        )  # fmt: skip
+    yield found
+    subprocess.run([ray, "stop", "--force"], check=False, capture_output=True, timeout=120)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A committed checkout whose training file is quick."""
+    (tmp_path / "agent_space").mkdir()
+    (tmp_path / EDITABLE).write_bytes((TRAIN_FILES / "honest.py").read_bytes())
+    (tmp_path / "program.md").write_text("# Be bold\n")
+    (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n")
+    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
+        git(tmp_path, *arguments)
+    return tmp_path
+
+
+def kill_a_worker(folder):
+    """SIGKILL for a worker that trains, once the first run has arrived."""
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        arrived = (folder / FILE).exists() and rows(folder)
+        for worker in psutil.process_iter(["name"]):
+            if worker.info["name"].startswith("ray::Worker") and arrived and worker.children():
+                worker.send_signal(signal.SIGKILL)
+                return
+        time.sleep(0.05)
+
+
+def test_a_night_on_a_cluster_of_two_nodes_survives_the_death_of_a_worker(address, checkout):
+    killer = threading.Thread(target=kill_a_worker, args=(checkout,))
+    killer.start()
+    agent = f"sed -i 's/action_size, 0.1/action_size, 0.'$AUTORL_TURN'/' {EDITABLE}"
+    done = command(
+        checkout, "harness.loop", "--agent", agent, "--budget", 2, "--max-runs", 3,
+        "--tag", "night", "--ray", address, "--cores", 1,
+    )  # fmt: skip
+    killer.join()
+    assert done.returncode == 0, done.stderr
+    lost = [row for row in rows(checkout) if row.status == "lost"]
+    assert len(lost) == 1
+    baseline = [r for r in rows(checkout) if r.commit == r.challenger and r.role == "incumbent"]
+    assert sum(row.scored for row in baseline) >= verdict.BASELINE_RUNS
+    assert {row.harness.split(" ", 1)[1].split("x ")[0] for row in rows(checkout)} == {"1"}
+    for row in rows(checkout):
+        if row.scored:
+            folder = checkout / "runs" / row.run_id
+            assert {"train.py", "train.log", "curve.csv", "policy", "summary.json"} <= {
+                path.name for path in folder.iterdir()
+            }
+    done = command(checkout, "harness.verify", baseline[-1].run_id)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workers", "1000"], "there are"),
+        (["--workers", "2", "--ray", "127.0.0.1:1"], "give one of them"),
+        (["--cores", "2"], "--cores needs --ray"),
+    ],
+)
+def test_workers_that_cannot_be_get_one_message(checkout, arguments, message):
+    done = command(checkout, "harness.loop", "--agent", "true", *arguments)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert not (checkout / "results.tsv").exists()
