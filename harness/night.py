@@ -157,6 +157,7 @@ class Night:
         return _Trial(number, challenger, turn.description)
 
     def _ask(self, plan: Plan, number: int) -> Turn:
+        self._contest.measure()  # another trial may just have made a new incumbent
         branch, past = self._contest.branch, self._contest.history
         tip = branch.edit_of("tip")
         if plan.agent in tuners.TUNERS:
