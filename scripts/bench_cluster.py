@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
+import ray
 
 from harness import cluster, experiment, sandbox
 from harness.errors import WorkerError
@@ -111,6 +112,7 @@ def main() -> None:
                   f"{sum(row.status == LOST for row in rows)} lost and made again")  # fmt: skip
             alone = [one(number) for number in range(options.runs)]
         finally:
+            ray.shutdown()
             subprocess.run([RAY, "stop", "--force"], check=False, stdout=subprocess.DEVNULL)
     rates = {"beside each other": beside, "alone": alone}
     for words, summaries in rates.items():
