@@ -2,9 +2,9 @@
 
     python scripts/bench_cluster.py [--runs 8] [--budget 20] [--cores 1]
 
-Starts a Ray cluster of two nodes on this machine (two `ray start`, as on two machines), makes the
-runs in all of its slots, kills the worker of one of them in the middle, and then makes as many runs
-one at a time on the same workers. Prints what arrived, the rates, and their ratio.
+Starts a Ray cluster of two nodes on this machine (two `ray start`, as on two machines) and makes
+runs in all of its slots at a time and, in turns with them, as many one at a time; the worker of one
+of the first is killed in the middle. Prints what arrived, the rates, and their ratio.
 """
 
 import argparse
@@ -105,12 +105,16 @@ def main() -> None:
             print(f"{site.slots} slots, each with {site.instrument.split(' ', 1)[1]}", flush=True)
             one = make(site, folder, options.budget)
             threading.Thread(target=kill_one, args=(options.budget * 1.5,), daemon=True).start()
+            beside: list[Summary] = []
+            alone: list[Summary] = []
             with ThreadPoolExecutor(site.slots) as pool:
-                beside = list(pool.map(one, range(options.runs)))
+                for first in range(0, options.runs, site.slots):
+                    numbers = range(first, min(first + site.slots, options.runs))
+                    beside += pool.map(one, numbers)
+                    alone += map(one, numbers)
             rows = Ledger(folder / FILE).rows()
-            print(f"{sum(row.scored for row in rows)} of {options.runs} runs arrived, "
+            print(f"{len(beside)} of {options.runs} runs beside each other arrived, "
                   f"{sum(row.status == LOST for row in rows)} lost and made again")  # fmt: skip
-            alone = [one(number) for number in range(options.runs)]
         finally:
             ray.shutdown()
             subprocess.run([RAY, "stop", "--force"], check=False, stdout=subprocess.DEVNULL)
