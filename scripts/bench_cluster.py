@@ -122,9 +122,12 @@ def main() -> None:
     for words, summaries in rates.items():
         values = [summary.steps_per_second for summary in summaries]
         print(f"{words}: {' '.join(f'{value:,.0f}' for value in values)} steps/s")
-    typical = statistics.median(summary.steps_per_second for summary in alone)
-    ratios = [summary.steps_per_second / typical for summary in beside]
-    print(f"ratio to the median alone: {' '.join(f'{ratio:.2f}' for ratio in ratios)}")
+    ratios = []
+    for first in range(0, options.runs, site.slots):  # the machine's own speed drifts
+        turn = slice(first, first + site.slots)
+        typical = statistics.fmean(summary.steps_per_second for summary in alone[turn])
+        ratios += [summary.steps_per_second / typical for summary in beside[turn]]
+    print(f"ratio to the mean of those alone after them: {' '.join(f'{r:.2f}' for r in ratios)}")
 
 
 if __name__ == "__main__":
