@@ -79,6 +79,10 @@ def test_a_better_edit_is_kept_and_measured_anew(root, contest):
     own = len(outcome.scores)
     assert len(outcome.incumbent) == verdict.fresh_runs(own)
     assert not set(outcome.incumbent) & set(outcome.scores)  # no winner's curse in the estimate
+    measured = [row for row in rows(root) if (row.role, row.challenger) == ("incumbent", tip[:12])]
+    fresh = [float(row.avg_return) for row in measured if row.commit == tip[:12]]
+    assert outcome.incumbent == fresh  # nor the old incumbent's runs, made beside its trial
+    assert before[:12] in {row.commit for row in measured}
     assert subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True,
                           check=True).stdout == b""  # fmt: skip
     kept = [row for row in rows(root) if row.status == "keep"]
