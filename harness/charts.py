@@ -1,21 +1,21 @@
 """The report's charts: drawn once, as SVG that follows the page's theme and as PNG on white."""
 
-import csv
 import dataclasses
 import io
-import math
 import re
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
 from harness import objective
-from harness.findings import UNFINISHED, Experiment, Findings, Hours, Reign
+from harness.findings import ENOUGH, UNFINISHED, Experiment, Findings, Hours, Reign, span
 from harness.tasks import anchors
 
 COLOURS = {
@@ -44,27 +44,16 @@ WIDTH = 9.6
 """Inches, of all charts: 960 pixels on the page."""
 
 PNG_DPI = 160
-ENOUGH = 5
-"""Runs from which an interval stands for them; fewer are all shown."""
-
 LABELLED = 14
 """Kept experiments that get their words, the latest."""
 
 LABEL_LENGTH = 34
 """Characters of such words."""
 
-OFFSETS = (14, 28, 42, 56, 70, -18, -32, -46)
+OFFSETS = (14, 28, 42, 56, 70, -18, -32, -46, 90, 110, 130, -60, -80, -100)
 """Points above or below its dot at which a label may stand, in order of preference."""
 
-CURVES = 6
-"""Runs of one kind in the learning curves."""
-
-BINS = 60
-"""Parts of a learning curve, each shown as its mean: an update sees few episodes."""
-
-RETURN = "charts/episodic_return"
-
-STYLE = {
+STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "svg.fonttype": "path",
@@ -115,30 +104,33 @@ def progress(found: Findings) -> Chart:
         axis.set_xlabel("experiment")
         axis.set_ylabel(score_name(found.tasks))
         axis.yaxis.set_major_formatter(_thousands(found.tasks))
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        figure.legend(*_legend(axis), loc="outside upper left", ncols=4, columnspacing=1.4)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.legend(*legend(axis), loc="outside upper left", ncols=3, columnspacing=2)
         kept = [e for e in found.kept if e.scores][-LABELLED:]
-        label(axis, [(e.number, statistics.fmean(e.scores), e.description) for e in kept])
-        return _finished("progress", figure)
+        dots = [(e.number, score) for e in found.experiments for score in e.scores]
+        label(axis, [(e.number, statistics.fmean(e.scores), e.description) for e in kept], dots)
+        return finished("progress", figure)
 
 
 def _draw_reigns(axis: Axes, reigns: Sequence[Reign], last: int) -> None:
     """Steps of the estimate, its interval, and the band of single runs."""
     ends = [reign.since for reign in reigns[1:]] + [last + 0.5]
     for i, (reign, end) in enumerate(zip(reigns, ends, strict=True)):
-        span = (reign.since, end)
+        reach = (reign.since, end)
         first = i == 0
+        low, high = reign.band
         axis.fill_between(
-            span, *([y, y] for y in reign.band), color=COLOURS["noise"], linewidth=0, zorder=0,
-            label="where 95 % of the incumbent's single runs fall: noise" if first else None,
+            reach, [low] * 2, [high] * 2, color=COLOURS["noise"], linewidth=0, zorder=0,
+            label="noise: 95 % of its single runs" if first else None,
         )  # fmt: skip
+        low, high = reign.span
         axis.fill_between(
-            span, *([y, y] for y in reign.interval), color=COLOURS["incumbent"], alpha=0.3,
-            linewidth=0, zorder=1, label="its 95 % interval" if first else None,
+            reach, [low] * 2, [high] * 2, color=COLOURS["incumbent"], alpha=0.3,
+            linewidth=0, zorder=1, label="95 % of that estimate" if first else None,
         )  # fmt: skip
         axis.plot(
-            span, [reign.mean] * 2, color=COLOURS["incumbent"], linewidth=2, zorder=2,
-            label="estimate of the incumbent, from runs that decided nothing" if first else None,
+            reach, [reign.mean] * 2, color=COLOURS["incumbent"], linewidth=2, zorder=2,
+            label="incumbent, estimated afresh" if first else None,
         )  # fmt: skip
         if i:
             rise = [reigns[i - 1].mean, reign.mean]
@@ -148,8 +140,9 @@ def _draw_reigns(axis: Axes, reigns: Sequence[Reign], last: int) -> None:
 def _draw_experiments(
     axis: Axes, members: Sequence[Experiment], colour: str, marker: str, word: str, size: float
 ) -> None:
-    """Means as markers; few runs all shown, more as their interval. Without a score: at the foot."""
+    """Means as markers; few runs all shown, more as an interval. Without a score: at the foot."""
     scored = [e for e in members if e.scores]
+    zorder = 5 if word == OUTCOMES["keep"][2] else 4
     for e in scored:
         if len(e.scores) < ENOUGH:
             axis.plot([e.number] * len(e.scores), e.scores, ".", color=colour, markersize=2.5)
@@ -157,21 +150,13 @@ def _draw_experiments(
         axis.plot([e.number] * 2, [low, high], color=colour, linewidth=0.9, zorder=3)
     if scored:
         x, y = [e.number for e in scored], [statistics.fmean(e.scores) for e in scored]
-        axis.scatter(x, y, s=size, marker=marker, color=colour, zorder=4, label=word)
+        axis.scatter(x, y, s=size, marker=marker, color=colour, zorder=zorder, label=word)
     rest = [e.number for e in members if not e.scores]
     if rest:
         axis.scatter(
             rest, [0.02] * len(rest), s=size, marker=marker, color=colour, zorder=4,
             transform=axis.get_xaxis_transform(), label=None if scored else word,
         )  # fmt: skip
-
-
-def span(scores: Sequence[float]) -> tuple[float, float]:
-    """What is drawn around a mean: the runs themselves where they are few, else its interval."""
-    if len(scores) < ENOUGH:
-        return min(scores), max(scores)
-    reign = Reign("", 0, list(scores), list(scores), [])
-    return reign.interval
 
 
 def _draw_solved(axis: Axes, found: Findings) -> None:
@@ -184,43 +169,48 @@ def _draw_solved(axis: Axes, found: Findings) -> None:
         axis.axhline(level, color=COLOURS["muted"], linestyle=(0, (4, 3)), linewidth=1)
         place, text = level, f"solved: {level:,.0f}"
         axis.annotate(
-            text, (1, place), xycoords=("axes fraction", "data"), xytext=(0, 3),
-            textcoords="offset points", ha="right", color=COLOURS["muted"],
+            text, (0, place), xycoords=("axes fraction", "data"), xytext=(4, 3),
+            textcoords="offset points", color=COLOURS["muted"],
         )  # fmt: skip
     else:
         axis.annotate(
-            f"solved at {level:,.0f} ↑", (1, 1), xycoords="axes fraction", xytext=(0, -3),
-            textcoords="offset points", ha="right", va="top", color=COLOURS["muted"],
+            f"solved at {level:,.0f} ↑", (0, 1), xycoords="axes fraction", xytext=(4, -3),
+            textcoords="offset points", va="top", color=COLOURS["muted"],
         )  # fmt: skip
 
 
-def label(axis: Axes, points: Sequence[tuple[float, float, str]]) -> list[Annotation]:
+def label(
+    axis: Axes,
+    points: Sequence[tuple[float, float, str]],
+    avoid: Sequence[tuple[float, float]] = (),
+) -> list[Annotation]:
     """Write words beside points where there is room; what finds none stays without.
 
     Args:
       axis: with everything else drawn.
       points: x, y and words.
+      avoid: further points, x and y, that no words may cover.
     """
-    figure = axis.figure
-    figure.draw_without_rendering()
+    figure = axis.get_figure(root=True)
+    assert figure is not None
     low, high = axis.get_ylim()
     axis.set_ylim(low, high + 0.22 * (high - low))  # room above
     figure.draw_without_rendering()
-    frame, placed, taken = axis.get_window_extent(), [], []
-    for x, y, words in reversed(points):
+    places = axis.transData.transform([(x, y) for x, y, _ in points] + list(avoid) or [(0, 0)])
+    middle = axis.get_window_extent().get_points()[:, 0].mean()
+    placed: list[Annotation] = []
+    taken: list[Bbox] = []
+    for (x, y, words), (pixel, _) in reversed(list(zip(points, places, strict=False))):
         short = words if len(words) <= LABEL_LENGTH else words[: LABEL_LENGTH - 1].rstrip() + "…"
-        side = "right" if axis.transAxes.inverted().transform(
-            axis.transData.transform((x, y)))[0] > 0.5 else "left"  # fmt: skip
         for offset in OFFSETS:
             text = axis.annotate(
-                short, (x, y), xytext=(0, offset), textcoords="offset points", ha=side,
-                fontsize=8.5, color=COLOURS["keep"],
+                short, (x, y), xytext=(0, offset), textcoords="offset points",
+                ha="right" if pixel > middle else "left", fontsize=8.5, color=COLOURS["keep"],
                 arrowprops={"arrowstyle": "-", "color": COLOURS["keep"], "linewidth": 0.5},
             )  # fmt: skip
             text.get_window_extent()  # puts it in its place
             box = Text.get_window_extent(text).padded(2)  # without its line
-            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and box.y1 <= frame.y1
-            if inside and frame.y0 <= box.y0 and not any(map(box.overlaps, taken)):
+            if _is_free(box, axis.get_window_extent(), taken) and not box.count_contains(places):
                 taken.append(box)
                 placed.append(text)
                 break
@@ -228,56 +218,11 @@ def label(axis: Axes, points: Sequence[tuple[float, float, str]]) -> list[Annota
     return placed
 
 
-def curves(found: Findings, root: Path) -> Chart | None:
-    """Learning curves of incumbent, baseline and challengers, by seconds and by steps."""
-    kinds = {
-        "challengers": (
-            "discard", 0.7, [r for e in found.experiments[-CURVES:] for r in e.runs[:1]]
-        ),
-        "baseline": ("other", 1.0, found.reigns[0].runs[:CURVES]),
-        "incumbent": ("incumbent", 1.4, found.reigns[-1].runs[-CURVES:]),
-    }  # fmt: skip
-    if len(found.reigns) == 1:
-        del kinds["baseline"]
-    tasks = {row.run_id: row.task for row in found.rows}
-    rows = [task for task in found.tasks if any(tasks.get(r) == task for _, _, rs in kinds.values()
-            for r in rs if (root / "runs" / r / "curve.csv").exists())]  # fmt: skip
-    if not rows:
-        return None
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 3.4 * len(rows)), layout="constrained")
-        axes = figure.subplots(len(rows), 2, squeeze=False, sharey="row")
-        for pair, task in zip(axes, rows, strict=True):
-            for word, (colour, width, runs) in kinds.items():
-                own = [run for run in runs if tasks.get(run) == task]
-                for i, run in enumerate(own):
-                    for axis, column in zip(pair, ("seconds", "step"), strict=True):
-                        x, y = curve(root / "runs" / run / "curve.csv", column)
-                        axis.plot(x, y, color=COLOURS[colour], linewidth=width, alpha=0.8,
-                                  label=word if i == 0 else None)  # fmt: skip
-            pair[0].set_xlabel("seconds on the clock")
-            pair[1].set_xlabel("environment steps")
-            pair[0].set_ylabel(f"{task}\nreturn in training")
-            pair[1].xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
-        figure.legend(*_legend(axes[0][0]), loc="outside upper left", ncols=3)
-        return _finished("curves", figure)
-
-
-def curve(path: Path, column: str) -> tuple[list[float], list[float]]:
-    """A run's returns in `BINS` equal parts of a column: the parts' ends, and their means."""
-    try:
-        with open(path, newline="") as file:
-            pairs = [(float(r[column]), float(r[RETURN])) for r in csv.DictReader(file)]
-    except (OSError, KeyError, ValueError):
-        return [], []
-    pairs = [(x, y) for x, y in pairs if math.isfinite(y)]
-    if not pairs:
-        return [], []
-    parts: dict[int, list[float]] = {}
-    end = pairs[-1][0] or 1.0
-    for x, y in pairs:
-        parts.setdefault(min(int(x / end * BINS), BINS - 1), []).append(y)
-    return [(i + 1) / BINS * end for i in parts], [statistics.fmean(p) for p in parts.values()]
+def _is_free(box: Bbox, frame: Bbox, taken: Sequence[Bbox]) -> bool:
+    """Whether a box lies within a frame and touches no other."""
+    inside = frame.x0 <= box.x0 and box.x1 <= frame.x1
+    inside = inside and frame.y0 <= box.y0 and box.y1 <= frame.y1
+    return inside and not any(map(box.overlaps, taken))
 
 
 def transfer(found: Findings) -> Chart | None:
@@ -302,34 +247,35 @@ def transfer(found: Findings) -> Chart | None:
         axis.axvline(1, color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (4, 3)))
         axis.set_yticks(range(len(known)), list(reversed(known)))
         axis.set_xlabel("0: random actions    1: autoRL's best, or solved    (one run each)")
-        figure.legend(*_legend(axis), loc="outside upper left", ncols=2)
-        return _finished("transfer", figure)
+        figure.legend(*legend(axis), loc="outside upper left", ncols=2)
+        return finished("transfer", figure)
 
 
 def time(spent: Hours) -> Chart:
     """Where the hours went, as one bar."""
+    unit, scale = ("hours", 1) if sum(dataclasses.astuple(spent)) > 1 else ("minutes", 60)
     parts = {
-        "training": ("incumbent", spent.training),
-        "evaluation": ("keep", spent.evaluation),
-        "starting and compiling": ("other", spent.starting),
-        "agent": ("crash", spent.agent),
-        "everything else": ("discard", spent.other),
+        "training": ("incumbent", spent.training * scale),
+        "evaluation": ("keep", spent.evaluation * scale),
+        "starting and compiling": ("other", spent.starting * scale),
+        "agent": ("crash", spent.agent * scale),
+        "everything else": ("discard", spent.other * scale),
     }
-    whole = sum(hours for _, hours in parts.values()) or 1.0
+    whole = sum(length for _, length in parts.values()) or 1.0
     with mpl.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure(figsize=(WIDTH, 1.5), layout="constrained")
         axis = figure.add_subplot()
         left = 0.0
-        for word, (colour, hours) in parts.items():
-            axis.barh(0, hours, left=left, color=COLOURS[colour],
-                      label=f"{word} {hours / whole:.0%}")  # fmt: skip
-            left += hours
+        for word, (colour, length) in parts.items():
+            axis.barh(0, length, left=left, color=COLOURS[colour],
+                      label=f"{word} {length / whole:.0%}")  # fmt: skip
+            left += length
         axis.set_yticks([])
         axis.spines["left"].set_visible(False)
         axis.set_xlim(0, whole)
-        axis.set_xlabel("hours")
-        figure.legend(*_legend(axis), loc="outside upper left", ncols=5, columnspacing=1.2)
-        return _finished("time", figure)
+        axis.set_xlabel(unit)
+        figure.legend(*legend(axis), loc="outside upper left", ncols=5, columnspacing=1.2)
+        return finished("time", figure)
 
 
 def score_name(tasks: Sequence[str]) -> str:
@@ -343,12 +289,13 @@ def _thousands(tasks: Sequence[str]) -> str:
     return "{x:,.0f}" if len(tasks) == 1 else "{x:.2f}"
 
 
-def _legend(axis: Axes) -> tuple[list, list[str]]:
+def legend(axis: Axes) -> tuple[list, list[str]]:
+    """An axis's handles and labels, for the figure's legend."""
     handles, labels = axis.get_legend_handles_labels()
     return handles, labels
 
 
-def _finished(name: str, figure: Figure) -> Chart:
+def finished(name: str, figure: Figure) -> Chart:
     """A figure in both formats."""
     svg = io.StringIO()
     figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
@@ -363,4 +310,6 @@ def _themed(svg: str, name: str) -> str:
     for role, colour in COLOURS.items():
         svg = svg.replace(colour, f"var(--{role})")
     svg = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)  # ids are the page's, too
-    return re.sub(r'<svg[^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img">', svg, count=1)
+    return re.sub(
+        r'<svg[^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img">', svg, count=1
+    )

@@ -13,6 +13,9 @@ from harness.errors import InputError
 from harness.history import CHALLENGER, FINAL, INCUMBENT, NAME_LENGTH, TRANSFER
 from harness.ledger import Ledger, Row
 
+ENOUGH = 5
+"""Runs from which an interval stands for them; fewer are all shown."""
+
 UNFINISHED = "on trial"
 """Outcome of an experiment without a verdict."""
 
@@ -67,9 +70,9 @@ class Reign:
         return statistics.fmean(self.fresh)
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """95 % of the estimate; the estimate itself where there is one run."""
-        return verdict.interval(self.fresh) if len(self.fresh) > 1 else (self.mean, self.mean)
+    def span(self) -> tuple[float, float]:
+        """See `span`; of the fresh runs."""
+        return span(self.fresh)
 
     @property
     def band(self) -> tuple[float, float]:
@@ -113,6 +116,13 @@ class Findings:
         """From the first row's beginning to the last one's."""
         stamps = [stamp(row) for row in self.rows]
         return (max(stamps) - min(stamps)).total_seconds() / 3600
+
+
+def span(scores: Sequence[float]) -> tuple[float, float]:
+    """What stands for scores: the 95 % interval of their mean; their range where they are few."""
+    if len(scores) < ENOUGH:
+        return min(scores), max(scores)
+    return verdict.interval(scores)
 
 
 def read(ledger: Path, branch: str = "") -> Findings:
@@ -175,7 +185,8 @@ class _Reader:
                     fresh.setdefault(row.commit, []).append((row.run_id, score))
             elif row.role == CHALLENGER:
                 self._trials.setdefault(row.challenger, []).append(row)
-                self._against[row.challenger] = list(single.get(reign, []))
+                own = self._scores(self._trials.get(reign, []))
+                self._against[row.challenger] = [*own, *single.get(reign, [])]
                 if row.verdict == "keep":
                     reign = row.challenger
                     order.append((reign, len(self._trials)))
@@ -237,6 +248,7 @@ class _Reader:
         )
 
     def _scores(self, rows: Sequence[Row]) -> Iterable[float]:
+        """Of the complete replicates of a trial."""
         for replicate in dict.fromkeys(row.replicate for row in rows):
             key = (CHALLENGER, rows[0].commit, rows[0].challenger, replicate)
             returns = self._returns.get(key, {})

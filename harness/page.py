@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import jinja2
 
 from harness.charts import COLOURS, OUTCOMES
-from harness.findings import Experiment, Findings, Reign, stamp
+from harness.findings import ENOUGH, Experiment, Findings, Reign, stamp
 
 DARK = {
     "ink": "#eceef1",
@@ -81,16 +81,18 @@ def figure(value: float) -> str:
 
 
 def interval(reign: Reign) -> str:
-    """An incumbent's 95 % interval, in words."""
-    low, high = reign.interval
-    return f"{figure(low)} to {figure(high)}"
+    """An incumbent's 95 % interval and number of runs; the runs themselves where they are few."""
+    if len(reign.fresh) < ENOUGH:
+        return f"runs: {', '.join(map(figure, reign.fresh))}"
+    low, high = reign.span
+    return f"95 %: {figure(low)} to {figure(high)}, {len(reign.fresh)} runs"
 
 
 def diff(before: bytes, after: bytes) -> list[tuple[str, str]]:
     """The lines that differ, with some around them, each with its kind: add, del, at or empty."""
-    texts = [text.decode(errors="replace").splitlines() for text in (before, after)]
+    old, new = (text.decode(errors="replace").splitlines() for text in (before, after))
     kinds = {"+": "add", "-": "del", "@": "at"}
-    lines = list(difflib.unified_diff(*texts, lineterm="", n=CONTEXT))[2:]
+    lines = list(difflib.unified_diff(old, new, lineterm="", n=CONTEXT))[2:]
     return [(kinds.get(line[:1], ""), line) for line in lines]
 
 
@@ -132,6 +134,6 @@ def _gain(found: Findings) -> str:
     first, last = found.reigns[0], found.reigns[-1]
     share = f" ({last.mean / first.mean - 1:+.0%})" if first.mean > 0 else ""
     return (
-        f"The incumbent's estimate is {figure(last.mean - first.mean)} above the baseline's{share}; "
-        "both rest on runs that no decision was made on."
+        f"The incumbent's estimate is {figure(last.mean - first.mean)} above the baseline's"
+        f"{share}; both rest on runs that no decision was made on."
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness import charts, cli, findings, page
+from harness import charts, cli, curves, findings, page
 from harness.branch import PREFIX, Branch
 from harness.charts import Chart
 from harness.errors import HarnessError, StorageError
@@ -64,7 +64,7 @@ def draw(found: Findings, root: Path) -> list[Chart]:
       found: what the ledger says.
       root: the folder that holds `runs/`.
     """
-    drawn = [charts.progress(found), charts.curves(found, root), charts.transfer(found)]
+    drawn = [charts.progress(found), curves.draw(found, root), charts.transfer(found)]
     spent = findings.hours(found, root)
     if spent.training:
         drawn.append(charts.time(spent))
@@ -88,11 +88,11 @@ def diffs(found: Findings, root: Path) -> list[tuple[Experiment, list[tuple[str,
 
 def _video(found: Findings, root: Path) -> tuple[bytes, str]:
     """The incumbent's last run as MP4; else nothing, and why."""
-    from harness import render  # noqa: PLC0415  (simulators and codecs, which nothing else needs)
-
     run_id = found.reigns[-1].runs[-1]
     if not (root / "runs" / run_id / "policy").is_dir():
         return b"", f"No video: the folder of run {run_id} is not here."
+    from harness import render  # noqa: PLC0415  (simulators and codecs, which nothing else needs)
+
     try:
         film = render.render(root, run_id).read_bytes()
     except HarnessError as error:

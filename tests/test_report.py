@@ -1,0 +1,202 @@
+"""The report: the same figures as the ledger's, on a page that needs nothing else."""
+
+import base64
+import itertools
+import re
+import shutil
+import subprocess
+
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from harness import charts, findings, page, report
+from harness.branch import create
+from harness.contest import Contest
+from harness.errors import InputError, TrainingError
+from harness.integrity import EDITABLE
+from harness.ledger import FILE
+from scripts.bench_report import write_ledger
+from tests.conftest import HALF_CHEETAH, ROOT, command, rows
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium")
+HOSTILE = '<script>alert("x")</script> & <b>bold</b>'
+MAX_BYTES = 10 * 2**20
+
+
+@pytest.fixture
+def night(root):
+    """A branch with keeps, discards and a crash; training and evaluation are replaced."""
+    contest = Contest(create(root, "night"), HALF_CHEETAH, "none")
+    contest.measure()
+    for i, skill in enumerate((-5, 5, 4, 10)):
+        (root / EDITABLE).write_text(f"SKILL = {skill} # {i}\n")
+        contest.challenge(f"skill {skill}")
+    (root / EDITABLE).write_text("SKILL = 9 crash\n")
+    with pytest.raises(TrainingError):
+        contest.challenge(HOSTILE)
+    return contest
+
+
+def test_findings_are_what_the_keep_rule_rests_on(root, night):
+    found = findings.read(root / FILE)
+    assert [e.outcome for e in found.experiments] == ["discard", "keep", "discard", "keep", "crash"]
+    assert [e.number for e in found.experiments] == [1, 2, 3, 4, 5]
+    assert found.experiments[-1].scores == []
+    assert found.reigns[-1].fresh == night.history.fresh()
+    assert found.reigns[0].fresh == night.history.baseline()
+    assert [reign.since for reign in found.reigns] == [0, 2, 4]
+    for e in found.experiments:
+        assert e.scores == night.history.scores("challenger", e.commit)
+        assert e.reason == night.history.verdict(e.commit).reason
+    assert sorted(found.experiments[-1].against) == sorted(night.history.before("another"))
+
+
+def test_the_page_shows_every_experiment_and_the_diffs_of_what_was_kept(root, night, tmp_path):
+    done = command(root, "harness.report", "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "5 experiments, 2 kept" in done.stdout
+    text = (tmp_path / "out" / "index.html").read_text()
+    for e in findings.read(root / FILE).experiments[:4]:
+        assert e.description in text
+    assert "+SKILL = 10 # 3" in text
+    assert "-SKILL = 5 # 1" in text
+    assert "alert(&#34;x&#34;)" in text  # an agent's words are words
+    assert "<script" not in text
+    assert (tmp_path / "out" / "progress.png").read_bytes().startswith(b"\x89PNG")
+    assert rows(root)  # the report writes nowhere else
+
+
+def test_the_page_asks_for_nothing_from_elsewhere(root, night, tmp_path):
+    command(root, "harness.report", "--output", tmp_path)
+    text = (tmp_path / "index.html").read_text()
+    assert not re.findall(r'(?:src|href|url)\s*[=(]\s*["\']?\s*(?:https?:)?//', text)
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    used = re.findall(r'(?:href="#|url\(#)([^")]+)', text)
+    assert used
+    assert set(used) <= set(ids)
+
+
+def test_colours_follow_the_screen():
+    assert charts.COLOURS.keys() == page.DARK.keys()
+    figure = Figure()
+    figure.add_subplot().plot([0, 1], color=charts.COLOURS["keep"])
+    svg = charts.finished("test", figure).svg
+    assert "var(--keep)" in svg
+    assert charts.COLOURS["keep"] not in svg
+
+
+@pytest.mark.parametrize("experiments", [0, 2, 1000])
+def test_few_and_many_experiments_fit(tmp_path, experiments):
+    write_ledger(tmp_path / FILE, experiments)
+    done = command(tmp_path, "harness.report")
+    assert done.returncode == 0, done.stderr
+    files = list((tmp_path / "report").iterdir())
+    assert sum(file.stat().st_size for file in files) < MAX_BYTES
+    text = (tmp_path / "report" / "index.html").read_text()
+    assert text.count('class="row"') == experiments
+    assert "No video: the folder of run" in text
+
+
+@pytest.mark.parametrize("count", [1, 15, 40])
+def test_labels_overlap_neither_each_other_nor_dots(count):
+    figure = Figure(figsize=(charts.WIDTH, 4.6), layout="constrained")
+    axis = figure.add_subplot()
+    points = [(i, i % 7 * 10.0, f"an idea with many words in it {i}") for i in range(count)]
+    axis.scatter([x for x, _, _ in points], [y for _, y, _ in points])
+    placed = charts.label(axis, points, [(x, y) for x, y, _ in points])
+    assert placed
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in placed]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    dots = axis.transData.transform([(x, y) for x, y, _ in points])
+    assert not any(box.count_contains(dots) for box in boxes)
+    frame = axis.get_window_extent()
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+
+
+def test_learning_curves_times_and_transfer_come_from_the_runs_folders(root, night, monkeypatch):
+    for row in rows(root):
+        folder = root / "runs" / row.run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = [f"{i},{i * 1000},{i * 2.0}" for i in range(100)]
+        (folder / "curve.csv").write_text(
+            "seconds,step,charts/episodic_return\n" + "\n".join(lines)
+        )
+        (folder / "summary.json").write_text('{"training_seconds": 3600, "eval_seconds": 60}')
+    night.transfer(night.history.incumbent, "Hopper-v5")
+    drawn = report.draw(findings.read(root / FILE), root)
+    assert [chart.name for chart in drawn] == ["progress", "curves", "transfer", "time"]
+
+
+def test_a_ledger_without_a_branch_gets_one_message(tmp_path):
+    done = command(tmp_path, "harness.report")
+    assert done.returncode == 2
+    assert "no experiment branch to report on" in done.stderr
+    write_ledger(tmp_path / FILE, 2)
+    with pytest.raises(InputError, match=r"has no branch autorl/x; it has autorl/bench"):
+        findings.read(tmp_path / FILE, "autorl/x")
+
+
+def test_a_recorded_night_can_be_reported_on_anywhere(tmp_path):
+    ledger = ROOT / "docs" / "evidence" / "issue6" / "night_tpe.tsv"
+    done = command(tmp_path, "harness.report", "--ledger", ledger, "--no-video")
+    assert done.returncode == 0, done.stderr
+
+
+def browse(page_file, picture, width, *, dark=False):
+    """Chromium's picture of a page, and what it said on its console."""
+    scheme = ["--blink-settings=preferredColorScheme=0"] if dark else []
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+         f"--window-size={width},900", "--enable-logging=stderr", *scheme,
+         f"--screenshot={picture}", page_file.as_uri()],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert picture.exists(), done.stderr
+    return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@needs_chromium
+@pytest.mark.parametrize("experiments", [2, 1000])
+def test_a_browser_shows_the_page_without_an_error_light_and_dark(tmp_path, experiments):
+    write_ledger(tmp_path / FILE, experiments)
+    command(tmp_path, "harness.report")
+    file = tmp_path / "report" / "index.html"
+    pictures = {}
+    for dark in (False, True):
+        pictures[dark] = tmp_path / f"{dark}.png"
+        assert browse(file, pictures[dark], 1060, dark=dark) == []
+    assert pictures[False].read_bytes() != pictures[True].read_bytes()
+
+
+@needs_chromium
+def test_a_page_with_an_error_would_be_noticed(tmp_path):
+    file = tmp_path / "index.html"
+    file.write_text("<script>nonsense()</script>")
+    assert browse(file, tmp_path / "a.png", 400)
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [360, 1060])
+def test_nothing_is_wider_than_the_screen_on_a_phone(root, night, tmp_path, width):
+    """The page in a frame as wide as a phone's screen; charts scroll within their own box."""
+    command(root, "harness.report", "--output", tmp_path)
+    inner = base64.b64encode((tmp_path / "index.html").read_bytes()).decode()
+    outer = tmp_path / "outer.html"
+    outer.write_text(
+        f'<iframe id="f" width="{width}" height="800" style="border:0"></iframe><p id="said"></p>'
+        f'<script>const f = document.getElementById("f"); f.srcdoc = new TextDecoder().decode('
+        f'Uint8Array.from(atob("{inner}"), c => c.charCodeAt(0)));'
+        "f.onload = () => { const d = f.contentDocument.documentElement;"
+        'document.getElementById("said").textContent = "wide " + d.scrollWidth; };</script>'
+    )
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000",
+         "--dump-dom", outer.as_uri()],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    (wide,) = re.findall(r"wide (\d+)", done.stdout)
+    assert int(wide) <= width
