@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness import backends, integrity, measurement, processes, tasks
+from harness import backends, integrity, measurement, processes, tasks, tracking
 from harness.errors import (
     HarnessError,
     IntegrityError,
@@ -246,6 +246,8 @@ def run(
             raise
         with processes.uninterrupted(), _RULING:
             summary = _record(ledger, this, measured)
+    shown = {k: v for k, v in dataclasses.asdict(summary).items() if v is not None}
+    tracking.track(this.folder, measured.training, shown)
     training = measured.training
     if training.exit_code or training.protocol_error:
         print(f"note: the training ended early; {this.folder / 'train.log'} says why. Its last "

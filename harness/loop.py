@@ -19,6 +19,7 @@ from harness import (
     experiment,
     measurement,
     objective,
+    tracking,
     tuners,
 )
 from harness.branch import Branch
@@ -71,6 +72,9 @@ def loop(
         int | None,
         typer.Option(help=f"Of each run on a cluster; {cluster.CORES} if left out.", min=1),
     ] = None,
+    wandb: Annotated[
+        str, typer.Option(metavar="PROJECT", help="Send metrics to Weights & Biases, too.")
+    ] = "",
     no_sandbox: Annotated[bool, typer.Option("--no-sandbox", help="As in harness.run.")] = False,
     list_agents: Annotated[
         bool, typer.Option("--list-agents", help="Print the presets and end.")
@@ -86,6 +90,8 @@ def loop(
             print(f"{name:10} {command}")
         print(f"{', '.join(tuners.TUNERS)}: no language model; the constants, by Optuna")
         return
+    if wandb:
+        tracking.use_wandb(wandb)
     plan = None if resume else _plan(agent, hours, max_runs, agent_timeout)
     if branch.current(Path.cwd()) is None:
         if resume:

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from harness import backends, branch, cli, contest, experiment, objective, sandbox, tasks
+from harness import (
+    backends,
+    branch,
+    cli,
+    contest,
+    experiment,
+    objective,
+    sandbox,
+    tasks,
+    tracking,
+)
 from harness.contest import Contest, Outcome
 from harness.display import Display
 from harness.errors import InputError
@@ -41,6 +51,9 @@ def run(
         str | None,
         typer.Option(help="A second simulator to evaluate in, beside the reference: mjx."),
     ] = None,
+    wandb: Annotated[
+        str, typer.Option(metavar="PROJECT", help="Send metrics to Weights & Biases, too.")
+    ] = "",
     no_sandbox: Annotated[
         bool, typer.Option("--no-sandbox", help="Do not confine training and evaluation.")
     ] = False,
@@ -69,6 +82,8 @@ def run(
     committed, run as often as the keep rule asks for, and kept or set back. With --task, --budget,
     --backend, --seed, --train, --episodes or --no-sandbox it is one run that no verdict counts.
     """
+    if wandb:
+        tracking.use_wandb(wandb)
     task_ids = objective.parse(task or TASK)
     for one in task_ids:
         check_task(one, backend)
