@@ -3,6 +3,7 @@
 import math
 import statistics
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -25,11 +26,17 @@ REFRESH = 4
 
 
 class Display:
-    """A live picture of one training on a terminal; silent elsewhere, so that logs stay short."""
+    """A live picture of one training on a terminal; silent elsewhere, so that logs stay short.
 
-    def __init__(self, title: str) -> None:
+    Args:
+      title: of the training.
+      below: lines that do not change while it goes on.
+    """
+
+    def __init__(self, title: str, below: Sequence[str] = ()) -> None:
         self._console = Console(stderr=True)
         self._title = title
+        self._below = [Text(line, no_wrap=True, overflow="ellipsis") for line in below]
         self._drawn = 0.0
         self._phase = "starting and compiling"
         self._live = Live(console=self._console, refresh_per_second=REFRESH, transient=True)
@@ -57,19 +64,20 @@ class Display:
     def announce(self, phase: str) -> None:
         """Say what has begun."""
         if self._console.is_terminal:
-            self._live.update(Text(f"{self._title}  {phase} …"))
+            self._live.update(Group(Text(f"{self._title}  {phase} …"), *self._below))
 
     def _picture(self, training: Training, now: float) -> Group:
         if training.clock_start is None:
             waited = now - training.begun
-            return Group(Text(f"{self._title}  starting and compiling … {waited:.0f} s"))
+            begun = Text(f"{self._title}  starting and compiling … {waited:.0f} s")
+            return Group(begun, *self._below)
         bar = Progress(
             TextColumn(self._title),
             BarColumn(),
             TextColumn(f"{max(training.time_left(now), 0):.0f} s left"),
         )
         bar.add_task("", total=training.budget, completed=int(training.seconds(now)))
-        return Group(bar, Text(_figures(training)))
+        return Group(bar, Text(_figures(training)), *self._below)
 
 
 def _figures(training: Training) -> str:

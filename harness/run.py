@@ -1,5 +1,6 @@
 """`python -m harness.run`: one experiment, from start to score or verdict."""
 
+import contextlib
 import dataclasses
 import sys
 from pathlib import Path
@@ -161,8 +162,19 @@ def shown(request: Request) -> Summary:
     """One run, with a display where somebody looks."""
     part = request.part
     title = f"{request.task_id} {part.role} {part.replicate}" if part else request.task_id
-    with Display(title) as display:
+    with Display(title, _standing(request)) as display:
         return experiment.run(request, display.watch, display.announce)
+
+
+def _standing(request: Request) -> list[str]:
+    """How the branch stands, for somebody who looks at a terminal; nothing where nobody does."""
+    if request.part is None or not sys.stderr.isatty():
+        return []
+    from harness import status  # noqa: PLC0415  (charts, which a run without a terminal never needs)
+
+    with contextlib.suppress(InputError):
+        return ["", *status.lines(status.read(request.root))]
+    return []
 
 
 def _print_outcome(ongoing: Contest, outcome: Outcome) -> None:

@@ -16,6 +16,9 @@ from typing import Any
 from harness.errors import InputError
 from harness.training import Training
 
+MAX_POINTS = 1000
+"""Log messages of a run that trackers get, evenly spread: a millisecond each."""
+
 WANDB_VARIABLE = "AUTORL_WANDB"
 """Holds the project of Weights & Biases, for this process and those that it starts."""
 
@@ -36,8 +39,8 @@ class Point:
 
 
 def points(training: Training) -> Iterator[Point]:
-    """What a training has logged."""
-    for seconds, step, metrics in training.curve:
+    """What a training has logged, thinned out to `MAX_POINTS`."""
+    for seconds, step, metrics in training.curve[:: len(training.curve) // MAX_POINTS + 1]:
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         yield Point(step, seconds, finite)
 

@@ -1,0 +1,151 @@
+"""`python -m harness.status`: how a night stands, from its ledger, wherever it runs."""
+
+import contextlib
+import dataclasses
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from harness import cli, findings, page
+from harness.charts import OUTCOMES
+from harness.errors import InputError
+from harness.findings import Experiment, Findings, Reign, stamp
+from harness.history import CHALLENGER, INCUMBENT
+from harness.ledger import FILE, Ledger
+from harness.night import AGENT, NIGHT
+
+VERDICTS = 5
+"""Of the latest experiments that are shown."""
+
+REFRESH = 2.0
+"""Seconds between looks with `--watch`."""
+
+STALE = 2 * 3600.0
+"""Seconds after which a run without an end is one that was killed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """How a branch stands.
+
+    Attributes:
+      branch: its name.
+      objective: its tasks.
+      budget: seconds of a training.
+      incumbent: its estimate; None while the baseline is measured.
+      experiments: all so far.
+      night: used and planned hours and runs, in words; empty without a night.
+      underway: runs that have begun and not ended: id and age in seconds.
+    """
+
+    branch: str
+    objective: str
+    budget: str
+    incumbent: Reign | None
+    experiments: list[Experiment]
+    night: str
+    underway: list[tuple[str, float]]
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it; Ctrl-C ends.")] = False,
+) -> None:
+    """Say how the night in this checkout stands; it may run elsewhere."""
+    root = Path.cwd()
+    console = Console(highlight=False)
+    if not (watch and console.is_terminal):
+        console.print("\n".join(lines(read(root))), markup=False, soft_wrap=True)
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            live.update(Text("\n".join(lines(read(root)))), refresh=True)
+            time.sleep(REFRESH)
+
+
+def read(root: Path) -> Status:
+    """The status of the branch that was worked on last.
+
+    Raises:
+      InputError: nothing was measured on any branch.
+      LedgerError: the ledger is damaged.
+    """
+    ledger = Ledger(root / FILE)
+    ledger.check() if ledger.path.exists() else None
+    mine = [row for row in ledger.rows() if row.branch != "-"]
+    if not mine:
+        raise InputError(
+            f"{FILE} has no experiment branch: harness.loop or harness.run --init begins one."
+        )
+    found: Findings | None = None
+    with contextlib.suppress(InputError):  # its baseline is not measured yet
+        found = findings.read(root / FILE)
+    rows = [row for row in mine if row.branch == mine[-1].branch]
+    return Status(
+        branch=rows[0].branch,
+        objective=rows[0].objective,
+        budget=rows[0].budget,
+        incumbent=found.reigns[-1] if found else None,
+        experiments=found.experiments if found else [],
+        night=_night(rows),
+        underway=_underway(root),
+    )
+
+
+def lines(now: Status) -> list[str]:
+    """A status in words, a line a thing."""
+    said = [f"{now.branch}: {now.objective}, {now.budget} s of training a run"]
+    if now.incumbent is None:
+        said.append("incumbent: the baseline is being measured")
+    else:
+        estimate = f"{page.figure(now.incumbent.mean)} ({page.interval(now.incumbent)})"
+        kept = sum(e.outcome == "keep" for e in now.experiments)
+        said += [f"incumbent: {estimate}", f"tried: {len(now.experiments)}, kept: {kept}"]
+    if now.night:
+        said.append(now.night)
+    for run_id, age in now.underway:
+        said.append(f"running: {run_id}, for {age:.0f} s")
+    for e in reversed(now.experiments[-VERDICTS:]):
+        word = OUTCOMES[e.outcome][2]
+        said.append(f"  {e.number:>4} {word:<12} {e.description[:60]}")
+        if e.reason:
+            said.append(f"{'':18} {e.reason[:110]}")
+    return said
+
+
+def _night(rows: list) -> str:
+    """What the last night was planned for, and what of it is used."""
+    begun = [i for i, row in enumerate(rows) if row.role == NIGHT]
+    if not begun:
+        return ""
+    plan = json.loads(rows[begun[-1]].reason)
+    after = rows[begun[-1] :]
+    hours = (datetime.now(UTC) - stamp(after[0])).total_seconds() / 3600
+    runs = sum(row.role in (CHALLENGER, INCUMBENT) for row in after)
+    turns = sum(row.role == AGENT for row in after)
+    return (
+        f"night: {plan['agent']}, {hours:.1f} of {plan['hours']:g} hours, "
+        f"{runs} of {plan['runs']:,} runs, {turns} turns"
+    )
+
+
+def _underway(root: Path) -> list[tuple[str, float]]:
+    """Runs without an end, the youngest last; those that are too old were killed."""
+    ended = ("summary.json", "error.txt", "turn.json")
+    found = []
+    for folder in sorted((root / "runs").glob("*/train.py")):
+        if not any((folder.parent / name).exists() for name in ended):
+            age = time.time() - folder.stat().st_mtime
+            if age < STALE:
+                found.append((folder.parent.name, age))
+    return found
+
+
+if __name__ == "__main__":
+    cli.serve(status)

@@ -1,0 +1,105 @@
+"""How a night stands: from the ledger alone, elsewhere, and on a terminal while it runs."""
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+
+from harness import status
+from harness.branch import create
+from harness.contest import Contest
+from harness.integrity import EDITABLE
+from harness.night import Night, Plan
+from scripts.bench_report import write_ledger
+from tests.conftest import HALF_CHEETAH, ROOT, TRAIN_FILES, command, git, rows
+
+
+def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root):
+    contest = Contest(create(root, "night"), HALF_CHEETAH, "none")
+    contest.measure()
+    agent = f'echo "SKILL = $((AUTORL_TURN % 2 * 9 - 4)) # $AUTORL_TURN" > {EDITABLE}; echo idea'
+    Night(contest, Plan(agent, 2.0, 12, 60.0)).run()
+    (root / "runs" / "20990101-000000-abc").mkdir()
+    (root / "runs" / "20990101-000000-abc" / "train.py").write_text("")
+    done = command(root, "harness.status")
+    assert done.returncode == 0, done.stderr
+    now = status.read(root)
+    assert now.incumbent.fresh == contest.history.fresh()
+    assert f"incumbent: {now.incumbent.mean:.3g}" in done.stdout
+    kept = sum(row.verdict == "keep" for row in rows(root))
+    assert f"kept: {kept}" in done.stdout
+    assert re.search(r"0\.0 of 2 hours, \d+ of 12 runs, \d+ turns", done.stdout)
+    assert "running: 20990101-000000-abc" in done.stdout
+    last = now.experiments[-1]
+    assert last.reason[:60] in done.stdout
+
+
+def test_a_status_of_a_thousand_experiments_is_a_screen(tmp_path):
+    write_ledger(tmp_path / "results.tsv", 1000)
+    done = command(tmp_path, "harness.status")
+    assert len(done.stdout.splitlines()) < 24
+    assert "tried: 1000, kept: 20" in done.stdout
+
+
+def test_without_a_branch_there_is_no_status(tmp_path):
+    done = command(tmp_path, "harness.status")
+    assert done.returncode == 2
+    assert "begins one" in done.stderr
+
+
+def on_a_terminal(folder, *arguments, seconds=120):
+    """What `python -m …` writes to a terminal of 100 columns, with all its control characters."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", *map(str, arguments)], cwd=folder, stdout=theirs, stderr=theirs,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(theirs)
+    written, deadline = b"", time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if select.select([ours], [], [], 0.2)[0]:
+            try:
+                written += os.read(ours, 2**16)
+            except OSError:  # the other side is closed
+                break
+    process.wait(timeout=10)
+    os.close(ours)
+    return written.decode(errors="replace")
+
+
+def test_a_terminal_shows_clock_rate_return_incumbent_and_verdicts(tmp_path):
+    """A challenger on a branch, as a person sees it; at the end only the block stays."""
+    (tmp_path / "agent_space").mkdir()
+    (tmp_path / EDITABLE).write_bytes((TRAIN_FILES / "honest.py").read_bytes())
+    (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n")
+    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
+        git(tmp_path, *arguments)
+    command(tmp_path, "harness.run", "--init", "tag", "--budget", 2, "--episodes", 2)
+    before = (tmp_path / EDITABLE).read_text()
+    (tmp_path / EDITABLE).write_text(before.replace("action_size, 0.1", "action_size, 0.9"))
+    shown = on_a_terminal(tmp_path, "harness.run", "--message", "push harder")
+    for words in ("s left", "steps", "incumbent: ", "tried: 0", "starting and compiling"):
+        assert words in shown, words
+    assert "\x1b[2K" in shown  # lines are replaced, not added
+    block = shown.rsplit("---", 1)[1]
+    assert "verdict: discard" in block
+    assert "\x1b[" not in block
+
+
+def test_watch_goes_on_until_ctrl_c(tmp_path):
+    write_ledger(tmp_path / "results.tsv", 2)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.status", "--watch"], cwd=tmp_path, stdout=theirs,
+        stderr=theirs, env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(theirs)
+    time.sleep(8)
+    assert process.poll() is None
+    process.send_signal(2)
+    assert process.wait(timeout=10) == 130
+    assert b"autorl/bench" in os.read(ours, 2**16)
+    os.close(ours)
