@@ -151,7 +151,7 @@ def _applicable(
     return np.clip(action, space.low, space.high)
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
     """Bound what a policy can take, unless we are bound more tightly already."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
@@ -164,7 +164,7 @@ def main() -> None:
     from harness import backends, policy, tasks  # noqa: PLC0415
     from harness.artifact import Artifact  # noqa: PLC0415
 
-    _limit_memory()
+    limit_memory()
     task_id, simulator, folder, seeds_file, out_file = sys.argv[1:]
     task = tasks.get(task_id)
     try:
