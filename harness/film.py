@@ -15,6 +15,7 @@ from typing import Any
 
 import av
 import gymnasium
+import mujoco
 import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
 from PIL import Image
@@ -43,8 +44,11 @@ ASPECT = 4 / 3
 SHADOW_PIXELS = 1024
 """Of MuJoCo's shadow map. Its default, 4096, takes two thirds of the time without a GPU."""
 
-CODEC = ("libx264", {"crf": "23", "preset": "medium"})
-"""H.264 at its usual quality."""
+CAMERA = "track"
+"""Of a model, where it has one: it follows the robot. Gymnasium's own choice stands still."""
+
+QUALITY = {"crf": "23", "preset": "medium"}
+"""Of H.264, as usual."""
 
 GIF_SECONDS, GIF_FPS, GIF_WIDTH = 8.0, 15.0, 720
 """The GIF is the beginning of the video, with at most so many pictures a second and pixels."""
@@ -165,13 +169,29 @@ def make_env(script: Script) -> gymnasium.Env:
 
 
 def _prepare(env: Any, script: Script) -> None:
-    """Set size and quality of MuJoCo's pictures, before the first of them is drawn."""
+    """Set how MuJoCo's pictures look, before the first of them is drawn."""
     width = script.width // len(script.roles)
     height = round(width / ASPECT)
     env.mujoco_renderer.width, env.mujoco_renderer.height = width, height
     visual = env.model.vis
     visual.global_.offwidth, visual.global_.offheight = width, height
     visual.quality.shadowsize = SHADOW_PIXELS
+    follows = mujoco.mj_name2id(env.model, mujoco.mjtObj.mjOBJ_CAMERA, CAMERA)
+    if follows >= 0:
+        env.mujoco_renderer.camera_id = follows
+        _endless_floor(env.model)
+
+
+def _endless_floor(model: mujoco.MjModel) -> None:
+    """Draw floors as what they are to physics: without an end, which a fast robot would run past.
+
+    A texture is repeated so many times over a floor's sides, and per metre where it has no end.
+    """
+    for floor in np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE):
+        size, material = model.geom_size[floor, :2].copy(), model.geom_matid[floor]
+        if size.all() and material >= 0:
+            model.mat_texrepeat[material] /= 2 * size
+            model.geom_size[floor, :2] = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,10 +250,8 @@ class Mp4:
 
     def __init__(self, path: Path, fps: float) -> None:
         self._container = av.open(str(path), "w", options={"movflags": "faststart"})
-        codec, options = CODEC
-        self._stream = self._container.add_stream(
-            codec, Fraction(fps).limit_denominator(1000), options=options
-        )
+        rate = Fraction(fps).limit_denominator(1000)
+        self._stream = self._container.add_stream("libx264", rate, options=QUALITY)
         self._stream.pix_fmt = "yuv420p"
         self._begun = False
 
@@ -288,7 +306,7 @@ def make(folder: Path, script: Script) -> dict[str, Any]:
     pace = Pace.of(max(evaluation.lengths[i] for i in shown), rate, script.seconds)
     footer = script.footer
     if pace.speed > 1:
-        footer += f"  ·  {pace.speed:.2g}× speed"
+        footer += f"  ·  {pace.speed:.3g} times as fast"
     if any(evaluation.returns[i] != script.returns[i] for i in shown):
         footer += "  ·  not the recorded returns: another machine"
     movie, shots, every = Mp4(folder / MP4, pace.fps), [], math.ceil(pace.fps / GIF_FPS)

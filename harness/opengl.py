@@ -21,7 +21,7 @@ OFF = "disable"
 CANDIDATES = ("egl", "osmesa") if sys.platform == "linux" else ("glfw",)
 """Ways to draw, the faster first."""
 
-PACKAGES = "libegl1 libopengl0"
+PACKAGES = "libegl1 libgl1"
 """Of Debian and Ubuntu: EGL with Mesa, which draws on the processor where there is no GPU."""
 
 PROBE_SECONDS = 60.0
@@ -75,7 +75,7 @@ def main() -> None:
 
     env = gymnasium.make(PROBE_TASK, render_mode="rgb_array", width=PROBE_SIZE, height=PROBE_SIZE)
     env.reset(seed=0)
-    if env.render().std() == 0:  # type: ignore[union-attr]
+    if env.render().std() == 0:
         sys.exit("The picture is empty.")
 
 

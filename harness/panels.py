@@ -95,9 +95,9 @@ def _caption(draw: ImageDraw.ImageDraw, panel: Panel, left: int, width: int, sca
 
 
 def _figure(value: float) -> str:
-    return f"{value:,.1f}".replace("-", "−")
+    return f"{value:,.1f}"
 
 
 def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font, which is there on every system."""
+    """Pillow's own font, which is there on every system; it has letters, hardly any signs."""
     return ImageFont.load_default(max(round(size), 8))
