@@ -129,7 +129,7 @@ def _answer(folder: Path) -> dict[str, Any]:
     try:
         answer = json.loads(_whole(folder / ANSWER))
     except (OSError, ValueError) as error:
-        log = (folder / "log").read_text(errors="replace")[-2000:]
+        log = _whole(folder / "log").decode(errors="replace")[-2000:]
         raise PolicyError(
             f"The process that draws ended without a video; its last output was:\n{log}"
         ) from error
