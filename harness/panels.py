@@ -23,7 +23,7 @@ BACKGROUND, TEXT, FAINT = (22, 24, 29), (245, 246, 248), (164, 170, 180)
 COLOURS = {"best": (60, 190, 140), "median": (86, 180, 233), "worst": (240, 160, 40)}
 """By title; near those of Okabe and Ito, which the colour-blind can tell apart."""
 
-DIMMED = 0.45
+DIMMED = 0.6
 """Brightness of an episode that is over while others go on."""
 
 
