@@ -10,6 +10,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,7 +81,11 @@ def episode_seeds(digest: str, nonce: str, count: int) -> list[int]:
 
 
 def evaluate(
-    actor: Actor, task_id: str, seeds: list[int], simulator: str = REFERENCE
+    actor: Actor,
+    task_id: str,
+    seeds: list[int],
+    simulator: str = REFERENCE,
+    watch: Callable[[np.ndarray], None] | None = None,
 ) -> Evaluation:
     """Play the first episode of one environment per seed, all in lockstep.
 
@@ -92,6 +97,7 @@ def evaluate(
       task_id: a Gymnasium id.
       seeds: one an episode.
       simulator: `REFERENCE`, or a backend for a second figure.
+      watch: called before every step with the actions [B, action] as they are applied.
 
     Raises:
       PolicyError: an action has the wrong shape or is NaN.
@@ -107,7 +113,10 @@ def evaluate(
     obs, carry = engine.reset(seeds), actor.begin(len(seeds))
     while running.any():
         action, carry = actor.act(carry, obs)
-        step = engine.step(_applicable(action, engine.action_space, running, lengths))
+        applied = _applicable(action, engine.action_space, running, lengths)
+        if watch:
+            watch(applied)
+        step = engine.step(applied)
         returns += np.where(running, step.reward, 0.0)
         lengths += running
         running &= ~(step.terminated | step.truncated)
@@ -142,7 +151,7 @@ def _applicable(
     return np.clip(action, space.low, space.high)
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
     """Bound what a policy can take, unless we are bound more tightly already."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
@@ -155,7 +164,7 @@ def main() -> None:
     from harness import backends, policy, tasks  # noqa: PLC0415
     from harness.artifact import Artifact  # noqa: PLC0415
 
-    _limit_memory()
+    limit_memory()
     task_id, simulator, folder, seeds_file, out_file = sys.argv[1:]
     task = tasks.get(task_id)
     try:

@@ -6,6 +6,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import processes, sandbox
@@ -78,7 +79,9 @@ def evaluate_apart(
         folder = Path(name)
         artifact.save(folder / "policy")
         (folder / "seeds.json").write_text(json.dumps(seeds))
-        _run(folder, task_id, simulator, place)
+        files = (folder / "policy", folder / "seeds.json", folder / "out.json")
+        arguments = [task_id, simulator, *map(str, files)]
+        run_apart("harness.evaluate", arguments, folder, place, EVALUATION_LIMIT)
         try:
             answer = json.loads((folder / "out.json").read_text())
         except (OSError, ValueError) as error:
@@ -91,28 +94,46 @@ def evaluate_apart(
     return Evaluation(**answer)
 
 
-def _run(folder: Path, task_id: str, simulator: str, place: Place) -> None:
-    """Run the evaluator over a folder that holds `policy/` and `seeds.json`."""
-    files = (folder / "policy", folder / "seeds.json", folder / "out.json")
+def run_apart(
+    module: str,
+    arguments: Sequence[str],
+    folder: Path,
+    place: Place,
+    limit: float,
+    variables: Mapping[str, str] | None = None,
+) -> None:
+    """Run a module in a clean process that may write to one folder only; its output goes to `log`.
+
+    Args:
+      module: of the harness.
+      arguments: of its command line.
+      folder: what it may write to, and where it starts.
+      place: where.
+      limit: seconds until it is ended.
+      variables: of its environment, beside the usual ones.
+
+    Raises:
+      PolicyError: it used up its limit.
+    """
     with open(folder / "log", "wb") as log:
         process = sandbox.start(
             place.confinement,
-            [sys.executable, "-m", "harness.evaluate", task_id, simulator, *map(str, files)],
+            [sys.executable, "-m", module, *arguments],
             [
                 *sandbox.system(),
                 *sandbox.checkout(place.root),
                 sandbox.Mount("write", str(folder)),
             ],
-            {"JAX_PLATFORMS": "cpu"},
+            {"JAX_PLATFORMS": "cpu", **(variables or {})},
             cwd=folder,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
         try:
-            process.wait(timeout=EVALUATION_LIMIT)
+            process.wait(timeout=limit)
         except subprocess.TimeoutExpired as error:
             raise PolicyError(
-                f"The evaluation did not end within {EVALUATION_LIMIT:.0f} s: the policy is too "
+                f"The evaluation did not end within {limit:.0f} s: the policy is too "
                 "slow, or it never returns."
             ) from error
         finally:

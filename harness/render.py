@@ -1,0 +1,185 @@
+"""`python -m harness.render RUN_ID`: a video of a scored run's policy."""
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness import cli, opengl, sandbox, scoring
+from harness.errors import InputError, PolicyError, StorageError
+from harness.record import Record
+from harness.scoring import Place
+
+SECONDS = 30.0
+"""Of a video at most: a task's full episode at a pace that can still be followed."""
+
+WIDTH, NARROWEST, WIDEST = 960, 240, 3840
+"""Pixels of a video: as it is, and what is accepted."""
+
+LIMIT = 1800.0
+"""Seconds for all of it: five times what HalfCheetah takes on one core without a GPU."""
+
+SCRIPT, ANSWER, MP4, GIF = "script.json", "out.json", "video.mp4", "video.gif"
+"""What `harness.film` reads, and what it leaves."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """A video in a run's folder.
+
+    Attributes:
+      mp4: H.264.
+      gif: its first seconds.
+      episodes: number in the evaluation, by title (`best`, `median`, `worst`).
+      recorded: the return that the record holds, by title.
+      replayed: the return of the episode in the video, by title.
+      seconds: length.
+      speed: against the environment's own time.
+    """
+
+    mp4: Path
+    gif: Path
+    episodes: dict[str, int]
+    recorded: dict[str, float]
+    replayed: dict[str, float]
+    seconds: float
+    speed: float
+
+    @property
+    def exact(self) -> bool:
+        """Whether the video shows the recorded episodes, to the last bit of their returns."""
+        return self.replayed == self.recorded
+
+
+def render(root: Path, run_id: str, seconds: float = SECONDS, width: int = WIDTH) -> Path:
+    """Make the video of a run, in place of an earlier one.
+
+    Args:
+      root: the checkout.
+      run_id: of a run that has a score.
+      seconds: length at most; longer episodes are played faster.
+      width: pixels.
+
+    Returns:
+      The path of the mp4; a gif is beside it.
+
+    Raises:
+      InputError: there is no such run, its task cannot be drawn, or nothing here can draw.
+      PolicyError: the policy is refused, or fails.
+      StorageError: the run's folder cannot be written.
+    """
+    return make(root, run_id, seconds, width).mp4
+
+
+def make(root: Path, run_id: str, seconds: float = SECONDS, width: int = WIDTH) -> Video:
+    """`render`, and what is to be told of it."""
+    if not (seconds > 0 and NARROWEST <= width <= WIDEST):
+        raise InputError(
+            f"A video of {seconds:g} seconds and {width} pixels cannot be made; seconds are above "
+            f"0, and the width is {NARROWEST} to {WIDEST}."
+        )
+    record = Record.load(root, run_id)
+    episodes = choose(record.returns)
+    place = Place(root, sandbox.available())
+    try:
+        way, no_opengl = opengl.find(place.confinement), None
+    except InputError as error:  # only MuJoCo needs it: the process that knows the task decides
+        way, no_opengl = opengl.OFF, str(error)
+    script = {
+        "task": record.details["task"],
+        "seeds": record.details["episode_seeds"],
+        "returns": record.returns,
+        "roles": episodes,
+        "seconds": seconds,
+        "width": width // 2 * 2,
+        "footer": f"{record.details['task']}  ·  run {run_id}",
+        "no_opengl": no_opengl,
+    }
+    with tempfile.TemporaryDirectory(prefix="autorl-film-") as name:
+        folder = Path(name)
+        record.artifact.save(folder / "policy")
+        (folder / SCRIPT).write_text(json.dumps(script))
+        scoring.run_apart(
+            "harness.film", [name], folder, place, LIMIT,
+            {opengl.VARIABLE: way, "SDL_AUDIODRIVER": "dummy", "SDL_VIDEODRIVER": "dummy"},
+        )  # fmt: skip
+        answer = _answer(folder)
+        mp4, gif = (_take(folder / file, record.folder / file) for file in (MP4, GIF))
+    return Video(
+        mp4, gif, episodes, {title: record.returns[i] for title, i in episodes.items()},
+        answer["replayed"], answer["seconds"], answer["speed"],
+    )  # fmt: skip
+
+
+def choose(returns: Sequence[float]) -> dict[str, int]:
+    """Best, median and worst episode; of fewer than three episodes, those that there are."""
+    order = sorted(range(len(returns)), key=lambda i: returns[i])
+    if len(order) < 3:
+        return dict(zip(("best", "worst"), reversed(order), strict=False))
+    return {"best": order[-1], "median": order[(len(order) - 1) // 2], "worst": order[0]}
+
+
+def _answer(folder: Path) -> dict[str, Any]:
+    """What the process says, or the error that it says it is."""
+    try:
+        answer = json.loads(_whole(folder / ANSWER))
+    except (OSError, ValueError) as error:
+        log = _whole(folder / "log").decode(errors="replace")[-2000:]
+        raise PolicyError(
+            f"The process that draws ended without a video; its last output was:\n{log}"
+        ) from error
+    if "refused" in answer:
+        raise PolicyError(answer["refused"])
+    if "undrawable" in answer:
+        raise InputError(answer["undrawable"])
+    return answer
+
+
+def _whole(path: Path) -> bytes:
+    """A file that a hostile process left: never what a link of its making leads to."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        return file.read()
+
+
+def _take(made: Path, target: Path) -> Path:
+    """Put a finished file into the run's folder, whole or not at all."""
+    part = target.with_name(target.name + ".part")
+    try:
+        part.write_bytes(_whole(made))
+        part.replace(target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise StorageError(
+            f"{target} cannot be written ({error.strerror}). Free some room, or run from a "
+            "checkout that you may write to."
+        ) from error
+    return target
+
+
+def main(
+    run_id: Annotated[str, typer.Argument(help="A run in runs/ that has a score.")],
+    seconds: Annotated[
+        float, typer.Option(help="Length at most; longer episodes are played faster.")
+    ] = SECONDS,
+    width: Annotated[int, typer.Option(help="Pixels.")] = WIDTH,
+) -> None:
+    """Show a run's best, median and worst episode side by side, as mp4 and gif in its folder."""
+    video = make(Path.cwd(), run_id, seconds, width)
+    print("---")
+    for title, episode in video.episodes.items():
+        print(f"{title}: episode {episode}, {video.replayed[title]:.2f} "
+              f"({video.recorded[title]:.2f} recorded)")  # fmt: skip
+    print(f"exact: {'yes' if video.exact else 'no, the returns differ: another machine'}")
+    print(f"seconds: {video.seconds:.1f}")
+    print(f"speed: {video.speed:.2f}")
+    for name, path in (("mp4", video.mp4), ("gif", video.gif)):
+        print(f"{name}: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+
+
+if __name__ == "__main__":
+    cli.serve(main)
