@@ -170,7 +170,7 @@ def make_env(script: Script) -> gymnasium.Env:
 
 def _prepare(env: Any, script: Script) -> None:
     """Set how MuJoCo's pictures look, before the first of them is drawn."""
-    width = script.width // len(script.roles)
+    width = panels.panel_width(script.width, len(script.roles))
     height = round(width / ASPECT)
     env.mujoco_renderer.width, env.mujoco_renderer.height = width, height
     visual = env.model.vis

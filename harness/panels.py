@@ -52,6 +52,11 @@ class Panel:
     dimmed: bool
 
 
+def panel_width(width: int, count: int) -> int:
+    """Pixels of each of `count` panels in a picture of `width`."""
+    return (width - GAP * (count - 1)) // count
+
+
 def compose(panels: Sequence[Panel], footer: str, width: int) -> Image.Image:
     """Draw panels side by side.
 
@@ -60,7 +65,7 @@ def compose(panels: Sequence[Panel], footer: str, width: int) -> Image.Image:
       footer: one line below all.
       width: pixels of the whole, at most; both sides are even, as video needs.
     """
-    each = (width - GAP * (len(panels) - 1)) // len(panels)
+    each = panel_width(width, len(panels))
     scale = each / REFERENCE_WIDTH
     caption, strip = round(CAPTION * scale), round(FOOTER * scale)
     rows = max(round(each * panel.frame.shape[0] / panel.frame.shape[1]) for panel in panels)

@@ -22,7 +22,7 @@ WIDTH, NARROWEST, WIDEST = 960, 240, 3840
 """Pixels of a video: as it is, and what is accepted."""
 
 LIMIT = 1800.0
-"""Seconds for all of it: five times what HalfCheetah takes on one core without a GPU."""
+"""Seconds for all of it: fifteen times what HalfCheetah takes on two cores without a GPU."""
 
 SCRIPT, ANSWER, MP4, GIF = "script.json", "out.json", "video.mp4", "video.gif"
 """What `harness.film` reads, and what it leaves."""
