@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,9 +126,9 @@ def choose(returns: Sequence[float]) -> dict[str, int]:
 def _answer(folder: Path) -> dict[str, Any]:
     """What the process says, or the error that it says it is."""
     try:
-        answer = json.loads(_whole(folder / ANSWER))
+        answer = json.loads(scoring.left_behind(folder / ANSWER))
     except (OSError, ValueError) as error:
-        log = _whole(folder / "log").decode(errors="replace")[-2000:]
+        log = scoring.left_behind(folder / "log").decode(errors="replace")[-2000:]
         raise PolicyError(
             f"The process that draws ended without a video; its last output was:\n{log}"
         ) from error
@@ -140,17 +139,11 @@ def _answer(folder: Path) -> dict[str, Any]:
     return answer
 
 
-def _whole(path: Path) -> bytes:
-    """A file that a hostile process left: never what a link of its making leads to."""
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-        return file.read()
-
-
 def _take(made: Path, target: Path) -> Path:
     """Put a finished file into the run's folder, whole or not at all."""
     part = target.with_name(target.name + ".part")
     try:
-        part.write_bytes(_whole(made))
+        part.write_bytes(scoring.left_behind(made))
         part.replace(target)
     except OSError as error:
         part.unlink(missing_ok=True)

@@ -16,6 +16,9 @@ from harness.ledger import FILE
 
 FOLDER = "report"
 
+VIDEO_SECONDS = 10.0
+"""Of the video in the page."""
+
 LARGEST_VIDEO = 6 * 2**20
 """Bytes of a video that goes into the page; in base64 it is a third larger."""
 
@@ -94,7 +97,7 @@ def _video(found: Findings, root: Path) -> tuple[bytes, str]:
     from harness import render  # noqa: PLC0415  (simulators and codecs, which nothing else needs)
 
     try:
-        film = render.render(root, run_id).read_bytes()
+        film = render.render(root, run_id, VIDEO_SECONDS).read_bytes()
     except HarnessError as error:
         return b"", f"No video: {error}"
     if len(film) > LARGEST_VIDEO:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -83,9 +84,9 @@ def evaluate_apart(
         arguments = [task_id, simulator, *map(str, files)]
         run_apart("harness.evaluate", arguments, folder, place, EVALUATION_LIMIT)
         try:
-            answer = json.loads((folder / "out.json").read_text())
+            answer = json.loads(left_behind(folder / "out.json"))
         except (OSError, ValueError) as error:
-            log = (folder / "log").read_text(errors="replace")[-2000:]
+            log = left_behind(folder / "log").decode(errors="replace")[-2000:]
             raise PolicyError(
                 f"The evaluator ended without an answer; its last output was:\n{log}"
             ) from error
@@ -138,3 +139,13 @@ def run_apart(
             ) from error
         finally:
             processes.end_all()
+
+
+def left_behind(path: Path) -> bytes:
+    """A file that a hostile process has left: never what a link of its making leads to.
+
+    Raises:
+      OSError: it is a link, or cannot be read.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        return file.read()

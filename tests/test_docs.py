@@ -64,7 +64,8 @@ def test_a_command_of_the_harness_takes_these_options(page, words):
     if not arguments or module in ("harness.tasks", "harness.keeper"):
         importlib.import_module(module)
         return
-    function = getattr(importlib.import_module(module), module.rpartition(".")[2])
+    place = importlib.import_module(module)
+    function = getattr(place, "main", None) or getattr(place, module.rpartition(".")[2])
     app = typer.Typer()
     app.command()(function)
     arguments = [
