@@ -42,8 +42,8 @@ def test_a_thirty_second_run_ends_with_a_score_and_a_row(harness_run, checkout, 
         assert float(block["avg_return"]) > anchors.RANDOM[task_id] + 300
 
     folder = checkout / "runs" / block["run_id"]
-    assert {p.name for p in folder.iterdir()} == {
-        "summary.json", "train.log", "curve.csv", "policy", "train.py"
+    assert {p.name.partition(".out.tfevents")[0] for p in folder.iterdir()} == {
+        "summary.json", "train.log", "curve.csv", "events", "policy", "train.py"
     }  # fmt: skip
     summary = json.loads((folder / "summary.json").read_text())
     assert len(summary["episode_returns"]) == len(set(summary["episode_seeds"])) == 100
