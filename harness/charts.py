@@ -199,7 +199,9 @@ def label(
     places = axis.transData.transform([(x, y) for x, y, _ in points] + list(avoid) or [(0, 0)])
     middle = axis.get_window_extent().get_points()[:, 0].mean()
     placed: list[Annotation] = []
-    taken: list[Bbox] = []
+    levels = (line.get_window_extent() for line in axis.lines)
+    taken = [box for box in levels if box.width > 10 * box.height]
+    taken += [text.get_window_extent() for text in axis.texts]
     for (x, y, words), (pixel, _) in reversed(list(zip(points, places, strict=False))):
         short = words if len(words) <= LABEL_LENGTH else words[: LABEL_LENGTH - 1].rstrip() + "…"
         for offset in OFFSETS:

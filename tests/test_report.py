@@ -101,15 +101,17 @@ def test_few_and_many_experiments_fit(tmp_path, experiments):
 
 
 @pytest.mark.parametrize("count", [1, 15, 40])
-def test_labels_overlap_neither_each_other_nor_dots(count):
+def test_labels_overlap_neither_each_other_nor_dots_nor_levels(count):
     figure = Figure(figsize=(charts.WIDTH, 4.6), layout="constrained")
     axis = figure.add_subplot()
     points = [(i, i % 7 * 10.0, f"an idea with many words in it {i}") for i in range(count)]
     axis.scatter([x for x, _, _ in points], [y for _, y, _ in points])
+    level = axis.axhline(68)
     placed = charts.label(axis, points, [(x, y) for x, y, _ in points])
     assert placed
     figure.draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in placed]
+    assert not any(box.overlaps(level.get_window_extent()) for box in boxes)
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
     dots = axis.transData.transform([(x, y) for x, y, _ in points])
     assert not any(box.count_contains(dots) for box in boxes)
