@@ -4,6 +4,7 @@ import math
 import sys
 
 import pytest
+import wandb
 from tensorboardX.proto.event_pb2 import Event
 
 from harness import tracking
@@ -74,6 +75,7 @@ def test_weights_and_biases_gets_the_same_offline(tmp_path, training, monkeypatc
     monkeypatch.setenv(tracking.WANDB_VARIABLE, "")
     tracking.use_wandb("autorl")
     tracking.track(tmp_path, training, SUMMARY)
+    wandb.teardown()  # its service would end before the test process does, and say so
     assert list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
 
 
