@@ -24,7 +24,7 @@ from tests.conftest import HALF_CHEETAH, TRAIN_FILES, command, git, rows
 from tests.test_branch import refs
 
 SLOTS = 4
-ATTEMPTS = 3  # to start a cluster: a port that was free can be taken a moment later
+ATTEMPTS = 3  # to start a cluster: its port may be taken between the look and the start
 
 
 @pytest.fixture
@@ -175,41 +175,40 @@ def test_a_machine_has_a_worker_for_each_gpu_or_for_so_many_cores(resources, cor
     assert cluster.room({"NodeID": "n", "Resources": resources}, cores) == expected
 
 
-RAY = [sys.executable, "-m", "ray.scripts.scripts"]
-"""The command `ray`, wherever it is installed."""
+def ray(*arguments, check=True):
+    """The command `ray`; an error carries what it said."""
+    subprocess.run(
+        [sys.executable, "-m", "ray.scripts.scripts", *arguments],
+        check=check, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+    )  # fmt: skip
 
 
-def two_nodes():
-    """Start a Ray cluster of two nodes on this machine: its address, or what Ray said."""
+def start_two_nodes():
+    """A Ray cluster of two nodes on this machine, without its network: the address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        found = f"127.0.0.1:{free.getsockname()[1]}"
-    first = ["--head", f"--port={found.split(':')[1]}", "--include-dashboard=false"]
-    common = ["--node-ip-address=127.0.0.1", "--num-cpus=1", "--disable-usage-stats"]
-    for where in (first, [f"--address={found}"]):
-        done = subprocess.run(
-            [*RAY, "start", *where, *common],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        if done.returncode:
-            return None, f"{done.stdout}{done.stderr}"[-2000:]
-    return found, ""
+        port = free.getsockname()[1]
+    node = ["--node-ip-address=127.0.0.1", "--num-cpus=1", "--disable-usage-stats"]
+    ray("start", "--head", f"--port={port}", "--include-dashboard=false", *node)
+    ray("start", f"--address=127.0.0.1:{port}", *node)
+    return f"127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
 def address():
-    """A Ray cluster of two nodes; where Ray itself does not start, its tests are left out."""
+    """A Ray cluster; what Ray said where it does not start."""
+    said = ""
     for _ in range(ATTEMPTS):
-        found, said = two_nodes()
-        if found:
+        try:
+            found = start_two_nodes()
+        except subprocess.SubprocessError as error:
+            said = f"{error}: {error.output}"
+            ray("stop", "--force", check=False)
+        else:
             yield found
-        subprocess.run([*RAY, "stop", "--force"], check=False, capture_output=True, timeout=120)
-        if found:
+            ray("stop", "--force", check=False)
             return
-    pytest.skip(f"Ray starts no two nodes here: {said}")
+    pytest.fail(said)
 
 
 @pytest.fixture
