@@ -7,6 +7,7 @@ References: PPO (Schulman et al. 2017, arXiv 1707.06347), GAE (Schulman et al. 2
 arXiv 1506.02438), what matters in on-policy RL (Andrychowicz et al. 2021, arXiv 2006.05990).
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,14 +16,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import NamedSharding, PartitionSpec
 
 from harness.trial import Trial, connect
 
-# ---------------------------------------------------------------------------------------------
-# Constants: one set for every task. Edit these directly; a tuner stays within [low, high] or {…}.
-# ---------------------------------------------------------------------------------------------
+# ---- Constants: one set for every task; a tuner stays within [low, high] or {…} -----------------
 
 ROLLOUT_STEPS = 32  # {16, 32, 64, 128} time steps of every environment between updates
 NUM_MINIBATCHES = 8  # {2, 4, 8, 16, 32} of each epoch
@@ -42,9 +40,7 @@ KL_ADAPTATION = 1.5  # factor on the learning rate when the change is half or tw
 OBS_CLIP = 10.0  # normalised observations are clipped to this many standard deviations
 
 
-# ---------------------------------------------------------------------------------------------
-# Network: two separate multilayer perceptrons, and a distribution for each kind of action space
-# ---------------------------------------------------------------------------------------------
+# ---- Network: two multilayer perceptrons, a distribution for each kind of action space ----------
 
 
 class Gaussian(NamedTuple):
@@ -126,8 +122,7 @@ class ActorCritic(nn.Module):
         self.actor = tower(size, 0.01)
         self.critic = tower(1, 1.0)
         if not self.discrete:
-            noise = nn.initializers.constant(INITIAL_LOG_STD)
-            self.log_std = self.param("log_std", noise, (size,))
+            self.log_std = self.param("log_std", nn.initializers.constant(INITIAL_LOG_STD), (size,))
 
     def policy(self, obs: jax.Array) -> Gaussian | Categorical:
         """The distribution of actions at observations [..., observation]."""
@@ -143,9 +138,7 @@ class ActorCritic(nn.Module):
         return self.policy(obs), self.value(obs)
 
 
-# ---------------------------------------------------------------------------------------------
-# Running statistics: observations are normalised, rewards are scaled
-# ---------------------------------------------------------------------------------------------
+# ---- Running statistics: observations are normalised, rewards are scaled ------------------------
 
 
 class Statistics(NamedTuple):
@@ -176,25 +169,17 @@ def normalise(stats: Statistics, obs: jax.Array) -> jax.Array:
     return jnp.clip((obs - stats.mean) / jnp.sqrt(stats.var + 1e-8), -OBS_CLIP, OBS_CLIP)
 
 
-# ---------------------------------------------------------------------------------------------
-# Advantages and loss
-# ---------------------------------------------------------------------------------------------
+# ---- Advantages and loss ------------------------------------------------------------------------
 
 
-def gae(
-    reward: jax.Array,
-    value: jax.Array,
-    next_value: jax.Array,
-    terminated: jax.Array,
-    truncated: jax.Array,
-) -> jax.Array:
+def gae(reward: jax.Array, value: jax.Array, next_value: jax.Array, outcome: Any) -> jax.Array:
     """Generalised advantage estimates; all arrays are [T, N].
 
     `next_value` is the value of the true successor, so a truncated episode is bootstrapped and a
     terminated one is not; neither lets advantages flow back from the episode that follows.
     """
-    delta = reward + GAMMA * jnp.where(terminated, 0.0, next_value) - value
-    carried = jnp.where(terminated | truncated, 0.0, GAMMA * GAE_LAMBDA)
+    delta = reward + GAMMA * jnp.where(outcome.terminated, 0.0, next_value) - value
+    carried = jnp.where(outcome.terminated | outcome.truncated, 0.0, GAMMA * GAE_LAMBDA)
 
     def backwards(advantage: jax.Array, step: tuple[jax.Array, jax.Array]) -> Any:
         advantage = step[0] + step[1] * advantage
@@ -236,9 +221,7 @@ def ppo_loss(params: Any, net: ActorCritic, batch: Batch) -> tuple[jax.Array, di
     }
 
 
-# ---------------------------------------------------------------------------------------------
-# Training: one call is one rollout and its update
-# ---------------------------------------------------------------------------------------------
+# ---- Training: one call is one rollout and its update -------------------------------------------
 
 
 @chex.dataclass(frozen=True)
@@ -247,12 +230,13 @@ class TrainState:
 
     params: Any
     opt_state: Any
-    learning_rate: jax.Array
+    learning_rate: jax.Array  # before it is annealed
     obs_stats: Statistics
     return_stats: Statistics
     discounted_return: jax.Array  # [N], the running sum whose spread scales the rewards
     env_state: Any
     key: jax.Array
+    left: jax.Array  # the share of the budget that is left, set before every update
 
 
 optimiser = optax.chain(optax.clip_by_global_norm(MAX_GRAD_NORM), optax.scale_by_adam(eps=1e-5))
@@ -272,34 +256,25 @@ def init(key: jax.Array, env: Any, net: ActorCritic) -> TrainState:
         discounted_return=jnp.zeros(env.num_envs),
         env_state=env.reset(env_key),
         key=key,
+        left=jnp.asarray(1.0),
     )
 
 
-def rollout(state: TrainState, key: jax.Array, env: Any, net: ActorCritic) -> tuple[Any, dict]:
-    """Act for ROLLOUT_STEPS; the last environment state, and what happened as [T, N, ...]."""
+def rollout(state: TrainState, key: jax.Array, env: Any, net: ActorCritic) -> tuple[Any, tuple]:
+    """Act for ROLLOUT_STEPS; the last environment state, and what happened, as [T, N, ...]."""
 
-    def step(env_state: Any, key: jax.Array) -> tuple[Any, dict]:
+    def step(env_state: Any, key: jax.Array) -> tuple[Any, tuple]:
         obs = normalise(state.obs_stats, env_state.obs)
         policy = net.apply(state.params, obs, method=net.policy)
         action = policy.sample(key)
         after = env.step(env_state, applied(action, env.action_space))
-        return after, {
-            "raw_obs": env_state.obs,
-            "raw_next_obs": after.next_obs,
-            "action": action,
-            "log_prob": policy.log_prob(action),
-            "reward": after.reward,
-            "terminated": after.terminated,
-            "truncated": after.truncated,
-            "diverged": after.diverged,
-            "episode_return": after.episode_return,
-            "episode_length": after.episode_length,
-        }
+        outcome = replace(after, internal=None)
+        return after, (env_state.obs, action, policy.log_prob(action), outcome)
 
     return jax.lax.scan(step, state.env_state, jax.random.split(key, ROLLOUT_STEPS))
 
 
-def discounted_returns(start: jax.Array, steps: dict) -> tuple[jax.Array, jax.Array]:
+def discounted_returns(start: jax.Array, outcome: Any) -> tuple[jax.Array, jax.Array]:
     """The discounted sum of rewards so far in each episode: its last value [N], and all [T, N]."""
 
     def forwards(total: jax.Array, step: tuple[jax.Array, jax.Array]) -> Any:
@@ -307,70 +282,64 @@ def discounted_returns(start: jax.Array, steps: dict) -> tuple[jax.Array, jax.Ar
         total = GAMMA * total + reward
         return jnp.where(ended, 0.0, total), total
 
-    return jax.lax.scan(
-        forwards, start, (steps["reward"], steps["terminated"] | steps["truncated"])
-    )
+    return jax.lax.scan(forwards, start, (outcome.reward, outcome.terminated | outcome.truncated))
 
 
 def learn(state: TrainState, batch: Batch, key: jax.Array, net: ActorCritic) -> tuple[Any, dict]:
     """NUM_EPOCHS passes over a batch; the learning rate follows the policy's change."""
     size = batch.obs.shape[0]
 
-    def minibatch(carry: Any, rows: jax.Array) -> tuple[Any, dict]:
-        params, opt_state, rate = carry
+    def minibatch(state: TrainState, rows: jax.Array) -> tuple[TrainState, dict]:
         part = jax.tree.map(lambda x: x[rows], batch)
-        grads, metrics = jax.grad(ppo_loss, has_aux=True)(params, net, part)
-        updates, opt_state = optimiser.update(grads, opt_state)
-        params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
-        return (params, opt_state, rate), metrics
+        grads, metrics = jax.grad(ppo_loss, has_aux=True)(state.params, net, part)
+        updates, opt_state = optimiser.update(grads, state.opt_state)
+        rate = state.learning_rate * state.left
+        params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
+        return state.replace(params=params, opt_state=opt_state), metrics
 
-    def epoch(carry: Any, key: jax.Array) -> tuple[Any, dict]:
+    def epoch(state: TrainState, key: jax.Array) -> tuple[TrainState, dict]:
         rows = jax.random.permutation(key, size).reshape(NUM_MINIBATCHES, -1)
-        (params, opt_state, rate), metrics = jax.lax.scan(minibatch, carry, rows)
-        kl = metrics["losses/approx_kl"].mean()
+        state, metrics = jax.lax.scan(minibatch, state, rows)
+        kl, rate = metrics["losses/approx_kl"].mean(), state.learning_rate
         rate = jnp.where(kl > 2 * TARGET_KL, rate / KL_ADAPTATION, rate)
         rate = jnp.where(kl < TARGET_KL / 2, rate * KL_ADAPTATION, rate)
         rate = jnp.clip(rate, MIN_LEARNING_RATE, MAX_LEARNING_RATE)
-        return (params, opt_state, rate), metrics
+        return state.replace(learning_rate=rate), metrics
 
-    carry = (state.params, state.opt_state, state.learning_rate)
-    carry, metrics = jax.lax.scan(epoch, carry, jax.random.split(key, NUM_EPOCHS))
-    return carry, jax.tree.map(jnp.mean, metrics)
+    state, metrics = jax.lax.scan(epoch, state, jax.random.split(key, NUM_EPOCHS))
+    return state, jax.tree.map(jnp.mean, metrics)
 
 
 def update(state: TrainState, env: Any, net: ActorCritic) -> tuple[TrainState, dict]:
     """One rollout and the learning from it."""
     rollout_key, learn_key, key = jax.random.split(state.key, 3)
-    env_state, steps = rollout(state, rollout_key, env, net)
+    env_state, (raw_obs, action, log_prob, outcome) = rollout(state, rollout_key, env, net)
 
-    discounted_return, all_returns = discounted_returns(state.discounted_return, steps)
+    discounted_return, all_returns = discounted_returns(state.discounted_return, outcome)
     return_stats = add_samples(state.return_stats, all_returns.ravel())
-    reward = steps["reward"] / jnp.sqrt(return_stats.var + 1e-8)
+    reward = outcome.reward / jnp.sqrt(return_stats.var + 1e-8)
 
     # The statistics of the rollout's own policy, so that the first ratios are exactly one.
-    obs = normalise(state.obs_stats, steps["raw_obs"])
-    next_obs = normalise(state.obs_stats, steps["raw_next_obs"])
+    obs = normalise(state.obs_stats, raw_obs)
+    next_obs = normalise(state.obs_stats, outcome.next_obs)
     value = net.apply(state.params, obs, method=net.value)
     next_value = net.apply(state.params, next_obs, method=net.value)
-    advantage = gae(reward, value, next_value, steps["terminated"], steps["truncated"])
+    advantage = gae(reward, value, next_value, outcome)
 
-    batch = Batch(obs, steps["action"], steps["log_prob"], advantage, advantage + value)
+    batch = Batch(obs, action, log_prob, advantage, advantage + value)
     batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
-    (params, opt_state, learning_rate), metrics = learn(state, batch, learn_key, net)
+    state, metrics = learn(state, batch, learn_key, net)
 
-    ended = (steps["terminated"] | steps["truncated"]).sum()
+    ended = (outcome.terminated | outcome.truncated).sum()
     metrics |= {
-        "charts/episodic_return": steps["episode_return"].sum() / ended,  # NaN where none ended
-        "charts/episodic_length": steps["episode_length"].sum() / ended,
-        "charts/learning_rate": learning_rate,
-        "charts/diverged": steps["diverged"].sum(),  # episodes that ended in NaN
+        "charts/episodic_return": outcome.episode_return.sum() / ended,  # NaN where none ended
+        "charts/episodic_length": outcome.episode_length.sum() / ended,
+        "charts/learning_rate": state.learning_rate * state.left,
+        "charts/diverged": outcome.diverged.sum(),  # episodes that ended in NaN
         "losses/explained_variance": 1 - advantage.var() / ((advantage + value).var() + 1e-8),
     }
-    return TrainState(
-        params=params,
-        opt_state=opt_state,
-        learning_rate=learning_rate,
-        obs_stats=add_samples(state.obs_stats, steps["raw_obs"].reshape(-1, obs.shape[-1])),
+    return state.replace(
+        obs_stats=add_samples(state.obs_stats, raw_obs.reshape(-1, obs.shape[-1])),
         return_stats=return_stats,
         discounted_return=discounted_return,
         env_state=env_state,
@@ -378,21 +347,16 @@ def update(state: TrainState, env: Any, net: ActorCritic) -> tuple[TrainState, d
     ), metrics
 
 
-# ---------------------------------------------------------------------------------------------
-# The budget
-# ---------------------------------------------------------------------------------------------
+# ---- The budget ---------------------------------------------------------------------------------
 
 
 def placement(state: TrainState, num_envs: int) -> TrainState:
     """Where a state lives: environments spread over all devices, everything else on each."""
     mesh = jax.make_mesh((jax.device_count(),), ("devices",))
-    copied, spread = NamedSharding(mesh, P()), NamedSharding(mesh, P("devices"))
-    return jax.tree.map(lambda _: copied, state).replace(
-        env_state=jax.tree.map(
-            lambda x: spread if x.shape[:1] == (num_envs,) else copied, state.env_state
-        ),
-        discounted_return=spread,
-    )
+    copied, spread = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("devices",)))
+    envs = jax.tree.map(lambda x: spread if x.shape[:1] == (num_envs,) else copied, state.env_state)
+    everything = jax.tree.map(lambda _: copied, state)
+    return everything.replace(env_state=envs, discounted_return=spread)
 
 
 def compiled(key: jax.Array, env: Any, net: ActorCritic) -> tuple[Any, Any]:
@@ -424,7 +388,7 @@ def main(trial: Trial) -> None:
     state = init_fn(key)
     step = 0
     while trial.time_left() > 0:
-        state, metrics = update_fn(state)
+        state, metrics = update_fn(state.replace(left=jnp.float32(1 - trial.progress())))
         step += ROLLOUT_STEPS * env.num_envs
         trial.log(step, **metrics)
         trial.publish(act, (state.params, state.obs_stats))

@@ -122,13 +122,11 @@ def shares(task_id: str, warm_up: float, updates: int) -> dict[str, float]:
     return {"seconds": whole} | {name: part / whole for name, part in parts.items()}
 
 
-def _batch(steps: dict) -> train.Batch:
+def _batch(steps: tuple) -> train.Batch:
     """Samples of the right shapes; what is in them takes no more or less time."""
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
-    noise = jax.random.normal(jax.random.key(SEED), flat["reward"].shape)
-    return train.Batch(
-        jnp.clip(flat["raw_obs"], -1, 1), flat["action"], flat["log_prob"], noise, noise
-    )
+    obs, action, log_prob, _ = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
+    noise = jax.random.normal(jax.random.key(SEED), log_prob.shape)
+    return train.Batch(jnp.clip(obs, -1, 1), action, log_prob, noise, noise)
 
 
 def _policy(state: train.TrainState, key: jax.Array, net: train.ActorCritic) -> jax.Array:

@@ -1,6 +1,7 @@
 """The mathematics of the shipped PPO, against plain references."""
 
 import importlib.util
+from types import SimpleNamespace
 
 import gymnasium
 import jax
@@ -36,7 +37,8 @@ def test_gae_bootstraps_on_truncation_and_not_on_termination(ppo, monkeypatch):
         [1 + 0.25 * 1, -1, 1],
         [1, 1, 1],
     ]
-    advantage = ppo.gae(*map(jnp.asarray, (reward, value, next_value, terminated, truncated)))
+    outcome = SimpleNamespace(terminated=terminated, truncated=truncated)
+    advantage = ppo.gae(*map(jnp.asarray, (reward, value, next_value)), outcome)
     np.testing.assert_allclose(advantage, expected, rtol=1e-6)
 
 
@@ -76,12 +78,12 @@ def test_running_statistics_equal_those_of_all_samples_at_once(ppo):
 
 def test_discounted_returns_begin_anew_with_every_episode(ppo, monkeypatch):
     monkeypatch.setattr(ppo, "GAMMA", 0.5)
-    steps = {
-        "reward": jnp.ones((3, 1)),
-        "terminated": jnp.asarray([[False], [True], [False]]),
-        "truncated": jnp.zeros((3, 1), bool),
-    }
-    last, returns = ppo.discounted_returns(jnp.asarray([4.0]), steps)
+    outcome = SimpleNamespace(
+        reward=jnp.ones((3, 1)),
+        terminated=jnp.asarray([[False], [True], [False]]),
+        truncated=jnp.zeros((3, 1), bool),
+    )
+    last, returns = ppo.discounted_returns(jnp.asarray([4.0]), outcome)
     np.testing.assert_allclose(returns[:, 0], [3.0, 2.5, 1.0])
     np.testing.assert_allclose(last, [1.0])
 
