@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from scripts import bench_ingredients
 from tests.conftest import ROOT
 
 
@@ -111,3 +112,11 @@ def test_a_categorical_head_gives_the_probabilities_of_its_logits(ppo):
     draws = ppo.Categorical(jnp.tile(logits[0], (20000, 1))).sample(jax.random.key(0))
     frequencies = np.bincount(np.asarray(draws), minlength=3) / 20000
     np.testing.assert_allclose(frequencies, probabilities[0], atol=0.02)
+
+
+@pytest.mark.parametrize("name", bench_ingredients.VARIANTS)
+def test_every_ingredient_that_is_measured_is_in_the_file(name):
+    compile(bench_ingredients.source(name), name, "exec")
+    assert (bench_ingredients.source(name) == bench_ingredients.SHIPPED.read_text()) == (
+        name == "shipped"
+    )
