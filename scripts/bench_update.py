@@ -21,6 +21,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from agent_space import train
 from harness.engines.engine import HostEngine, Step
@@ -111,7 +112,7 @@ def shares(task_id: str, warm_up: float, updates: int) -> dict[str, float]:
     learn = jax.jit(partial(train.learn, net=net))
     gradient = seconds(lambda: learn(state, batch, key), updates)
     policy = seconds(partial(jax.jit(partial(_policy, net=net)), state, key), updates)
-    env.close()
+    timed.close()
     parts = {
         "simulation": simulation,
         "gradient steps": gradient,
@@ -124,9 +125,9 @@ def shares(task_id: str, warm_up: float, updates: int) -> dict[str, float]:
 
 def _batch(steps: tuple) -> train.Batch:
     """Samples of the right shapes; what is in them takes no more or less time."""
-    obs, action, log_prob, _ = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
+    obs, action, log_prob = (np.asarray(x).reshape(-1, *x.shape[2:]) for x in steps[:3])
     noise = jax.random.normal(jax.random.key(SEED), log_prob.shape)
-    return train.Batch(jnp.clip(obs, -1, 1), action, log_prob, noise, noise)
+    return train.Batch(*map(jnp.asarray, (obs.clip(-1, 1), action, log_prob)), noise, noise)
 
 
 def _policy(state: train.TrainState, key: jax.Array, net: train.ActorCritic) -> jax.Array:
