@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scripts import bench_ingredients
+from scripts import bench_algorithm
 from tests.conftest import ROOT
 
 
@@ -114,9 +114,9 @@ def test_a_categorical_head_gives_the_probabilities_of_its_logits(ppo):
     np.testing.assert_allclose(frequencies, probabilities[0], atol=0.02)
 
 
-@pytest.mark.parametrize("name", bench_ingredients.VARIANTS)
+@pytest.mark.parametrize("name", bench_algorithm.VARIANTS)
 def test_every_ingredient_that_is_measured_is_in_the_file(name):
-    compile(bench_ingredients.source(name), name, "exec")
-    assert (bench_ingredients.source(name) == bench_ingredients.SHIPPED.read_text()) == (
+    compile(bench_algorithm.source(name), name, "exec")
+    assert (bench_algorithm.source(name) == bench_algorithm.SHIPPED.read_text()) == (
         name == "shipped"
     )
