@@ -39,6 +39,49 @@ NO_BOOTSTRAP = (
     "jnp.where(outcome.terminated | outcome.truncated, 0.0, next_value)",
 )
 
+RECOMPUTED: Replacements = (
+    ("    size = batch.obs.shape[0]", "    size = batch(state.params).obs.shape[0]"),
+    ("minibatch(state: TrainState, rows: jax.Array)", "minibatch(state, rows, fresh)"),
+    ("lambda x: x[rows], batch)", "lambda x: x[rows], fresh)"),
+    ("jax.lax.scan(minibatch, state, rows)",
+     "jax.lax.scan(partial(minibatch, fresh=batch(state.params)), state, rows)"),
+    ("""
+    value = net.apply(state.params, obs, method=net.value)
+    next_value = net.apply(state.params, next_obs, method=net.value)
+    advantage = gae(reward, value, next_value, outcome)
+
+    batch = Batch(obs, action, log_prob, advantage, advantage + value)
+    batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+""", """
+    def batch(params):
+        value = net.apply(params, obs, method=net.value)
+        next_value = net.apply(params, next_obs, method=net.value)
+        advantage = gae(reward, value, next_value, outcome)
+        made = Batch(obs, action, log_prob, advantage, advantage + value)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), made)
+
+    value, advantage = jnp.zeros(()), batch(state.params).advantage
+"""),
+)  # fmt: skip
+
+NORMALISED_VALUES: Replacements = (
+    ("    return_stats: Statistics\n",
+     "    return_stats: Statistics\n    value_stats: Statistics\n"),
+    ("        return_stats=fresh_statistics(()),\n",
+     "        return_stats=fresh_statistics(()),\n        value_stats=fresh_statistics(()),\n"),
+    ("    value = net.apply(state.params, obs, method=net.value)\n", """
+    unit, middle = jnp.sqrt(state.value_stats.var + 1e-8), state.value_stats.mean
+    value = middle + unit * net.apply(state.params, obs, method=net.value)
+"""),
+    ("    next_value = net.apply(state.params, next_obs, method=net.value)\n",
+     "    next_value = middle + unit * net.apply(state.params, next_obs, method=net.value)\n"),
+    ("log_prob, advantage, advantage + value)\n",
+     "log_prob, advantage, (advantage + value - middle) / unit)\n"),
+    ("        return_stats=return_stats,\n",
+     "        return_stats=return_stats,\n"
+     "        value_stats=add_samples(state.value_stats, (advantage + value).ravel()),\n"),
+)  # fmt: skip
+
 VARIANTS: dict[str, Replacements] = {
     "shipped": (),
     # CleanRL's ppo_continuous_action.py, its defaults; the rate falls with the time instead of
@@ -60,8 +103,15 @@ VARIANTS: dict[str, Replacements] = {
     "no entropy bonus": (_constant("ENTROPY_COEF", "0.005", "0.0"),),
     "no bootstrap at the time limit": (NO_BOOTSTRAP,),
     "no scaling of rewards": ((" / jnp.sqrt(return_stats.var + 1e-8)", ""),),
+    "advantages anew every epoch": RECOMPUTED,
+    "values normalised, too": NORMALISED_VALUES,
     "swish": (("nn.tanh]", "nn.swish]"),),
     "128 units": (_constant("HIDDEN", "(64, 64)", "(128, 128)"),),
+    "ELU, 256-128-64 units": (
+        _constant("HIDDEN", "(64, 64)", "(256, 128, 64)"), ("nn.tanh]", "nn.elu]")
+    ),
+    "64 environments": (("trial.num_envs_hint)", "trial.num_envs_hint // 2)"),),
+    "256 environments": (("trial.num_envs_hint)", "trial.num_envs_hint * 2)"),),
     "rollouts of 64 steps": (
         _constant("ROLLOUT_STEPS", "32", "64"), _constant("NUM_MINIBATCHES", "8", "16")
     ),

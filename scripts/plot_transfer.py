@@ -1,0 +1,52 @@
+"""The transfer chart: plain PPO and the shipped file on each task, every seed a dot.
+
+python scripts/plot_transfer.py OUT.png LEDGER ...
+"""
+
+import statistics
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from harness.ledger import Ledger
+from harness.tasks import anchors
+
+VARIANTS = {"plain PPO": "#b0752f", "shipped": "#1f4e79"}
+PANEL = (2.5, 3.2)  # inches
+
+
+def draw(out: Path, ledgers: list[Path]) -> None:
+    """Draw a panel a task and write the picture."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for ledger in ledgers:
+        for row in Ledger(ledger).rows():
+            if row.status == "scored" and row.description in VARIANTS:
+                found.setdefault((row.task, row.description), []).append(float(row.avg_return))
+    tasks = list(dict.fromkeys(task for task, _ in found))
+    figure, axes = plt.subplots(
+        1, len(tasks), figsize=(PANEL[0] * len(tasks), PANEL[1]), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for axis, task in zip(axes[0], tasks, strict=True):
+        for place, (variant, colour) in enumerate(VARIANTS.items()):
+            scores = found.get((task, variant), [])
+            if not scores:
+                continue
+            mean = statistics.fmean(scores)
+            axis.bar(place, mean, width=0.6, color=colour, alpha=0.3)
+            axis.plot([place] * len(scores), scores, "o", color=colour)
+            axis.text(place, 0, f"{mean:,.0f}", ha="center", va="bottom", color=colour)
+        if task in anchors.AUTORL:
+            axis.axhline(anchors.AUTORL[task], color="#777777", linewidth=1, linestyle="--")
+        axis.set_title(task, loc="left", fontsize=10)
+        axis.set_xticks(range(len(VARIANTS)), list(VARIANTS))
+        axis.set_xlim(-0.6, len(VARIANTS) - 0.4)
+        axis.grid(axis="y", alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].set_ylabel("score (dots: each seed; dashed: autoRL's best)")
+    figure.savefig(out, dpi=150)
+
+
+if __name__ == "__main__":
+    draw(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
