@@ -3,7 +3,7 @@
     python scripts/bench_algorithm.py --cores 1 --budget 180 --tasks Hopper-v5,Ant-v5
     python scripts/bench_algorithm.py --only "shipped,plain PPO" --runs 3
 
-Every variant is the shipped file with a few lines replaced. Variants are trained and scored by
+Every variant is the shipped file with a few lines replaced, but for the plain PPO. Variants are trained and scored by
 `python -m harness.run` on their own cores, as many beside each other as the machine has room for,
 with the seeds 1, 2, 3, … Each gets a row in `algorithm/BUDGET/cores*/results.tsv` here; a call that
 is interrupted goes on from these ledgers. Prints all scores, and each variant's difference from the
@@ -82,22 +82,9 @@ NORMALISED_VALUES: Replacements = (
      "        value_stats=add_samples(state.value_stats, (advantage + value).ravel()),\n"),
 )  # fmt: skip
 
-VARIANTS: dict[str, Replacements] = {
+VARIANTS: dict[str, Replacements | Path] = {
     "shipped": (),
-    # CleanRL's ppo_continuous_action.py, its defaults; the rate falls with the time instead of
-    # with the steps, and what it clips of values and rewards is left as it is.
-    "plain PPO": (
-        _constant("ROLLOUT_STEPS", "32", "2048"),
-        _constant("NUM_MINIBATCHES", "8", "32"),
-        _constant("NUM_EPOCHS", "5", "10"),
-        _constant("ENTROPY_COEF", "0.005", "0.0"),
-        _constant("MAX_GRAD_NORM", "1.0", "0.5"),
-        _constant("INITIAL_LOG_STD", "-0.5", "0.0"),
-        _constant("LEARNING_RATE", "1e-3", "3e-4"),
-        _constant("KL_ADAPTATION", "1.5", "1.0"),
-        NO_BOOTSTRAP,
-        ("trial.make_env(trial.num_envs_hint)", "trial.make_env(1)"),
-    ),
+    "plain PPO": ROOT / "peers" / "plain_ppo.py",
     "no annealing": (("rate = state.learning_rate * state.left", "rate = state.learning_rate"),),
     "no KL rule": (_constant("KL_ADAPTATION", "1.5", "1.0"),),
     "no entropy bonus": (_constant("ENTROPY_COEF", "0.005", "0.0"),),
@@ -141,8 +128,11 @@ def source(name: str) -> str:
     Raises:
       ValueError: the shipped file has no longer what the variant replaces.
     """
+    variant = VARIANTS[name]
+    if isinstance(variant, Path):
+        return variant.read_text()
     text = SHIPPED.read_text()
-    for old, new in VARIANTS[name]:
+    for old, new in variant:
         if text.count(old) != 1:
             raise ValueError(
                 f"{name}: {SHIPPED.name} has {old!r} {text.count(old)} times, not once."
