@@ -3,11 +3,11 @@
     python scripts/bench_algorithm.py --cores 1 --budget 180 --tasks Hopper-v5,Ant-v5
     python scripts/bench_algorithm.py --only "shipped,plain PPO" --runs 3
 
-Every variant is the shipped file with a few lines replaced, but for the plain PPO. Variants are trained and scored by
-`python -m harness.run` on their own cores, as many beside each other as the machine has room for,
-with the seeds 1, 2, 3, … Each gets a row in `algorithm/BUDGET/cores*/results.tsv` here; a call that
-is interrupted goes on from these ledgers. Prints all scores, and each variant's difference from the
-shipped file.
+Every variant but plain PPO is the shipped file with a few lines replaced. Variants are trained and
+scored by `python -m harness.run` on their own cores, as many beside each other as the machine has
+room for, with the seeds 1, 2, 3, … Each gets a row in `algorithm/BUDGET/cores*/results.tsv` here; a
+call that is interrupted goes on from these ledgers. Prints all scores, and each variant's
+difference from the shipped file.
 """
 
 import argparse
