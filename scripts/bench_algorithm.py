@@ -86,6 +86,17 @@ VARIANTS: dict[str, Replacements | Path] = {
     "shipped": (),
     "plain PPO": ROOT / "peers" / "plain_ppo.py",
     "no annealing": (("rate = state.learning_rate * state.left", "rate = state.learning_rate"),),
+    "entropy bonus annealed": (
+        ("net, part)", "net, part, state.left)"),
+        ("net: ActorCritic, batch: Batch) -> tuple[jax.Array, dict[str", 
+         "net: ActorCritic, batch: Batch, left: Any) -> tuple[jax.Array, dict[str"),
+        ("- ENTROPY_COEF * entropy", "- left * ENTROPY_COEF * entropy"),
+    ),
+    "KL target annealed": (
+        ("rate = state.learning_rate * state.left", "rate = state.learning_rate"),
+        ("kl > 2 * TARGET_KL", "kl > 2 * TARGET_KL * state.left"),
+        ("kl < TARGET_KL / 2", "kl < TARGET_KL / 2 * state.left"),
+    ),
     "no KL rule": (_constant("KL_ADAPTATION", "1.5", "1.0"),),
     "no entropy bonus": (_constant("ENTROPY_COEF", "0.005", "0.0"),),
     "no bootstrap at the time limit": (NO_BOOTSTRAP,),
@@ -108,6 +119,13 @@ VARIANTS: dict[str, Replacements | Path] = {
     "KL target 0.005": (_constant("TARGET_KL", "0.01", "0.005"),),
     "lambda 0.9": (_constant("GAE_LAMBDA", "0.95", "0.9"),),
     "gamma 0.995": (_constant("GAMMA", "0.99", "0.995"),),
+    "gamma 0.995, entropy bonus annealed": (
+        _constant("GAMMA", "0.99", "0.995"),
+        ("net, part)", "net, part, state.left)"),
+        ("net: ActorCritic, batch: Batch) -> tuple[jax.Array, dict[str", 
+         "net: ActorCritic, batch: Batch, left: Any) -> tuple[jax.Array, dict[str"),
+        ("- ENTROPY_COEF * entropy", "- left * ENTROPY_COEF * entropy"),
+    ),
     "log std from 0": (_constant("INITIAL_LOG_STD", "-0.5", "0.0"),),
     "log std from -1": (_constant("INITIAL_LOG_STD", "-0.5", "-1.0"),),
 }  # fmt: skip
