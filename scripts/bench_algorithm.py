@@ -88,7 +88,7 @@ VARIANTS: dict[str, Replacements | Path] = {
     "no annealing": (("rate = state.learning_rate * state.left", "rate = state.learning_rate"),),
     "entropy bonus annealed": (
         ("net, part)", "net, part, state.left)"),
-        ("net: ActorCritic, batch: Batch) -> tuple[jax.Array, dict[str", 
+        ("net: ActorCritic, batch: Batch) -> tuple[jax.Array, dict[str",
          "net: ActorCritic, batch: Batch, left: Any) -> tuple[jax.Array, dict[str"),
         ("- ENTROPY_COEF * entropy", "- left * ENTROPY_COEF * entropy"),
     ),
@@ -102,10 +102,10 @@ VARIANTS: dict[str, Replacements | Path] = {
     "no bootstrap at the time limit": (NO_BOOTSTRAP,),
     "no scaling of rewards": ((" / jnp.sqrt(return_stats.var + 1e-8)", ""),),
     "advantages anew every epoch": RECOMPUTED,
-    "values normalised, too": NORMALISED_VALUES,
+    "values normalised too": NORMALISED_VALUES,
     "swish": (("nn.tanh]", "nn.swish]"),),
     "128 units": (_constant("HIDDEN", "(64, 64)", "(128, 128)"),),
-    "ELU, 256-128-64 units": (
+    "ELU 256-128-64": (
         _constant("HIDDEN", "(64, 64)", "(256, 128, 64)"), ("nn.tanh]", "nn.elu]")
     ),
     "64 environments": (("trial.num_envs_hint)", "trial.num_envs_hint // 2)"),),
@@ -119,10 +119,10 @@ VARIANTS: dict[str, Replacements | Path] = {
     "KL target 0.005": (_constant("TARGET_KL", "0.01", "0.005"),),
     "lambda 0.9": (_constant("GAE_LAMBDA", "0.95", "0.9"),),
     "gamma 0.995": (_constant("GAMMA", "0.99", "0.995"),),
-    "gamma 0.995, entropy bonus annealed": (
+    "gamma 0.995 and entropy bonus annealed": (
         _constant("GAMMA", "0.99", "0.995"),
         ("net, part)", "net, part, state.left)"),
-        ("net: ActorCritic, batch: Batch) -> tuple[jax.Array, dict[str", 
+        ("net: ActorCritic, batch: Batch) -> tuple[jax.Array, dict[str",
          "net: ActorCritic, batch: Batch, left: Any) -> tuple[jax.Array, dict[str"),
         ("- ENTROPY_COEF * entropy", "- left * ENTROPY_COEF * entropy"),
     ),
