@@ -99,6 +99,7 @@ VARIANTS: dict[str, Replacements | Path] = {
     ),
     "no KL rule": (_constant("KL_ADAPTATION", "1.5", "1.0"),),
     "no entropy bonus": (_constant("ENTROPY_COEF", "0.005", "0.0"),),
+    "entropy bonus 0.001": (_constant("ENTROPY_COEF", "0.005", "0.001"),),
     "no bootstrap at the time limit": (NO_BOOTSTRAP,),
     "no scaling of rewards": ((" / jnp.sqrt(return_stats.var + 1e-8)", ""),),
     "advantages anew every epoch": RECOMPUTED,
