@@ -120,13 +120,6 @@ VARIANTS: dict[str, Replacements | Path] = {
     "KL target 0.005": (_constant("TARGET_KL", "0.01", "0.005"),),
     "lambda 0.9": (_constant("GAE_LAMBDA", "0.95", "0.9"),),
     "gamma 0.995": (_constant("GAMMA", "0.99", "0.995"),),
-    "gamma 0.995 and entropy bonus annealed": (
-        _constant("GAMMA", "0.99", "0.995"),
-        ("net, part)", "net, part, state.left)"),
-        ("net: ActorCritic, batch: Batch) -> tuple[jax.Array, dict[str",
-         "net: ActorCritic, batch: Batch, left: Any) -> tuple[jax.Array, dict[str"),
-        ("- ENTROPY_COEF * entropy", "- left * ENTROPY_COEF * entropy"),
-    ),
     "log std from 0": (_constant("INITIAL_LOG_STD", "-0.5", "0.0"),),
     "log std from -1": (_constant("INITIAL_LOG_STD", "-0.5", "-1.0"),),
 }  # fmt: skip
@@ -142,21 +135,20 @@ class Job:
 
 
 def source(name: str) -> str:
-    """The text of a variant.
+    """The text of a variant, or of several joined by " + ".
 
     Raises:
-      ValueError: the shipped file has no longer what the variant replaces.
+      ValueError: the shipped file has no longer what a variant replaces.
     """
-    variant = VARIANTS[name]
-    if isinstance(variant, Path):
-        return variant.read_text()
     text = SHIPPED.read_text()
-    for old, new in variant:
-        if text.count(old) != 1:
-            raise ValueError(
-                f"{name}: {SHIPPED.name} has {old!r} {text.count(old)} times, not once."
-            )
-        text = text.replace(old, new)
+    for part in name.split(" + "):
+        variant = VARIANTS[part]
+        if isinstance(variant, Path):
+            return variant.read_text()
+        for old, new in variant:
+            if text.count(old) != 1:
+                raise ValueError(f"{part}: {old!r} is in {SHIPPED.name} {text.count(old)} times.")
+            text = text.replace(old, new)
     return text
 
 
