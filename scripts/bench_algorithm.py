@@ -114,12 +114,22 @@ VARIANTS: dict[str, Replacements | Path] = {
     "rollouts of 64 steps": (
         _constant("ROLLOUT_STEPS", "32", "64"), _constant("NUM_MINIBATCHES", "8", "16")
     ),
+    "rollouts of 128 steps": (
+        _constant("ROLLOUT_STEPS", "32", "128"), _constant("NUM_MINIBATCHES", "8", "32")
+    ),
     "half the minibatches": (_constant("NUM_MINIBATCHES", "8", "4"),),
     "8 epochs": (_constant("NUM_EPOCHS", "5", "8"),),
     "KL target 0.02": (_constant("TARGET_KL", "0.01", "0.02"),),
     "KL target 0.005": (_constant("TARGET_KL", "0.01", "0.005"),),
     "lambda 0.9": (_constant("GAE_LAMBDA", "0.95", "0.9"),),
     "gamma 0.995": (_constant("GAMMA", "0.99", "0.995"),),
+    "horizon grows to 400": (
+        ("next_value: jax.Array, outcome: Any)", "next_value: jax.Array, outcome: Any, gamma: Any)"),
+        ("delta = reward + GAMMA *", "delta = reward + gamma *"),
+        ("0.0, GAMMA * GAE_LAMBDA)", "0.0, gamma * GAE_LAMBDA)"),
+        ("gae(reward, value, next_value, outcome)\n",
+         "gae(reward, value, next_value, outcome, 1 - (1 - GAMMA) * 4.0 ** (state.left - 1))\n"),
+    ),
     "log std from 0": (_constant("INITIAL_LOG_STD", "-0.5", "0.0"),),
     "log std from -1": (_constant("INITIAL_LOG_STD", "-0.5", "-1.0"),),
 }  # fmt: skip
