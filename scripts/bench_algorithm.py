@@ -124,7 +124,7 @@ VARIANTS: dict[str, Replacements | Path] = {
     "lambda 0.9": (_constant("GAE_LAMBDA", "0.95", "0.9"),),
     "gamma 0.995": (_constant("GAMMA", "0.99", "0.995"),),
     "horizon grows to 400": (
-        ("next_value: jax.Array, outcome: Any)", "next_value: jax.Array, outcome: Any, gamma: Any)"),
+        ("next_value: jax.Array, outcome: Any)", "next_value: jax.Array, outcome, gamma)"),
         ("delta = reward + GAMMA *", "delta = reward + gamma *"),
         ("0.0, GAMMA * GAE_LAMBDA)", "0.0, gamma * GAE_LAMBDA)"),
         ("gae(reward, value, next_value, outcome)\n",
