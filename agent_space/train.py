@@ -37,7 +37,7 @@ LEARNING_RATE = 1e-3  # [1e-4, 3e-3, log] Adam's, before the first adaptation
 MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-5, 3e-3  # it stays in between
 TARGET_KL = 0.01  # [0.003, 0.05, log] the rate follows the policy's change around this value
 KL_ADAPTATION = 1.5  # factor on the learning rate when the change is half or twice the target
-OBS_CLIP = 10.0  # normalised observations are clipped to this many standard deviations
+MAX_DEVIATIONS = 10.0  # standard deviations to which normalised observations and values are clipped
 
 
 # ---- Network: two multilayer perceptrons, a distribution for each kind of action space ----------
@@ -130,7 +130,7 @@ class ActorCritic(nn.Module):
         return Categorical(out) if self.discrete else Gaussian(out, self.log_std)
 
     def value(self, obs: jax.Array) -> jax.Array:
-        """The value [...] in units of scaled rewards."""
+        """The value [...] in standard deviations from the mean of all targets so far."""
         return self.critic(obs).squeeze(-1)
 
     def __call__(self, obs: jax.Array) -> Any:
@@ -138,7 +138,7 @@ class ActorCritic(nn.Module):
         return self.policy(obs), self.value(obs)
 
 
-# ---- Running statistics: observations are normalised, rewards are scaled ------------------------
+# ---- Running statistics: observations and values are normalised ---------------------------------
 
 
 class Statistics(NamedTuple):
@@ -164,9 +164,15 @@ def add_samples(stats: Statistics, samples: jax.Array) -> Statistics:
     return Statistics(total, stats.mean + delta * count / total, spread / total)
 
 
-def normalise(stats: Statistics, obs: jax.Array) -> jax.Array:
-    """Observations in standard deviations from their mean, clipped."""
-    return jnp.clip((obs - stats.mean) / jnp.sqrt(stats.var + 1e-8), -OBS_CLIP, OBS_CLIP)
+def normalise(stats: Statistics, x: jax.Array) -> jax.Array:
+    """Samples in standard deviations from their mean, clipped."""
+    deviations = (x - stats.mean) / jnp.sqrt(stats.var + 1e-8)
+    return jnp.clip(deviations, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+
+
+def denormalise(stats: Statistics, x: jax.Array) -> jax.Array:
+    """The way back, but for the clipping."""
+    return stats.mean + x * jnp.sqrt(stats.var + 1e-8)
 
 
 # ---- Advantages and loss ------------------------------------------------------------------------
@@ -232,8 +238,7 @@ class TrainState:
     opt_state: Any
     learning_rate: jax.Array  # before it is annealed
     obs_stats: Statistics
-    return_stats: Statistics
-    discounted_return: jax.Array  # [N], the running sum whose spread scales the rewards
+    value_stats: Statistics  # of the targets, in units of rewards
     env_state: Any
     key: jax.Array
     left: jax.Array  # the share of the budget that is left, set before every update
@@ -252,8 +257,7 @@ def init(key: jax.Array, env: Any, net: ActorCritic) -> TrainState:
         opt_state=optimiser.init(params),
         learning_rate=jnp.asarray(LEARNING_RATE),
         obs_stats=fresh_statistics(obs_shape),
-        return_stats=fresh_statistics(()),
-        discounted_return=jnp.zeros(env.num_envs),
+        value_stats=fresh_statistics(()),
         env_state=env.reset(env_key),
         key=key,
         left=jnp.asarray(1.0),
@@ -272,17 +276,6 @@ def rollout(state: TrainState, key: jax.Array, env: Any, net: ActorCritic) -> tu
         return after, (env_state.obs, action, policy.log_prob(action), outcome)
 
     return jax.lax.scan(step, state.env_state, jax.random.split(key, ROLLOUT_STEPS))
-
-
-def discounted_returns(start: jax.Array, outcome: Any) -> tuple[jax.Array, jax.Array]:
-    """The discounted sum of rewards so far in each episode: its last value [N], and all [T, N]."""
-
-    def forwards(total: jax.Array, step: tuple[jax.Array, jax.Array]) -> Any:
-        reward, ended = step
-        total = GAMMA * total + reward
-        return jnp.where(ended, 0.0, total), total
-
-    return jax.lax.scan(forwards, start, (outcome.reward, outcome.terminated | outcome.truncated))
 
 
 def learn(state: TrainState, batch: Batch, key: jax.Array, net: ActorCritic) -> tuple[Any, dict]:
@@ -315,18 +308,19 @@ def update(state: TrainState, env: Any, net: ActorCritic) -> tuple[TrainState, d
     rollout_key, learn_key, key = jax.random.split(state.key, 3)
     env_state, (raw_obs, action, log_prob, outcome) = rollout(state, rollout_key, env, net)
 
-    discounted_return, all_returns = discounted_returns(state.discounted_return, outcome)
-    return_stats = add_samples(state.return_stats, all_returns.ravel())
-    reward = outcome.reward / jnp.sqrt(return_stats.var + 1e-8)
-
     # The statistics of the rollout's own policy, so that the first ratios are exactly one.
     obs = normalise(state.obs_stats, raw_obs)
-    next_obs = normalise(state.obs_stats, outcome.next_obs)
-    value = net.apply(state.params, obs, method=net.value)
-    next_value = net.apply(state.params, next_obs, method=net.value)
-    advantage = gae(reward, value, next_value, outcome)
 
-    batch = Batch(obs, action, log_prob, advantage, advantage + value)
+    def value_of(obs: jax.Array) -> jax.Array:
+        value = net.apply(state.params, normalise(state.obs_stats, obs), method=net.value)
+        return denormalise(state.value_stats, value)
+
+    value = value_of(raw_obs)
+    advantage = gae(outcome.reward, value, value_of(outcome.next_obs), outcome)
+    target = advantage + value
+    value_stats = add_samples(state.value_stats, target.ravel())
+
+    batch = Batch(obs, action, log_prob, advantage, normalise(value_stats, target))
     batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
     state, metrics = learn(state, batch, learn_key, net)
 
@@ -336,12 +330,11 @@ def update(state: TrainState, env: Any, net: ActorCritic) -> tuple[TrainState, d
         "charts/episodic_length": outcome.episode_length.sum() / ended,
         "charts/learning_rate": state.learning_rate * state.left,
         "charts/diverged": outcome.diverged.sum(),  # episodes that ended in NaN
-        "losses/explained_variance": 1 - advantage.var() / ((advantage + value).var() + 1e-8),
+        "losses/explained_variance": 1 - advantage.var() / (target.var() + 1e-8),
     }
     return state.replace(
         obs_stats=add_samples(state.obs_stats, raw_obs.reshape(-1, obs.shape[-1])),
-        return_stats=return_stats,
-        discounted_return=discounted_return,
+        value_stats=value_stats,
         env_state=env_state,
         key=key,
     ), metrics
@@ -356,7 +349,7 @@ def placement(state: TrainState, num_envs: int) -> TrainState:
     copied, spread = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("devices",)))
     envs = jax.tree.map(lambda x: spread if x.shape[:1] == (num_envs,) else copied, state.env_state)
     everything = jax.tree.map(lambda _: copied, state)
-    return everything.replace(env_state=envs, discounted_return=spread)
+    return everything.replace(env_state=envs)
 
 
 def compiled(key: jax.Array, env: Any, net: ActorCritic) -> tuple[Any, Any]:

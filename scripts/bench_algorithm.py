@@ -45,43 +45,20 @@ RECOMPUTED: Replacements = (
     ("lambda x: x[rows], batch)", "lambda x: x[rows], fresh)"),
     ("jax.lax.scan(minibatch, state, rows)",
      "jax.lax.scan(partial(minibatch, fresh=batch(state.params)), state, rows)"),
+    ("def value_of(obs: jax.Array)", "def value_of(obs, params=state.params)"),
+    ("net.apply(state.params, normalise(", "net.apply(params, normalise("),
     ("""
-    value = net.apply(state.params, obs, method=net.value)
-    next_value = net.apply(state.params, next_obs, method=net.value)
-    advantage = gae(reward, value, next_value, outcome)
-
-    batch = Batch(obs, action, log_prob, advantage, advantage + value)
+    batch = Batch(obs, action, log_prob, advantage, normalise(value_stats, target))
     batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
 """, """
     def batch(params):
-        value = net.apply(params, obs, method=net.value)
-        next_value = net.apply(params, next_obs, method=net.value)
-        advantage = gae(reward, value, next_value, outcome)
-        made = Batch(obs, action, log_prob, advantage, advantage + value)
+        value = value_of(raw_obs, params)
+        advantage = gae(outcome.reward, value, value_of(outcome.next_obs, params), outcome)
+        target = normalise(value_stats, advantage + value)
+        made = Batch(obs, action, log_prob, advantage, target)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), made)
-
-    value, advantage = jnp.zeros(()), batch(state.params).advantage
 """),
 )  # fmt: skip
-
-NORMALISED_VALUES: Replacements = (
-    ("    return_stats: Statistics\n",
-     "    return_stats: Statistics\n    value_stats: Statistics\n"),
-    ("        return_stats=fresh_statistics(()),\n",
-     "        return_stats=fresh_statistics(()),\n        value_stats=fresh_statistics(()),\n"),
-    ("    value = net.apply(state.params, obs, method=net.value)\n", """
-    unit, middle = jnp.sqrt(state.value_stats.var + 1e-8), state.value_stats.mean
-    value = middle + unit * net.apply(state.params, obs, method=net.value)
-"""),
-    ("    next_value = net.apply(state.params, next_obs, method=net.value)\n",
-     "    next_value = middle + unit * net.apply(state.params, next_obs, method=net.value)\n"),
-    ("log_prob, advantage, advantage + value)\n",
-     "log_prob, advantage, (advantage + value - middle) / unit)\n"),
-    ("        return_stats=return_stats,\n",
-     "        return_stats=return_stats,\n"
-     "        value_stats=add_samples(state.value_stats, (advantage + value).ravel()),\n"),
-)  # fmt: skip
-
 VARIANTS: dict[str, Replacements | Path] = {
     "shipped": (),
     "plain PPO": ROOT / "peers" / "plain_ppo.py",
@@ -101,9 +78,11 @@ VARIANTS: dict[str, Replacements | Path] = {
     "no entropy bonus": (_constant("ENTROPY_COEF", "0.005", "0.0"),),
     "entropy bonus 0.001": (_constant("ENTROPY_COEF", "0.005", "0.001"),),
     "no bootstrap at the time limit": (NO_BOOTSTRAP,),
-    "no scaling of rewards": ((" / jnp.sqrt(return_stats.var + 1e-8)", ""),),
+    "values not normalised": (
+        ("value_stats = add_samples(state.value_stats, target.ravel())",
+         "value_stats = state.value_stats"),
+    ),
     "advantages anew every epoch": RECOMPUTED,
-    "values normalised too": NORMALISED_VALUES,
     "swish": (("nn.tanh]", "nn.swish]"),),
     "128 units": (_constant("HIDDEN", "(64, 64)", "(128, 128)"),),
     "ELU 256-128-64": (
@@ -127,8 +106,8 @@ VARIANTS: dict[str, Replacements | Path] = {
         ("next_value: jax.Array, outcome: Any)", "next_value: jax.Array, outcome, gamma)"),
         ("delta = reward + GAMMA *", "delta = reward + gamma *"),
         ("0.0, GAMMA * GAE_LAMBDA)", "0.0, gamma * GAE_LAMBDA)"),
-        ("gae(reward, value, next_value, outcome)\n",
-         "gae(reward, value, next_value, outcome, 1 - (1 - GAMMA) * 4.0 ** (state.left - 1))\n"),
+        ("value_of(outcome.next_obs), outcome)",
+         "value_of(outcome.next_obs), outcome, 1 - (1 - GAMMA) * 4.0 ** (state.left - 1))"),
     ),
     "log std from 0": (_constant("INITIAL_LOG_STD", "-0.5", "0.0"),),
     "log std from -1": (_constant("INITIAL_LOG_STD", "-0.5", "-1.0"),),

@@ -77,16 +77,14 @@ def test_running_statistics_equal_those_of_all_samples_at_once(ppo):
     np.testing.assert_allclose(stats.var, samples.var(0), rtol=1e-2)
 
 
-def test_discounted_returns_begin_anew_with_every_episode(ppo, monkeypatch):
-    monkeypatch.setattr(ppo, "GAMMA", 0.5)
-    outcome = SimpleNamespace(
-        reward=jnp.ones((3, 1)),
-        terminated=jnp.asarray([[False], [True], [False]]),
-        truncated=jnp.zeros((3, 1), bool),
-    )
-    last, returns = ppo.discounted_returns(jnp.asarray([4.0]), outcome)
-    np.testing.assert_allclose(returns[:, 0], [3.0, 2.5, 1.0])
-    np.testing.assert_allclose(last, [1.0])
+def test_normalised_samples_come_back_unless_they_were_clipped(ppo):
+    samples = np.random.default_rng(1).normal(-200, 30, (500,)).astype(np.float32)
+    stats = ppo.add_samples(ppo.fresh_statistics(()), jnp.asarray(samples))
+    normal = ppo.normalise(stats, jnp.asarray(samples))
+    assert float(normal.mean()) == pytest.approx(0, abs=0.01)
+    assert float(normal.std()) == pytest.approx(1, abs=0.01)
+    np.testing.assert_allclose(ppo.denormalise(stats, normal), samples, rtol=1e-5)
+    assert ppo.normalise(stats, jnp.asarray(1e9)) == ppo.MAX_DEVIATIONS
 
 
 def test_actions_are_scaled_to_the_bounds_and_counted_from_the_first(ppo):
