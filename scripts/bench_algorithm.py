@@ -53,7 +53,7 @@ RECOMPUTED: Replacements = (
 """, """
     def batch(params):
         value = value_of(raw_obs, params)
-        advantage = gae(outcome.reward, value, value_of(outcome.next_obs, params), outcome)
+        advantage = gae(value, value_of(outcome.next_obs, params), outcome, discount)
         target = normalise(value_stats, advantage + value)
         made = Batch(obs, action, log_prob, advantage, target)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), made)
@@ -75,8 +75,8 @@ VARIANTS: dict[str, Replacements | Path] = {
         ("kl < TARGET_KL / 2", "kl < TARGET_KL / 2 * state.left"),
     ),
     "no KL rule": (_constant("KL_ADAPTATION", "1.5", "1.0"),),
-    "no entropy bonus": (_constant("ENTROPY_COEF", "0.005", "0.0"),),
-    "entropy bonus 0.001": (_constant("ENTROPY_COEF", "0.005", "0.001"),),
+    "no entropy bonus": (_constant("ENTROPY_COEF", "0.001", "0.0"),),
+    "entropy bonus 0.005": (_constant("ENTROPY_COEF", "0.001", "0.005"),),
     "no bootstrap at the time limit": (NO_BOOTSTRAP,),
     "values not normalised": (
         ("value_stats = add_samples(state.value_stats, target.ravel())",
@@ -101,14 +101,11 @@ VARIANTS: dict[str, Replacements | Path] = {
     "KL target 0.02": (_constant("TARGET_KL", "0.01", "0.02"),),
     "KL target 0.005": (_constant("TARGET_KL", "0.01", "0.005"),),
     "lambda 0.9": (_constant("GAE_LAMBDA", "0.95", "0.9"),),
-    "gamma 0.995": (_constant("GAMMA", "0.99", "0.995"),),
-    "horizon grows to 400": (
-        ("next_value: jax.Array, outcome: Any)", "next_value: jax.Array, outcome, gamma)"),
-        ("delta = reward + GAMMA *", "delta = reward + gamma *"),
-        ("0.0, GAMMA * GAE_LAMBDA)", "0.0, gamma * GAE_LAMBDA)"),
-        ("value_of(outcome.next_obs), outcome)",
-         "value_of(outcome.next_obs), outcome, 1 - (1 - GAMMA) * 4.0 ** (state.left - 1))"),
+    "horizon of 100 throughout": (_constant("FINAL_HORIZON", "400.0", "100.0"),),
+    "horizon of 200 throughout": (
+        _constant("HORIZON", "100.0", "200.0"), _constant("FINAL_HORIZON", "400.0", "200.0")
     ),
+    "horizon of 400 throughout": (_constant("HORIZON", "100.0", "400.0"),),
     "log std from 0": (_constant("INITIAL_LOG_STD", "-0.5", "0.0"),),
     "log std from -1": (_constant("INITIAL_LOG_STD", "-0.5", "-1.0"),),
 }  # fmt: skip
