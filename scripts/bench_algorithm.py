@@ -39,6 +39,16 @@ NO_BOOTSTRAP = (
     "jnp.where(outcome.terminated | outcome.truncated, 0.0, next_value)",
 )
 
+
+def _annealed_entropy(factor: str) -> Replacements:
+    signature = "net: ActorCritic, batch: Batch"
+    return (
+        ("net, part)", "net, part, state.left)"),
+        (f"{signature}) -> tuple[jax", f"{signature}, left) -> tuple[jax"),
+        ("- ENTROPY_COEF * entropy", f"- {factor} * ENTROPY_COEF * entropy"),
+    )
+
+
 RECOMPUTED: Replacements = (
     ("    size = batch.obs.shape[0]", "    size = batch(state.params).obs.shape[0]"),
     ("minibatch(state: TrainState, rows: jax.Array)", "minibatch(state, rows, fresh)"),
@@ -63,12 +73,8 @@ VARIANTS: dict[str, Replacements | Path] = {
     "shipped": (),
     "plain PPO": ROOT / "peers" / "plain_ppo.py",
     "no annealing": (("rate = state.learning_rate * state.left", "rate = state.learning_rate"),),
-    "entropy bonus annealed": (
-        ("net, part)", "net, part, state.left)"),
-        ("net: ActorCritic, batch: Batch) -> tuple[jax.Array, dict[str",
-         "net: ActorCritic, batch: Batch, left: Any) -> tuple[jax.Array, dict[str"),
-        ("- ENTROPY_COEF * entropy", "- left * ENTROPY_COEF * entropy"),
-    ),
+    "entropy bonus annealed": _annealed_entropy("left"),
+    "entropy bonus annealed twice": _annealed_entropy("left**2"),
     "KL target annealed": (
         ("rate = state.learning_rate * state.left", "rate = state.learning_rate"),
         ("kl > 2 * TARGET_KL", "kl > 2 * TARGET_KL * state.left"),
