@@ -29,7 +29,8 @@ HORIZON = 100.0  # [30.0, 300.0, log] steps ahead that count: the discount is 1 
 FINAL_HORIZON = 400.0  # [100.0, 1000.0, log] at the end: learn to move first, then not to fall
 GAE_LAMBDA = 0.95  # [0.8, 0.99] bias against variance of the advantages
 CLIP_EPSILON = 0.2  # [0.1, 0.4] how far the ratio may move before its gradient is cut
-ENTROPY_COEF = 0.001  # [0.0, 0.02] with five times as much a hopper ends up noisy, and falls
+ENTROPY_COEF = 0.005  # [0.0005, 0.02, log] noise at first: a walker without it learns to stand
+FINAL_ENTROPY_COEF = 0.0001  # [1e-05, 0.005, log] and less in the end: a noisy hopper falls
 VALUE_COEF = 0.5  # [0.1, 2.0, log] weight of the value loss beside the policy loss
 MAX_GRAD_NORM = 1.0  # [0.3, 3.0, log] gradients are scaled down to this norm
 HIDDEN = (64, 64)  # units of the two hidden layers; policy and value have separate networks
@@ -179,6 +180,11 @@ def denormalise(stats: Statistics, x: jax.Array) -> jax.Array:
 # ---- Advantages and loss ------------------------------------------------------------------------
 
 
+def scheduled(first: float, last: float, left: jax.Array) -> jax.Array:
+    """From `first` to `last` while the budget is used up, by equal factors in equal times."""
+    return first * (last / first) ** (1 - left)
+
+
 def gae(value: jax.Array, next_value: jax.Array, outcome: Any, discount: Any) -> jax.Array:
     """Generalised advantage estimates; all arrays but the discount are [T, N].
 
@@ -205,7 +211,7 @@ class Batch(NamedTuple):
     target: jax.Array
 
 
-def ppo_loss(params: Any, net: ActorCritic, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+def ppo_loss(params: Any, net: ActorCritic, batch: Batch, left: jax.Array) -> tuple[Any, dict]:
     """The clipped surrogate, value and entropy losses; with metrics under CleanRL's names."""
     policy = net.apply(params, batch.obs, method=net.policy)
     log_ratio = policy.log_prob(batch.action) - batch.log_prob
@@ -218,7 +224,8 @@ def ppo_loss(params: Any, net: ActorCritic, batch: Batch) -> tuple[jax.Array, di
     value_loss = 0.5 * ((value - batch.target) ** 2).mean()
     entropy = policy.entropy().mean()
 
-    loss = policy_loss + VALUE_COEF * value_loss - ENTROPY_COEF * entropy
+    entropy_coef = scheduled(ENTROPY_COEF, FINAL_ENTROPY_COEF, left)
+    loss = policy_loss + VALUE_COEF * value_loss - entropy_coef * entropy
     return loss, {
         "losses/policy_loss": policy_loss,
         "losses/value_loss": value_loss,
@@ -285,7 +292,7 @@ def learn(state: TrainState, batch: Batch, key: jax.Array, net: ActorCritic) -> 
 
     def minibatch(state: TrainState, rows: jax.Array) -> tuple[TrainState, dict]:
         part = jax.tree.map(lambda x: x[rows], batch)
-        grads, metrics = jax.grad(ppo_loss, has_aux=True)(state.params, net, part)
+        grads, metrics = jax.grad(ppo_loss, has_aux=True)(state.params, net, part, state.left)
         updates, opt_state = optimiser.update(grads, state.opt_state)
         rate = state.learning_rate * state.left
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
@@ -317,7 +324,7 @@ def update(state: TrainState, env: Any, net: ActorCritic) -> tuple[TrainState, d
         return denormalise(state.value_stats, value)
 
     value = value_of(raw_obs)
-    discount = 1 - 1 / (HORIZON * (FINAL_HORIZON / HORIZON) ** (1 - state.left))
+    discount = 1 - 1 / scheduled(HORIZON, FINAL_HORIZON, state.left)
     advantage = gae(value, value_of(outcome.next_obs), outcome, discount)
     target = advantage + value
     value_stats = add_samples(state.value_stats, target.ravel())

@@ -40,15 +40,6 @@ NO_BOOTSTRAP = (
 )
 
 
-def _annealed_entropy(factor: str) -> Replacements:
-    signature = "net: ActorCritic, batch: Batch"
-    return (
-        ("net, part)", "net, part, state.left)"),
-        (f"{signature}) -> tuple[jax", f"{signature}, left) -> tuple[jax"),
-        ("- ENTROPY_COEF * entropy", f"- {factor} * ENTROPY_COEF * entropy"),
-    )
-
-
 RECOMPUTED: Replacements = (
     ("    size = batch.obs.shape[0]", "    size = batch(state.params).obs.shape[0]"),
     ("minibatch(state: TrainState, rows: jax.Array)", "minibatch(state, rows, fresh)"),
@@ -73,16 +64,17 @@ VARIANTS: dict[str, Replacements | Path] = {
     "shipped": (),
     "plain PPO": ROOT / "peers" / "plain_ppo.py",
     "no annealing": (("rate = state.learning_rate * state.left", "rate = state.learning_rate"),),
-    "entropy bonus annealed": _annealed_entropy("left"),
-    "entropy bonus annealed twice": _annealed_entropy("left**2"),
     "KL target annealed": (
         ("rate = state.learning_rate * state.left", "rate = state.learning_rate"),
         ("kl > 2 * TARGET_KL", "kl > 2 * TARGET_KL * state.left"),
         ("kl < TARGET_KL / 2", "kl < TARGET_KL / 2 * state.left"),
     ),
     "no KL rule": (_constant("KL_ADAPTATION", "1.5", "1.0"),),
-    "no entropy bonus": (_constant("ENTROPY_COEF", "0.001", "0.0"),),
-    "entropy bonus 0.005": (_constant("ENTROPY_COEF", "0.001", "0.005"),),
+    "no entropy bonus": ((" - entropy_coef * entropy", ""),),
+    "entropy bonus of 0.005 throughout": (_constant("FINAL_ENTROPY_COEF", "0.0001", "0.005"),),
+    "entropy bonus of 0.001 throughout": (
+        _constant("ENTROPY_COEF", "0.005", "0.001"), _constant("FINAL_ENTROPY_COEF", "0.0001", "0.001")
+    ),
     "no bootstrap at the time limit": (NO_BOOTSTRAP,),
     "values not normalised": (
         ("value_stats = add_samples(state.value_stats, target.ravel())",

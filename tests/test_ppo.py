@@ -50,7 +50,7 @@ def test_the_loss_equals_a_numpy_reference(ppo):
     advantage, target = generator.normal(size=16), generator.normal(size=16)
     old_log_prob = generator.normal(size=16) * 0.3 - 2.5
     batch = ppo.Batch(*map(jnp.asarray, (obs, action, old_log_prob, advantage, target)))
-    loss, metrics = ppo.ppo_loss(params, net, batch)
+    loss, metrics = ppo.ppo_loss(params, net, batch, left=0.5)
 
     mean, log_std = map(np.asarray, net.apply(params, batch.obs, method=net.policy))
     value = np.asarray(net.apply(params, batch.obs, method=net.value))
@@ -62,7 +62,8 @@ def test_the_loss_equals_a_numpy_reference(ppo):
     surrogate = np.minimum(ratio * normal, np.clip(ratio, low, high) * normal)
     entropy = (0.5 * np.log(2 * np.pi * np.e * std**2)).sum()
     value_loss = 0.5 * ((value - target) ** 2).mean()
-    expected = -surrogate.mean() + ppo.VALUE_COEF * value_loss - ppo.ENTROPY_COEF * entropy
+    bonus = np.sqrt(ppo.ENTROPY_COEF * ppo.FINAL_ENTROPY_COEF) * entropy  # half of the budget left
+    expected = -surrogate.mean() + ppo.VALUE_COEF * value_loss - bonus
     assert loss == pytest.approx(expected, rel=1e-4)
     assert metrics["losses/clipfrac"] == pytest.approx(np.mean(np.abs(ratio - 1) > high - 1))
 
