@@ -71,9 +71,11 @@ VARIANTS: dict[str, Replacements | Path] = {
     ),
     "no KL rule": (_constant("KL_ADAPTATION", "1.5", "1.0"),),
     "no entropy bonus": ((" - entropy_coef * entropy", ""),),
-    "entropy bonus of 0.005 throughout": (_constant("FINAL_ENTROPY_COEF", "0.0001", "0.005"),),
+    "entropy bonus of 0.005 throughout": (
+        _constant("ENTROPY_COEF", "0.01", "0.005"), _constant("FINAL_ENTROPY_COEF", "0.0001", "0.005")
+    ),
     "entropy bonus of 0.001 throughout": (
-        _constant("ENTROPY_COEF", "0.005", "0.001"), _constant("FINAL_ENTROPY_COEF", "0.0001", "0.001")
+        _constant("ENTROPY_COEF", "0.01", "0.001"), _constant("FINAL_ENTROPY_COEF", "0.0001", "0.001")
     ),
     "no bootstrap at the time limit": (NO_BOOTSTRAP,),
     "values not normalised": (
@@ -99,11 +101,8 @@ VARIANTS: dict[str, Replacements | Path] = {
     "KL target 0.02": (_constant("TARGET_KL", "0.01", "0.02"),),
     "KL target 0.005": (_constant("TARGET_KL", "0.01", "0.005"),),
     "lambda 0.9": (_constant("GAE_LAMBDA", "0.95", "0.9"),),
-    "horizon of 100 throughout": (_constant("FINAL_HORIZON", "400.0", "100.0"),),
-    "horizon of 200 throughout": (
-        _constant("HORIZON", "100.0", "200.0"), _constant("FINAL_HORIZON", "400.0", "200.0")
-    ),
-    "horizon of 400 throughout": (_constant("HORIZON", "100.0", "400.0"),),
+    "horizon of 100 steps": (_constant("HORIZON", "300.0", "100.0"),),
+    "horizon of 1000 steps": (_constant("HORIZON", "300.0", "1000.0"),),
     "log std from 0": (_constant("INITIAL_LOG_STD", "-0.5", "0.0"),),
     "log std from -1": (_constant("INITIAL_LOG_STD", "-0.5", "-1.0"),),
 }  # fmt: skip

@@ -24,6 +24,7 @@ def ppo():
 def test_gae_bootstraps_on_truncation_and_not_on_termination(ppo, monkeypatch):
     """Worked by hand with γ = 0.5, λ = 0.5: three environments, three steps."""
     monkeypatch.setattr(ppo, "GAE_LAMBDA", 0.5)
+    monkeypatch.setattr(ppo, "HORIZON", 2.0)  # a discount of 0.5
     reward = np.ones((3, 3), np.float32)
     value = np.full((3, 3), 2.0, np.float32)
     next_value = np.full((3, 3), 4.0, np.float32)
@@ -38,7 +39,7 @@ def test_gae_bootstraps_on_truncation_and_not_on_termination(ppo, monkeypatch):
         [1, 1, 1],
     ]
     outcome = SimpleNamespace(reward=reward, terminated=terminated, truncated=truncated)
-    advantage = ppo.gae(jnp.asarray(value), jnp.asarray(next_value), outcome, 0.5)
+    advantage = ppo.gae(jnp.asarray(value), jnp.asarray(next_value), outcome)
     np.testing.assert_allclose(advantage, expected, rtol=1e-6)
 
 
