@@ -54,7 +54,7 @@ RECOMPUTED: Replacements = (
 """, """
     def batch(params):
         value = value_of(raw_obs, params)
-        advantage = gae(value, value_of(outcome.next_obs, params), outcome, discount)
+        advantage = gae(value, value_of(outcome.next_obs, params), outcome)
         target = normalise(value_stats, advantage + value)
         made = Batch(obs, action, log_prob, advantage, target)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), made)
@@ -72,10 +72,12 @@ VARIANTS: dict[str, Replacements | Path] = {
     "no KL rule": (_constant("KL_ADAPTATION", "1.5", "1.0"),),
     "no entropy bonus": ((" - entropy_coef * entropy", ""),),
     "entropy bonus of 0.005 throughout": (
-        _constant("ENTROPY_COEF", "0.01", "0.005"), _constant("FINAL_ENTROPY_COEF", "0.0001", "0.005")
+        _constant("ENTROPY_COEF", "0.01", "0.005"),
+        _constant("FINAL_ENTROPY_COEF", "0.0001", "0.005"),
     ),
     "entropy bonus of 0.001 throughout": (
-        _constant("ENTROPY_COEF", "0.01", "0.001"), _constant("FINAL_ENTROPY_COEF", "0.0001", "0.001")
+        _constant("ENTROPY_COEF", "0.01", "0.001"),
+        _constant("FINAL_ENTROPY_COEF", "0.0001", "0.001"),
     ),
     "no bootstrap at the time limit": (NO_BOOTSTRAP,),
     "values not normalised": (
