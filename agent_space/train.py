@@ -25,8 +25,9 @@ from harness.trial import Trial, connect
 ROLLOUT_STEPS = 32  # {16, 32, 64, 128} time steps of every environment between updates
 NUM_MINIBATCHES = 8  # {2, 4, 8, 16, 32} of each epoch
 NUM_EPOCHS = 5  # [1, 10] passes over a rollout
-HORIZON = 300.0  # [30.0, 1000.0, log] steps ahead that count; with 100 a fall is seen too late
+HORIZON = 150.0  # [30.0, 1000.0, log] steps ahead that count: the discount is 1 - 1 / HORIZON
 GAE_LAMBDA = 0.95  # [0.8, 0.99] bias against variance of the advantages
+MAX_ADVANTAGE = 3.0  # [1.0, 10.0, log] standard deviations: a few falls must not drown the rest
 CLIP_EPSILON = 0.2  # [0.1, 0.4] how far the ratio may move before its gradient is cut
 ENTROPY_COEF = 0.01  # [0.0005, 0.03, log] noise at first: a walker without it learns to stand
 FINAL_ENTROPY_COEF = 0.0001  # [1e-05, 0.005, log] little in the end: a noisy hopper falls
@@ -212,6 +213,7 @@ def ppo_loss(params: Any, net: ActorCritic, batch: Batch, left: jax.Array) -> tu
     log_ratio = policy.log_prob(batch.action) - batch.log_prob
     ratio = jnp.exp(log_ratio)
     advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
+    advantage = jnp.clip(advantage, -MAX_ADVANTAGE, MAX_ADVANTAGE)
     clipped = jnp.clip(ratio, 1 - CLIP_EPSILON, 1 + CLIP_EPSILON)
     policy_loss = -jnp.minimum(ratio * advantage, clipped * advantage).mean()
 

@@ -103,8 +103,10 @@ VARIANTS: dict[str, Replacements | Path] = {
     "KL target 0.02": (_constant("TARGET_KL", "0.01", "0.02"),),
     "KL target 0.005": (_constant("TARGET_KL", "0.01", "0.005"),),
     "lambda 0.9": (_constant("GAE_LAMBDA", "0.95", "0.9"),),
-    "horizon of 100 steps": (_constant("HORIZON", "300.0", "100.0"),),
-    "horizon of 1000 steps": (_constant("HORIZON", "300.0", "1000.0"),),
+    "horizon of 100 steps": (_constant("HORIZON", "150.0", "100.0"),),
+    "horizon of 300 steps": (_constant("HORIZON", "150.0", "300.0"),),
+    "horizon of 1000 steps": (_constant("HORIZON", "150.0", "1000.0"),),
+    "advantages not clipped": (_constant("MAX_ADVANTAGE", "3.0", "100.0"),),
     "log std from 0": (_constant("INITIAL_LOG_STD", "-0.5", "0.0"),),
     "log std from -1": (_constant("INITIAL_LOG_STD", "-0.5", "-1.0"),),
 }  # fmt: skip
