@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scripts import bench_algorithm
+import bench_algorithm
 from tests.conftest import ROOT
 
 

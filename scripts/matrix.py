@@ -1,0 +1,150 @@
+"""A matrix of training files × tasks × seeds; each cell is one run of the harness.
+
+Cells are trained and scored by `python -m harness.run` on cores of their own, as many beside each
+other as the machine has room for. Each gets a row in `matrix/BUDGET/cores*/results.tsv` here; a
+call that is interrupted goes on from these ledgers.
+"""
+
+import argparse
+import os
+import queue
+import statistics
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.engines.engine import available_cpus
+from harness.ledger import Ledger, Row
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = Path("matrix")
+TASKS = "BipedalWalker-v3,Hopper-v5,Walker2d-v5,HalfCheetah-v5,Ant-v5"
+SHIPPED = "shipped"  # the name of agent_space/train.py, which the others are compared with
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a training file, by its name, on a task with a seed."""
+
+    name: str
+    task: str
+    seed: int
+
+
+def measured(folder: Path) -> dict[Cell, Row]:
+    """The rows with a score in the ledgers below a folder."""
+    return {
+        Cell(row.description, row.task, int(row.seed)): row
+        for ledger in sorted(folder.rglob("*.tsv"))
+        for row in Ledger(ledger).rows()
+        if row.status == "scored"
+    }
+
+
+def fill(
+    cells: list[Cell], source: Callable[[str], str], budget: float, cores: int | None
+) -> dict[Cell, Row]:
+    """Measure the cells that are missing; all that has been measured so far.
+
+    Args:
+      cells: in the order in which they are run.
+      source: the text of the training file of a name.
+      budget: seconds of training.
+      cores: of each run; all if None.
+    """
+    folder = FOLDER / f"{budget:g}"
+    found = measured(folder)
+    jobs: queue.SimpleQueue[Cell] = queue.SimpleQueue()
+    for cell in cells:
+        if cell not in found:
+            jobs.put(cell)
+    mine = sorted(os.sched_getaffinity(0))
+    each = cores or available_cpus()
+    workers = [
+        threading.Thread(
+            target=_work, args=(",".join(map(str, mine[i : i + each])), jobs, source, budget)
+        )
+        for i in range(0, len(mine) - each + 1, each)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return measured(folder)
+
+
+def _work(
+    cores: str, jobs: "queue.SimpleQueue[Cell]", source: Callable[[str], str], budget: float
+) -> None:
+    """Run cells on some cores until none is left."""
+    place = FOLDER / f"{budget:g}" / f"cores{cores}"
+    place.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            cell = jobs.get_nowait()
+        except queue.Empty:
+            return
+        train = place / "train.py"
+        train.write_text(source(cell.name))
+        done = subprocess.run(
+            ["taskset", "-c", cores, sys.executable, "-m", "harness.run", "--task", cell.task,
+             "--budget", f"{budget:g}", "--seed", str(cell.seed), "--train", train.name,
+             "--message", cell.name],
+            cwd=place, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            print(f"{cell}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+
+
+def table(found: dict[Cell, Row], names: list[str], tasks: list[str]) -> str:
+    """Every score in the order of the seeds, their mean, and its difference from the shipped."""
+
+    def of(name: str, task: str) -> list[float]:
+        seeds = sorted(cell.seed for cell in found if (cell.name, cell.task) == (name, task))
+        return [float(found[Cell(name, task, seed)].avg_return) for seed in seeds]
+
+    def shown(name: str, task: str) -> str:
+        mine, base = of(name, task), of(SHIPPED, task)
+        if not mine:
+            return "-"
+        text = f"{statistics.fmean(mine):,.0f}"
+        if len(mine) > 1:
+            text += f" ({', '.join(f'{score:,.0f}' for score in mine)})"
+        if base and name != SHIPPED:
+            text += f" {statistics.fmean(mine) - statistics.fmean(base):+,.0f}"
+        return text
+
+    lines = [["", *tasks], *([name, *(shown(name, task) for task in tasks)] for name in names)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main(description: str | None, names: list[str], source: Callable[[str], str]) -> None:
+    """The command line of a matrix: measure what is missing and print the table.
+
+    Args:
+      description: of the command.
+      names: of the training files, in the order of the table.
+      source: the text of a training file; it may take other names, too.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--budget", type=float, default=720.0, help="seconds of training")
+    parser.add_argument("--cores", type=int, help="of each run; all if left out")
+    parser.add_argument("--runs", type=int, default=1, help="of each file on each task")
+    parser.add_argument("--tasks", default=TASKS)
+    parser.add_argument("--only", default=",".join(names), help="of " + ", ".join(names))
+    arguments = parser.parse_args()
+    names, tasks = arguments.only.split(","), arguments.tasks.split(",")
+    for name in names:  # fails before anything is measured
+        try:
+            source(name)
+        except KeyError as error:
+            parser.error(f"there is no {error}; --help shows the names.")
+    seeds = range(1, arguments.runs + 1)
+    cells = [Cell(name, task, seed) for seed in seeds for name in names for task in tasks]
+    print(table(fill(cells, source, arguments.budget, arguments.cores), names, tasks))
