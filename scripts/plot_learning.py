@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 
 RETURN = "charts/episodic_return"
 PANEL = (5.0, 3.4)  # inches
+COLUMNS = 3  # of panels, at most
 BINS = 60  # of each curve; an update sees few episodes, and some of them fall
 INK = "#1f4e79"
 
@@ -38,10 +39,15 @@ def draw(out: Path, folders: list[Path]) -> None:
     for folder in folders:
         summary = json.loads((folder / "summary.json").read_text())
         runs.setdefault(summary["task"], []).append((folder, summary))
+    columns = min(len(runs), COLUMNS)
+    lines = -(-len(runs) // columns)
     figure, axes = plt.subplots(
-        1, len(runs), figsize=(PANEL[0] * len(runs), PANEL[1]), squeeze=False, layout="constrained"
-    )
-    for axis, (task, members) in zip(axes[0], sorted(runs.items()), strict=True):
+        lines, columns, figsize=(PANEL[0] * columns, PANEL[1] * lines), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for axis in axes.flat[len(runs) :]:
+        axis.remove()
+    for axis, (task, members) in zip(axes.flat, sorted(runs.items()), strict=False):
         for folder, summary in members:
             seconds, returns = curve(folder)
             axis.plot(seconds, returns, color=INK, linewidth=0.9, alpha=0.6)
@@ -52,7 +58,7 @@ def draw(out: Path, folders: list[Path]) -> None:
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0.02)
-    axes[0][0].set_ylabel("return (lines: training policy; dots: score)")
+    figure.supylabel("return (lines: training policy; dots: score)")
     figure.savefig(out, dpi=150)
 
 
