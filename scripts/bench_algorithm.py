@@ -18,12 +18,6 @@ def _constant(name: str, old: str, new: str) -> tuple[str, str]:
     return f"\n{name} = {old} ", f"\n{name} = {new} "
 
 
-NO_BOOTSTRAP = (
-    "jnp.where(outcome.terminated, 0.0, next_value)",
-    "jnp.where(outcome.terminated | outcome.truncated, 0.0, next_value)",
-)
-
-
 RECOMPUTED: Replacements = (
     ("    size = batch.obs.shape[0]", "    size = batch(state.params).obs.shape[0]"),
     ("minibatch(state: TrainState, rows: jax.Array)", "minibatch(state, rows, fresh)"),
@@ -44,6 +38,7 @@ RECOMPUTED: Replacements = (
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), made)
 """),
 )  # fmt: skip
+
 VARIANTS: dict[str, Replacements] = {
     SHIPPED: (),
     "no annealing": (("rate = state.learning_rate * state.left", "rate = state.learning_rate"),),
@@ -62,7 +57,10 @@ VARIANTS: dict[str, Replacements] = {
         _constant("ENTROPY_COEF", "0.01", "0.001"),
         _constant("FINAL_ENTROPY_COEF", "0.0001", "0.001"),
     ),
-    "no bootstrap at the time limit": (NO_BOOTSTRAP,),
+    "no bootstrap at the time limit": (
+        ("jnp.where(outcome.terminated, 0.0, next_value)",
+         "jnp.where(outcome.terminated | outcome.truncated, 0.0, next_value)"),
+    ),
     "values not normalised": (
         ("value_stats = add_samples(state.value_stats, target.ravel())",
          "value_stats = state.value_stats"),

@@ -1,6 +1,6 @@
 """The transfer chart: plain PPO and the shipped file on each task, every seed a dot.
 
-python scripts/plot_transfer.py OUT.png LEDGER ...
+python scripts/plot_transfer.py OUT.png matrix/720
 """
 
 import statistics
@@ -9,28 +9,27 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from harness.ledger import Ledger
 from harness.tasks import anchors
+from matrix import SHIPPED, measured
 
-VARIANTS = {"plain PPO": "#b0752f", "shipped": "#1f4e79"}
+COLOURS = {"plain PPO": "#b0752f", SHIPPED: "#1f4e79"}
 PANEL = (2.5, 3.2)  # inches
 
 
-def draw(out: Path, ledgers: list[Path]) -> None:
+def draw(out: Path, folder: Path) -> None:
     """Draw a panel a task and write the picture."""
     found: dict[tuple[str, str], list[float]] = {}
-    for ledger in ledgers:
-        for row in Ledger(ledger).rows():
-            if row.status == "scored" and row.description in VARIANTS:
-                found.setdefault((row.task, row.description), []).append(float(row.avg_return))
+    for cell, row in measured(folder).items():
+        if cell.name in COLOURS:
+            found.setdefault((cell.task, cell.name), []).append(float(row.avg_return))
     tasks = list(dict.fromkeys(task for task, _ in found))
     figure, axes = plt.subplots(
         1, len(tasks), figsize=(PANEL[0] * len(tasks), PANEL[1]), squeeze=False,
         layout="constrained",
     )  # fmt: skip
     for axis, task in zip(axes[0], tasks, strict=True):
-        for place, (variant, colour) in enumerate(VARIANTS.items()):
-            scores = found.get((task, variant), [])
+        for place, (name, colour) in enumerate(COLOURS.items()):
+            scores = found.get((task, name), [])
             if not scores:
                 continue
             mean = statistics.fmean(scores)
@@ -40,13 +39,14 @@ def draw(out: Path, ledgers: list[Path]) -> None:
         if task in anchors.AUTORL:
             axis.axhline(anchors.AUTORL[task], color="#777777", linewidth=1, linestyle="--")
         axis.set_title(task, loc="left", fontsize=10)
-        axis.set_xticks(range(len(VARIANTS)), list(VARIANTS))
-        axis.set_xlim(-0.6, len(VARIANTS) - 0.4)
+        axis.set_xticks(range(len(COLOURS)), list(COLOURS))
+        axis.set_xlim(-0.6, len(COLOURS) - 0.4)
         axis.grid(axis="y", alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0][0].set_ylabel("score (dots: each seed; dashed: autoRL's best)")
+    axes[0][0].set_ylabel("score")
+    figure.supxlabel("dots: each seed; dashed: autoRL's best", fontsize=10)
     figure.savefig(out, dpi=150)
 
 
 if __name__ == "__main__":
-    draw(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
+    draw(Path(sys.argv[1]), Path(sys.argv[2]))
