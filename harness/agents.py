@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -18,6 +19,9 @@ from harness.integrity import EDITABLE
 
 DESCRIPTION = "DESCRIPTION"
 """File in which an agent leaves one line on its edit; else the last line that it prints is it."""
+
+LITTER = {".git", ".venv", "__pycache__", "runs", "build"}
+"""Folders in a clone that tools fill and that are never taken."""
 
 OUTPUT = "output"
 """File that takes what an agent prints."""
@@ -108,7 +112,7 @@ def call(
         clone, brief_file = folder / "checkout", folder / "brief.md"
         _clone(root, tip, clone)
         (clone / EDITABLE).write_bytes(start)
-        brief_file.write_text(brief)
+        brief_file.write_text(brief, encoding="utf-8", errors="replace")
         before = _files(clone)
         begin = time.monotonic()
         shell = PRESETS.get(command, command)
@@ -165,7 +169,7 @@ def _wait(agent: subprocess.Popen, limit: float, ending: threading.Event) -> int
 
 
 def _outcome(
-    clone: Path, before: dict[str, bytes], start: bytes, code: int | None, text: str, seconds: float
+    clone: Path, before: dict[str, str], start: bytes, code: int | None, text: str, seconds: float
 ) -> Turn:
     """What a turn came to, from what the agent left and said."""
     reported = _report(text)
@@ -199,13 +203,16 @@ def _outcome(
     return turn
 
 
-def _files(clone: Path) -> dict[str, bytes]:
-    """What is in a clone, without git's own."""
+def _files(clone: Path) -> dict[str, str]:
+    """Hashes of what is in a clone, by path. Without git: an agent may have set up its own."""
     found = {}
-    for path in sorted(clone.rglob("*")):
-        name = path.relative_to(clone)
-        if name.parts[0] != ".git" and "__pycache__" not in name.parts and path.is_file():
-            found[str(name)] = path.read_bytes()
+    for folder, folders, names in os.walk(clone):
+        folders[:] = [name for name in folders if name not in LITTER]
+        for path in (Path(folder, name) for name in names):
+            if path.is_file():
+                with open(path, "rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                found[str(path.relative_to(clone))] = digest
     return found
 
 

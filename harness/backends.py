@@ -31,6 +31,9 @@ DEVICE_BACKENDS = {
 """Engines inside the jitted program, on whatever device JAX has; likewise."""
 
 BACKENDS = ("auto", *HOST_BACKENDS, *DEVICE_BACKENDS)
+EVALUATING = ("native", "gymnasium", "mjx", "brax")
+"""Those that begin an episode with a given seed, on a CPU."""
+
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -107,6 +110,17 @@ def make_evaluation_engine(task: Task, num_envs: int, backend: str) -> HostEngin
     from harness.engines.device import OnHost  # noqa: PLC0415  (imports JAX)
 
     return OnHost(make_device_engine(task, num_envs, backend))
+
+
+def check_evaluation(task: Task, backend: str) -> None:
+    """Make sure that an engine can play a task's episodes for a second figure.
+
+    Raises:
+      InputError: it cannot.
+    """
+    if backend not in EVALUATING:
+        raise InputError(f"{backend!r} does not evaluate; choose one of: {', '.join(EVALUATING)}.")
+    resolve(task, backend)
 
 
 def spaces(task: Task, backend: str) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Space]:

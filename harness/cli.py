@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from harness import errors, processes
+from harness import errors, processes, storage
 from harness.errors import HarnessError
 
 EXIT_CODES = f"""
@@ -30,7 +30,8 @@ def serve(command: Callable[..., None]) -> None:
         for number in processes.ENDING_SIGNALS:
             signal.signal(number, _interrupt)
         try:
-            command(*args, **kwargs)
+            with storage.plainly():
+                command(*args, **kwargs)
         except HarnessError as error:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from error

@@ -62,7 +62,13 @@ def local(workers: int, root: Path) -> Site:
     if workers > there:
         raise InputError(f"--workers is {workers}, but there are {there} cores: one each at least.")
     ray = _init(root, num_cpus=workers * (there // workers), include_dashboard=False)
-    return _site(ray, there // workers)
+    site = _site(ray, there // workers)
+    if site.slots < workers:
+        raise InputError(
+            f"--workers is {workers}, but there is room for {site.slots}: a run takes a GPU of its "
+            "own where there are some."
+        )
+    return site
 
 
 def _init(root: Path, **options: Any) -> Any:
@@ -158,11 +164,12 @@ class Crew:
 
         Raises:
           WorkerError: it died.
+          InputError: so did all.
         """
         worker = self._free.get()
         if worker is None:
-            self._free.put(None)
-            raise KeyboardInterrupt
+            self._free.put(None)  # for the next one that waits
+            raise self._nobody()
         source = (folder / TRAIN_FILE).read_bytes()
         try:
             outcome, files = self._ray.get(worker.measure.remote(order, source))
@@ -191,7 +198,7 @@ class Crew:
 
         Raises:
           KeyboardInterrupt: it was we who ended it.
-          WorkerError: nobody is left.
+          InputError: nobody is left.
         """
         if self._stopping:
             raise KeyboardInterrupt
@@ -199,7 +206,14 @@ class Crew:
             self._workers.pop(worker, None)
             self._recruit()
         if not self._workers:
-            raise WorkerError("All workers are gone. Start Ray again, then go on with --resume.")
+            self._free.put(None)
+            raise self._nobody()
+
+    def _nobody(self) -> BaseException:
+        """Why no worker will come."""
+        if self._stopping:
+            return KeyboardInterrupt()
+        return InputError("All workers are gone. Start Ray again, then go on with --resume.")
 
     def _recruit(self) -> None:
         """Start workers where there is room for more."""

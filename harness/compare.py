@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from scipy import stats
 
-from harness import cli, verdict
+from harness import cli, contest
 from harness.errors import InputError
 from harness.history import CHALLENGER, History
 from harness.ledger import Ledger
@@ -39,7 +39,8 @@ def compare(
         low, high = _interval(gain, errors)
         tried = len({row.challenger for row in past.rows if row.role == CHALLENGER})
         print(f"night_{name}: {tried} challengers, {kept} kept")
-        print(f"baseline_{name}: {_estimate(baseline)}\nincumbent_{name}: {_estimate(last)}")
+        print(f"baseline_{name}: {contest.estimate(baseline)}")
+        print(f"incumbent_{name}: {contest.estimate(last)}")
         print(f"gain_{name}: {gain:.2f} ({low:.2f} to {high:.2f})")
     difference = gains[0][0] - gains[1][0]
     low, high = _interval(difference, [*gains[0][1], *gains[1][1]])
@@ -58,12 +59,15 @@ def _past(path: Path) -> History:
     if len(names) != 1:
         raise InputError(f"{path} has {len(names)} experiment branches; one is needed.")
     (name,) = names
-    return History(rows, name, next(row.harness for row in reversed(rows) if row.branch == name))
-
-
-def _estimate(scores: list[float]) -> str:
-    low, high = verdict.interval(scores)
-    return f"{statistics.fmean(scores):.2f} ({low:.2f} to {high:.2f}, {len(scores)} runs)"
+    scored = [row for row in rows if row.branch == name and row.scored]
+    past = History(rows, name, scored[-1].harness if scored else "")
+    for part, scores in (("baseline", past.baseline()), ("last incumbent", past.fresh())):
+        if len(scores) < 2:
+            raise InputError(
+                f"{path} has {len(scores)} runs of the {part} by {past.instrument}; two are "
+                "needed. Go on with that night (harness.loop --resume)."
+            )
+    return past
 
 
 def _interval(value: float, errors: list[tuple[float, int]]) -> tuple[float, float]:

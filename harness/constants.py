@@ -36,6 +36,10 @@ class Constant:
     choices: tuple[float, ...]
     place: tuple[int, int, int]
 
+    def allows(self, value: float) -> bool:
+        """Whether a value is one of the choices, or within the bounds."""
+        return value in self.choices if self.choices else self.low <= value <= self.high
+
     @property
     def whole(self) -> bool:
         """Whether it is an integer."""
@@ -91,8 +95,9 @@ def _constant(name: str, node: ast.expr, text: str) -> Constant:
         raise ValueError(f"{where} has no range of numbers in {text}.") from error
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{where} has a range and is no number.")
-    if not low < high or (log and low <= 0) or not low <= value <= high:
-        raise ValueError(f"{where} = {value} is not within {text}, or that is no range.")
     assert node.end_col_offset is not None
     place = (node.lineno, node.col_offset, node.end_col_offset)
-    return Constant(name, value, low, high, log, choices, place)
+    constant = Constant(name, value, low, high, log, choices, place)
+    if not low < high or (log and low <= 0) or not constant.allows(value):
+        raise ValueError(f"{where} = {value} is not within {text}, or that is no range.")
+    return constant

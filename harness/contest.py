@@ -15,14 +15,21 @@ from pathlib import Path
 from harness import branch as branches
 from harness import experiment, integrity, measurement, objective, verdict
 from harness.branch import Branch
-from harness.errors import HarnessError, InputError, WorkerError
+from harness.errors import HarnessError, InputError, PolicyError, TrainingError, WorkerError
 from harness.experiment import Part, Request, Ruling, Summary
 from harness.history import CHALLENGER, INCUMBENT, NAME_LENGTH, TRANSFER, Conditions, History
 from harness.ledger import FILE, LOST, Ledger
 from harness.measurement import Site
 
 LOSSES = 3
-"""Workers that may die over one replicate: after that it is the file that brings them down."""
+"""Workers that may die over one replicate, and runs of an incumbent that may fail in a row: after
+that it is the file."""
+
+AGAIN = (WorkerError, TrainingError, PolicyError)
+"""Ends of an incumbent's run after which it is made again: a few bad seeds must not end a night."""
+
+FEW = 5
+"""Scores of which all are shown, and no interval is given."""
 
 Run = Callable[[Request], Summary]
 """Makes one run: `experiment.run`, with or without a display."""
@@ -121,29 +128,34 @@ class Contest:
     def _fill(self, lacking: Callable[[History], list[int]], message: str) -> None:
         """Make fresh runs of the incumbent, as many at a time as there are slots."""
         before: list[int] = []
-        fruitless, lost = 0, None
+        fruitless = 0
+        lost: HarnessError | None = None
         while True:
             past = self.history
             commit = past.incumbent if past.rows else self.branch.tip
             first = range(1, verdict.fresh_runs(0) + 1)
             numbers = lacking(past) if past.rows else [*first]
             fruitless = fruitless + 1 if numbers == before else 0
-            if lost and fruitless == LOSSES:
+            ran_before = any(row.scored for row in past.rows)
+            if lost and (fruitless == LOSSES or not (ran_before or isinstance(lost, WorkerError))):
                 raise lost
             if not numbers:
                 return
             parts = [self._part(INCUMBENT, commit, commit, n) for n in numbers]
             before, lost = numbers, self._at_once(parts, message)
 
-    def _at_once(self, parts: Sequence[Part], message: str) -> WorkerError | None:
-        """Run replicates, beside each other where there are slots; what lost one of them.
+    def _at_once(self, parts: Sequence[Part], message: str) -> HarnessError | None:
+        """Run replicates, beside each other where there are slots; what one of them failed with.
 
         Raises:
-          HarnessError: the first of those that failed otherwise.
+          HarnessError: one failed that is not to be made again.
         """
         if self.site.slots == 1:
-            for part in parts:
-                self._replicate(part, message)
+            try:
+                for part in parts:
+                    self._replicate(part, message)
+            except AGAIN as error:
+                return error
             return None
         with ThreadPoolExecutor(self.site.slots) as pool:
             runs = [pool.submit(self._replicate, part, message) for part in parts]
@@ -152,11 +164,10 @@ class Contest:
             except KeyboardInterrupt:
                 self.site.stop()
                 raise
-        lost = [error for error in errors if isinstance(error, WorkerError)]
         for error in errors:
-            if error not in lost:
+            if not isinstance(error, AGAIN):
                 raise error
-        return lost[0] if lost else None
+        return next((error for error in errors if isinstance(error, AGAIN)), None)
 
     def transfer(self, commit: str, task: str) -> None:
         """Try a commit's file on a task, unless it was; nothing is decided by it.
@@ -367,7 +378,9 @@ def resume(
 
 
 def estimate(scores: list[float]) -> str:
-    """An incumbent's estimate in words: mean and 95 % interval, all values where they are few."""
+    """An incumbent's estimate in words: mean and 95 % interval; all values where they are few."""
     mean = statistics.fmean(scores)
+    if len(scores) < FEW:
+        return f"{mean:,.2f} ({', '.join(f'{score:,.2f}' for score in scores)})"
     low, high = verdict.interval(scores)
     return f"{mean:,.2f} ({low:,.2f} to {high:,.2f}, {len(scores)} runs)"

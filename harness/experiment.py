@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
 import json
 import math
 import os
@@ -12,23 +11,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness import backends, integrity, measurement, processes, tasks, tracking
+from harness import backends, integrity, measurement, processes, storage, tasks, tracking
 from harness.errors import (
     HarnessError,
     IntegrityError,
     OutOfTimeError,
     PolicyError,
-    StorageError,
     TrainingError,
     WorkerError,
 )
 from harness.ledger import FILE, LOST, Ledger, Row
 from harness.measurement import TRAIN_FILE, Announce, Measurement, Order, Site, Watch
+from harness.training import MAX_STEP
 
 STATUSES: dict[type[BaseException], str] = {
     KeyboardInterrupt: "interrupted",
@@ -230,8 +229,8 @@ def run(
       StorageError: the disk is full or read-only.
     """
     ledger = Ledger(request.root / FILE)
-    with _storage():
-        ledger.check()  # a damaged ledger is told before the budget is spent, not after
+    with storage.plainly():
+        ledger.prepare()  # a damaged ledger is told before the budget is spent, not after
         guard = integrity.Guard(request.root)
         this = _begin(request)
         try:
@@ -325,7 +324,7 @@ def _summarise(this: _Run, measured: Measurement, ruling: Ruling) -> Summary:
         total_seconds=time.monotonic() - this.begun,
         num_updates=len(curve),
         steps_per_second=training.steps_per_second,
-        diverged=int(sum(filter(math.isfinite, breakdowns))),
+        diverged=round(min(max(sum(filter(math.isfinite, breakdowns)), 0), MAX_STEP)),
         simulator=backends.reference(tasks.get(this.request.task_id)),
         task=this.request.task_id,
         backend=training.backend or this.request.backend,
@@ -389,25 +388,3 @@ def _checkout(root: Path) -> tuple[str, str]:
     except (OSError, subprocess.CalledProcessError):
         return "-", ""
     return commit + ("+" if diff else ""), diff
-
-
-@contextlib.contextmanager
-def _storage() -> Iterator[None]:
-    """Say plainly where a disk is full or read-only."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(
-                f"The disk is full ({error.filename or 'unknown file'}). Free some room (old "
-                "folders in runs/ can be deleted); what was in the ledger is untouched."
-            ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise StorageError(
-                f"Cannot write {error.filename}: {error.strerror}. Run from a checkout that you "
-                "may write to."
-            ) from error
-        raise StorageError(
-            f"Cannot use {error.filename or 'a file'}: {error.strerror}. Look at runs/ and "
-            f"{FILE} in the folder that you run from."
-        ) from error

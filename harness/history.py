@@ -54,7 +54,7 @@ class History:
 
     def __init__(self, rows: Sequence[Row], branch: str, instrument: str) -> None:
         self.rows = [row for row in rows if row.branch == branch]
-        self._instrument = instrument
+        self.instrument = instrument
 
     @property
     def conditions(self) -> Conditions | None:
@@ -107,7 +107,7 @@ class History:
             and _same(row.challenger, challenger)
             and _same(row.commit, commit or challenger)
             and row.replicate == str(replicate)
-            and row.harness == self._instrument
+            and row.harness == self.instrument
             and row.avg_return
         }
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from harness.errors import IntegrityError
+from harness.errors import InputError, IntegrityError
 
 EDITABLE = "agent_space/train.py"
 """The file that an agent edits."""
@@ -22,12 +22,25 @@ ABSENT = ""
 
 
 def committed(root: Path) -> dict[str, str] | None:
-    """Object names by path in the commit that is checked out; None without git."""
+    """Object names by path in the commit that is checked out; None without git or a commit.
+
+    Raises:
+      InputError: git refuses to read the checkout, as it does one that belongs to somebody else.
+    """
+    try:
+        top = _git(root, "rev-parse", "--show-toplevel").strip()
+    except OSError:
+        return None
+    except subprocess.CalledProcessError as error:
+        if (root / ".git").exists():
+            said = error.stderr.decode(errors="replace").strip()
+            raise InputError(f"git cannot read this checkout: {said}") from error
+        return None
+    if Path(top) != root.resolve():
+        return None
     try:
         listing = _git(root, "ls-tree", "-r", "-z", "--full-tree", "HEAD")
-        if Path(_git(root, "rev-parse", "--show-toplevel").strip()) != root.resolve():
-            return None
-    except (OSError, subprocess.CalledProcessError):
+    except subprocess.CalledProcessError:
         return None
     files = {}
     for entry in filter(None, listing.split("\0")):
@@ -63,6 +76,10 @@ def fingerprint() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+AT_START = harness_files()
+"""As this process has loaded it: what is changed later is no part of what it measures with."""
+
+
 def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
     """Paths that are not the same in both."""
     return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
@@ -74,7 +91,6 @@ class Guard:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._committed = committed(root)
-        self._harness = harness_files()
 
     def check(self) -> None:
         """Make sure that nothing outside `EDITABLE` differs.
@@ -82,7 +98,7 @@ class Guard:
         Raises:
           IntegrityError: something does; the message lists it.
         """
-        changed = differences(self._harness, harness_files())
+        changed = differences(AT_START, harness_files())
         if self._committed is not None:
             length = len(next(iter(self._committed.values()), "0" * 40))
             changed += differences(self._committed, present(self._root, length))

@@ -10,10 +10,11 @@ import errno
 import fcntl
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.errors import LedgerError
+from harness.errors import LedgerError, StorageError
 
 FILE = "results.tsv"
 LOST = "lost"
@@ -110,6 +111,23 @@ class Head:
         except FileNotFoundError:
             return ""
 
+    def prepare(self) -> None:
+        """Make sure that it could be written.
+
+        Raises:
+          StorageError: it could not.
+        """
+        folder = self.path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise StorageError(
+                f"Cannot write {folder} ({error.strerror}), where the end of the ledger is kept. "
+                "Name a folder that you may write to in the variable XDG_STATE_HOME."
+            ) from error
+
     def write(self, digest: str) -> None:
         """Replace it, whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,12 +159,24 @@ class Ledger:
             return []
 
     def check(self) -> None:
-        """Make sure that the rows are those that were written and that one could be appended.
+        """Make sure that the rows are those that were written.
 
         Raises:
           LedgerError: the file is damaged, or is not the one that was written last.
-          OSError: it cannot be opened for writing.
+          OSError: it cannot be read.
         """
+        with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # a row and the head that names it are written as one
+            self._compare(_lines(file.read(), self.path))
+
+    def prepare(self) -> None:
+        """Make sure that the rows are those that were written and that one could be appended.
+
+        Raises:
+          LedgerError: as `check`.
+          OSError: ledger or head cannot be opened for writing.
+        """
+        self.head.prepare()
         with self._locked() as fd:
             self._compare(_lines(os.pread(fd, os.fstat(fd).st_size, 0), self.path))
 
@@ -227,7 +257,10 @@ def _lines(content: bytes, path: Path) -> list[bytes]:
         lines.pop()
     if not lines:
         return []
-    advice = "Restore it from a copy, or move it away: the next run begins a new one."
+    advice = (
+        f"Restore it from a copy; or move it away and delete {Head(path).path}, and the next run "
+        "begins a new one."
+    )
     if lines[0] != _HEADER:
         raise LedgerError(f"{path} is damaged: line 1 is not the header of a ledger. {advice}")
     previous = _hash(_HEADER).encode()

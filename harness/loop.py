@@ -27,9 +27,10 @@ from harness.contest import Contest
 from harness.errors import InputError
 from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
 from harness.history import Conditions
+from harness.integrity import EDITABLE
 from harness.measurement import Site
 from harness.night import Night, Plan
-from harness.run import check_budget, check_task, confinement, shown
+from harness.run import check_budget, check_free, check_task, confinement, shown
 
 COPY = "AUTORL_LOOP_COPY"
 """Set in the process that runs from its own copy of the harness, to the folder of that copy."""
@@ -44,10 +45,23 @@ def loop(
         str, typer.Option(help="A preset, a shell command, or random, tpe, cmaes.")
     ] = "",
     task: Annotated[
-        str, typer.Option(help="Gymnasium ids with commas, where a branch is begun.")
-    ] = TASK,
-    budget: Annotated[float, typer.Option(help="Seconds of a training, likewise.")] = TIME_BUDGET,
-    backend: Annotated[str, typer.Option(help="Engine that trains, likewise.")] = "auto",
+        str | None,
+        typer.Option(
+            help=f"Gymnasium ids with commas, where a branch is begun; {TASK} if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            help=f"Seconds of a training, likewise; {TIME_BUDGET:g} if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="Engine that trains, likewise; auto if left out.", show_default=False),
+    ] = None,
     hours: Annotated[float, typer.Option(help="After which no new turn begins.", min=0)] = HOURS,
     max_runs: Annotated[int, typer.Option(help="Likewise.", min=1)] = 1_000_000,
     agent_timeout: Annotated[
@@ -93,12 +107,15 @@ def loop(
     if wandb:
         tracking.use_wandb(wandb)
     plan = None if resume else _plan(agent, hours, max_runs, agent_timeout)
-    if branch.current(Path.cwd()) is None:
+    here = branch.current(Path.cwd())
+    if here is None:
         if resume:
             raise InputError("--resume needs the experiment branch of a night to be checked out.")
-        for one in objective.parse(task):
-            check_task(one, backend)
+        for one in objective.parse(task or TASK):
+            check_task(one, backend or "auto")
         check_budget(budget)
+    else:
+        check_free(here, {"--task": task, "--budget": budget, "--backend": backend, "--tag": tag})
     if COPY not in os.environ:
         _become_a_copy()
     try:
@@ -106,7 +123,8 @@ def loop(
         run = shown if site.slots == 1 else experiment.run
         ongoing = contest.resume(Path.cwd(), confinement, run, site)
         if ongoing is None:
-            made, conditions = _begin(tag, task, budget, backend, not no_sandbox)
+            chosen = task or TASK, check_budget(budget), backend or "auto"
+            made, conditions = _begin(tag, *chosen, not no_sandbox)
             ongoing = Contest(made, conditions, confinement(conditions.confined), run, site)
         Night(ongoing, plan, _say).run()
     finally:
@@ -117,10 +135,12 @@ def _plan(agent: str, hours: float, max_runs: int, agent_timeout: float) -> Plan
     """What the night is to be.
 
     Raises:
-      InputError: no agent was named, or a preset's program is missing.
+      InputError: no agent was named, or what it needs is missing.
     """
     if not agent:
         raise InputError("Who edits? --agent takes a preset (--list-agents) or a shell command.")
+    if agent in tuners.TUNERS:
+        tuners.check(agent, (Path.cwd() / EDITABLE).read_bytes())
     if program := agents.missing(agent):
         raise InputError(f"The agent {agent} needs the program {program}, which is not installed.")
     return Plan(agent, hours, max_runs, agent_timeout)

@@ -18,7 +18,7 @@ from pathlib import Path
 from harness import integrity, processes, scoring
 from harness.errors import OutOfTimeError, TrainingError
 from harness.evaluate import Evaluation
-from harness.training import Assignment, Training, train
+from harness.training import STARTUP_ALLOWANCE, Assignment, Training, train
 
 PACKAGES = "jax jaxlib flax optax mujoco mujoco-mjx gymnasium envpool numpy".split()  # noqa: SIM905
 """Whose versions are recorded."""
@@ -179,6 +179,12 @@ def _failure(training: Training, log_file: Path) -> TrainingError:
         return TrainingError(
             f"The training process sent {training.protocol_error}. It may talk to the harness "
             f"through harness.trial only.{shown}"
+        )
+    if not training.started and training.exit_code is None:
+        return OutOfTimeError(
+            f"The training never called trial.start(): imports and compilation took longer than "
+            f"the {STARTUP_ALLOWANCE:g} s that are free and the budget of {training.budget:g} s. "
+            f"Compile less before the clock starts, or give a longer --budget.{shown}"
         )
     if training.exit_code is None or training.late:
         return OutOfTimeError(

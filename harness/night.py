@@ -8,7 +8,7 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,9 @@ REPAIRS = 2
 FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0
 """Seconds after a first bad turn of the same kind in a row, doubled with each further one: a rate
 limit, or a command that only fails."""
+
+LISTED = 10
+"""Paths in a row or a brief: an agent may have made thousands."""
 
 PATIENCE = 20
 """Bad turns in a row after which the night ends: the agent is not there."""
@@ -104,12 +107,12 @@ class Night:
           InputError: there is no night to go on with.
           HarnessError: the incumbent cannot be measured.
         """
+        plan = self._plan or self._recorded()  # told before hours of runs, where there is none
         self._contest.settle()
         before = {row.harness for row in self._contest.history.rows[-1:]}
         if before - {self._contest.site.instrument}:
             self._say("harness or hardware are not those of the last run: measuring anew")
         self._contest.measure()
-        plan = self._plan or self._recorded()
         self._unfinished = self._cut_off()
         if self._plan is not None:
             self._record(NIGHT, "night", reason=json.dumps(dataclasses.asdict(plan)), turn=0)
@@ -221,19 +224,21 @@ class Night:
             if error is None or number in repairs.values():
                 continue
             chain = [number]
-            while (earlier := repairs[chain[-1]]) is not None:
+            while (earlier := repairs.get(chain[-1])) is not None:
                 chain.append(earlier)
-            if len(chain) <= REPAIRS:
-                return _Failure(number, (self._folder(turn) / "train.py").read_bytes(), error)
+            file = self._folder(turn) / "train.py"
+            if len(chain) <= REPAIRS and file.exists():
+                return _Failure(number, file.read_bytes(), error)
         return None
 
     def _error(self, turn: Row) -> str | None:
         """What the edit of a turn failed with; None where it did not, or there was none."""
         if turn.status == agents.BROKEN:
-            return self._made(turn)["detail"]
+            return self._made(turn).get("detail", turn.reason)
         trial = self._trial(turn)
         if turn.status == agents.EDITED and trial and trial[-1].status in ("crash", "timeout"):
-            return (self._folder(trial[-1]) / "error.txt").read_text()
+            file = self._folder(trial[-1]) / "error.txt"
+            return file.read_text() if file.exists() else trial[-1].reason
         return None
 
     def _trial(self, turn: Row) -> list[Row]:
@@ -245,7 +250,11 @@ class Night:
         return self._root / "runs" / row.run_id
 
     def _made(self, turn: Row) -> dict:
-        return json.loads((self._folder(turn) / "turn.json").read_text())
+        """What a turn left; nothing where its folder was deleted, as a user may."""
+        try:
+            return json.loads((self._folder(turn) / "turn.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
 
     def _note(self) -> str:
         """What the next brief says of the last turn."""
@@ -302,6 +311,7 @@ class Night:
             std_return="",
             verdict="none",
             role=role,
+            harness=self._contest.site.instrument,
             reason=reason,
         )
         self._ledger.append(row)
@@ -365,10 +375,16 @@ def _summary(turn: Turn) -> str:
     if turn.cost is not None:
         parts.append(f"${turn.cost:.2f}")
     if turn.forbidden:
-        parts.append(f"not taken: {', '.join(turn.forbidden[:10])}")
+        parts.append(f"not taken: {_listed(turn.forbidden)}")
     if turn.status not in (agents.EDITED, agents.NO_EDIT):
         parts.append(" ".join(turn.detail.split())[-200:])
     return "; ".join(parts)
+
+
+def _listed(paths: Sequence[str]) -> str:
+    """Some paths, and how many more there are."""
+    more = f" and {len(paths) - LISTED} more" if len(paths) > LISTED else ""
+    return ", ".join(paths[:LISTED]) + more
 
 
 def _note(status: str, made: dict) -> str:
@@ -377,8 +393,9 @@ def _note(status: str, made: dict) -> str:
         agents.NO_EDIT: "You left agent_space/train.py as it was.",
         agents.HUNG: "You were ended: the time for a turn was used up before the file was changed.",
         agents.FAILED: "Your command failed before the file was changed.",
-        agents.BROKEN: f"Your edit is no Python: {made['detail']}",
+        agents.BROKEN: f"Your edit is no Python: {made.get('detail', '')}",
     }
-    forbidden = ", ".join(made["forbidden"])
-    taken = f" You changed {forbidden}; that was not taken." if forbidden else ""
+    taken = ""
+    if forbidden := made.get("forbidden"):
+        taken = f" You changed {_listed(forbidden)}; that was not taken."
     return (notes.get(status, "") + taken).strip()

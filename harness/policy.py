@@ -101,7 +101,12 @@ def pack(params: Any, carry: Any) -> bytes:
 
     def named(prefix: str, tree: Any) -> dict[str, np.ndarray]:
         # By way of JAX, so that dtypes are those that `export` saw (float32 for a NumPy float64).
-        leaves = (np.asarray(jnp.asarray(x)) for x in jax.tree.leaves(tree))
+        leaves = [np.asarray(jnp.asarray(x)) for x in jax.tree.leaves(tree)]
+        if strange := {str(x.dtype) for x in leaves if x.dtype.kind == "V"}:
+            raise PolicyError(
+                f"Parameters in {', '.join(sorted(strange))} cannot be stored: publish them as "
+                "float32 (x.astype(jnp.float32))."
+            )
         return {f"{prefix}_{i:03}": x for i, x in enumerate(leaves)}
 
     buffer = io.BytesIO()

@@ -82,7 +82,9 @@ def episode_interval(recorded: Sequence[float], again: Sequence[float]) -> tuple
 def _siblings(root: Path, run_id: str) -> list[float]:
     """Scores of the comparable runs of the same edit under the same conditions."""
     rows = Ledger(root / FILE).rows()
-    (mine,) = [row for row in rows if row.run_id == run_id]
+    mine = next((row for row in rows if row.run_id == run_id), None)
+    if mine is None:  # its ledger was moved away
+        return []
     same = [
         row
         for row in rows

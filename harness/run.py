@@ -19,6 +19,7 @@ from harness import (
     tasks,
     tracking,
 )
+from harness.branch import Branch
 from harness.contest import Contest, Outcome
 from harness.display import Display
 from harness.errors import InputError
@@ -26,6 +27,7 @@ from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
 from harness.experiment import Request, Summary
 from harness.history import Conditions
 from harness.integrity import EDITABLE
+from harness.ledger import FILE, Ledger
 
 
 def run(
@@ -88,7 +90,8 @@ def run(
     task_ids = objective.parse(task or TASK)
     for one in task_ids:
         check_task(one, backend)
-        check_task(one, eval_engine or "auto")
+        if eval_engine is not None:
+            backends.check_evaluation(tasks.get(one), eval_engine)
     by_hand = (task, budget, seed, train, episodes, eval_engine) != (None,) * 6
     conditions = Conditions(
         tasks=task_ids,
@@ -101,7 +104,9 @@ def run(
         if (seed, train, eval_engine, aa) != (None,) * 4:
             raise InputError("--init takes no --seed, --train, --eval-engine or --aa.")
         _check_syntax(Path.cwd() / EDITABLE)
-        _begin(init, conditions)
+        trained = None if backend == "auto" else backend
+        given = {"--task": task, "--budget": budget, "--backend": trained, "--episodes": episodes}
+        _begin(init, conditions, given)
         return
     ongoing = contest.resume(Path.cwd(), confinement, shown)
     if ongoing and not by_hand and backend == "auto" and not no_sandbox:
@@ -128,12 +133,16 @@ def run(
     _print_block(shown(request))
 
 
-def _begin(tag: str, conditions: Conditions) -> None:
+def _begin(tag: str, conditions: Conditions, given: dict[str, object]) -> None:
     """Make a branch, or go on with one whose baseline is not measured yet."""
     root = Path.cwd()
+    Ledger(root / FILE).prepare()  # before there is a branch, which could have no rows
     started = contest.resume(root, confinement, shown)
-    if started is None or started.branch.tag != tag:
-        made = branch.create(root, tag)
+    if started is not None and started.branch.tag == tag:
+        check_free(tag, given)
+    else:
+        there = branch.current(root) == tag
+        made = Branch(root, tag) if there else branch.create(root, tag)
         started = Contest(made, conditions, confinement(conditions.confined), shown)
     scores = started.measure()
     print("---")
@@ -151,8 +160,8 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
     kept = 0
     for i in range(1, aa + 1):
         ongoing.settle()
-        ongoing.branch.write(ongoing.branch.edit_of("tip") + f"# A/A {i}\n".encode())
-        outcome = ongoing.challenge(f"A/A {i} of {aa}")
+        same = ongoing.branch.edit_of("tip") + f"# A/A {i}\n".encode()
+        outcome = ongoing.challenge(f"A/A {i} of {aa}", same)
         kept += outcome.verdict == "keep"
         print(f"A/A {i}: {outcome.verdict}. {outcome.reason}", flush=True)
     print(f"---\nchallengers: {aa}\nfalse_keeps: {kept}")
@@ -247,6 +256,25 @@ def check_budget(budget: float | None) -> float:
     if not 0 < budget < float("inf"):
         raise InputError(f"--budget is {budget:g}; a positive number of seconds is needed.")
     return budget
+
+
+def check_free(tag: str, given: dict[str, object]) -> None:
+    """Make sure that nothing was asked for which the branch that is checked out has laid down.
+
+    Args:
+      tag: the branch's.
+      given: values of options by name; None or empty where they were left out.
+
+    Raises:
+      InputError: something was.
+    """
+    names = [name for name, value in given.items() if value not in (None, "", tag)]
+    if names:
+        raise InputError(
+            f"{branch.PREFIX}{tag} is checked out, and its conditions hold: {', '.join(names)} "
+            "would change nothing. Leave that out, or switch to where a new branch shall begin "
+            "(git switch main)."
+        )
 
 
 def _seed(seed: int | None) -> int | None:

@@ -55,8 +55,12 @@ def works(kind: str) -> bool:
     try:
         probe = start(kind, [sys.executable, "-c", ""], system(), {}, Path("/"),
                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    except OSError:
+        return False
+    try:
         return probe.wait(PROBE_SECONDS) == 0
-    except (OSError, subprocess.TimeoutExpired):
+    except subprocess.TimeoutExpired:
+        probe.kill()
         return False
 
 
@@ -109,12 +113,13 @@ def start(
 def leash(inner: Sequence[str], root: Path) -> list[str]:
     """The command line under which an agent runs: free, but it ends with us, with all it started.
 
-    With bubblewrap it sees the checkout and the ledgers' heads read-only, too; without, only its
-    first process is sure to end with a harness that is killed.
+    With bubblewrap it sees the checkout, the ledgers' heads and the harness that runs read-only,
+    too; without, only its first process is sure to end with a harness that is killed.
     """
     if not works(BUBBLEWRAP):
         return [*launcher.command(Limits()), *inner]
-    kept = [str(root.resolve()), *([str(state_folder())] if state_folder().is_dir() else [])]
+    kept = [str(root.resolve()), str(Path(__file__).resolve().parent)]
+    kept += [str(state_folder())] if state_folder().is_dir() else []
     bind = [argument for path in kept for argument in ("--ro-bind", path, path)]
     alone = ["--unshare-pid", "--die-with-parent", "--dev-bind", "/", "/", "--proc", "/proc"]
     return ["bwrap", *alone, *bind, *inner]
@@ -147,11 +152,19 @@ def checkout(root: Path) -> list[Mount]:
 
 
 def _python() -> list[Path]:
-    """Folders that Python needs: its installation, the environment, our code, PYTHONPATH."""
+    """What Python needs: its installation, the environment, our code, PYTHONPATH.
+
+    And packages that this process has loaded from elsewhere, as a task's that was installed with
+    `pip install -e`.
+    """
     harness = str(Path(__file__).resolve().parent.parent)
     named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     places = (sys.prefix, sys.base_prefix, harness, *site.getsitepackages(), *named)
     folders = {Path(place).resolve() for place in places if place and os.path.isdir(place)}
+    files = [getattr(module, "__file__", None) for name, module in sys.modules.items()
+             if "." not in name and name != "__main__"]  # fmt: skip
+    found = [Path(file).resolve() for file in files if file and os.path.exists(file)]
+    folders |= {path.parent if path.stem == "__init__" else path for path in found}
     return sorted(f for f in folders if not any(f.is_relative_to(o) for o in folders - {f}))
 
 

@@ -134,8 +134,8 @@ def run_apart(
             process.wait(timeout=limit)
         except subprocess.TimeoutExpired as error:
             raise PolicyError(
-                f"The evaluation did not end within {limit:.0f} s: the policy is too "
-                "slow, or it never returns."
+                f"The evaluation did not end within {limit:.0f} s: the policy is too slow or never "
+                "returns, or episodes do not end (has the environment max_episode_steps?)."
             ) from error
         finally:
             processes.end_all()

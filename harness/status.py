@@ -77,7 +77,7 @@ def read(root: Path) -> Status:
       LedgerError: the ledger is damaged.
     """
     ledger = Ledger(root / FILE)
-    ledger.check() if ledger.path.exists() else None
+    ledger.check()
     mine = [row for row in ledger.rows() if row.branch != "-"]
     if not mine:
         raise InputError(

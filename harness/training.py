@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from harness import processes, sandbox, wire
+from harness import backends, processes, sandbox, wire
 from harness.artifact import Artifact
 
 STARTUP_ALLOWANCE = 120.0
@@ -31,6 +31,9 @@ MAX_LOG_BYTES = 16 * 2**20
 
 MAX_CURVE = 500_000
 """Log messages of one training: a hundred a second for more than an hour."""
+
+MAX_STEP = 2**53
+"""Environment steps of one training: beyond, a float counts them no more."""
 
 MAX_METRICS = 100
 """Numbers in one log message."""
@@ -139,7 +142,8 @@ class Training:
             case "start":
                 self.started = True
                 self.device = str(header["device"])[:100]
-                self.backend = str(header["backend"])[:20]
+                said = str(header["backend"])
+                self.backend = said if said in backends.BACKENDS else ""
                 if self.clock_start is None:
                     self.clock_start = now
                 return wire.encode({"time_left": self.time_left(now)})
@@ -147,7 +151,10 @@ class Training:
                 metrics = {str(k): float(v) for k, v in header["metrics"].items()}
                 if len(self.curve) >= MAX_CURVE or len(metrics) > MAX_METRICS:
                     raise ValueError(f"over {MAX_CURVE:,} logs, or {MAX_METRICS} metrics in one")
-                self.curve.append((self.seconds(now), int(header["step"]), metrics))
+                step = int(header["step"])
+                if not 0 <= step <= MAX_STEP:
+                    raise ValueError(f"{step} steps")
+                self.curve.append((self.seconds(now), step, metrics))
                 self.compile_seconds = float(header["compile_seconds"])
             case "publish":
                 program = payload[: int(header["program_bytes"])]

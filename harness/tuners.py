@@ -47,6 +47,16 @@ def suggest(
     return edit, f"{kind}: " + ", ".join(f"{c.name} {params[c.name]:.4g}" for c in changed)
 
 
+def check(kind: str, source: bytes) -> None:
+    """Make sure that there is something to tune, and something to tune it with.
+
+    Raises:
+      InputError: as `suggest`.
+    """
+    _constants(source)
+    _study(kind, seed=0)
+
+
 def _study(kind: str, seed: int) -> tuple[Any, Any]:
     """An empty study with a sampler, and the library."""
     try:
@@ -84,7 +94,7 @@ def _values(source: bytes, space: Sequence[Constant]) -> dict[str, float] | None
         there = {constant.name: constant.value for constant in constants.read(source)}
     except (ValueError, SyntaxError):
         return None
-    if any(c.name not in there or not c.low <= there[c.name] <= c.high for c in space):
+    if any(c.name not in there or not c.allows(there[c.name]) for c in space):
         return None
     return {c.name: there[c.name] for c in space}
 

@@ -18,10 +18,10 @@ from mujoco import mjx
 from harness.engines import mjx_corrections
 from harness.engines.device import Outcome
 from harness.engines.native import CONTACT_FORCES, spaces
-from harness.tasks import MujocoTask, Task
+from harness.tasks import MujocoTask
 from harness.tasks.draws import Draws, HostDraws
 
-__all__ = ["MjxEngine", "spaces", "unsupported"]
+__all__ = ["MjxEngine", "spaces"]
 
 CARRIED = ("qpos", "qvel", "qacc_warmstart")
 """What the next step needs: none of the tasks has activations."""
@@ -37,11 +37,6 @@ PRECISION = "highest"
 
 Fields = dict[str, jax.Array]
 """`CARRIED` and the task's fields of `mjx.Data`, by name."""
-
-
-def unsupported(task: Task) -> str | None:
-    """Why this engine cannot run the task, or None."""
-    return None if isinstance(task, MujocoTask) else f"{task.id} is not a MuJoCo task"
 
 
 class MjxEngine:

@@ -1,0 +1,48 @@
+"""What the system refuses, in words: a full disk, a folder that is not ours, a git that fails."""
+
+import contextlib
+import errno
+import subprocess
+from collections.abc import Iterator
+
+from harness.errors import StorageError
+
+
+@contextlib.contextmanager
+def plainly() -> Iterator[None]:
+    """Say what a failed read, write or git command means.
+
+    Raises:
+      StorageError: there was one.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or isinstance(error, BrokenPipeError):
+            raise
+        raise StorageError(_meaning(error)) from error
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr or b"").decode(errors="replace").strip()
+        words = " ".join(map(str, error.cmd[:3]))
+        raise StorageError(
+            f"{words} failed with exit code {error.returncode}: {said or 'it says nothing'}. Mend "
+            "that and run again; harness.loop --resume goes on with a night."
+        ) from error
+
+
+def _meaning(error: OSError) -> str:
+    """Cause and next step."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"The disk is full ({error.filename or 'unknown file'}). Free some room (old folders "
+            "in runs/ can be deleted); what was in the ledger is untouched."
+        )
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return (
+            f"Cannot write {error.filename}: {error.strerror}. Run from a checkout that you may "
+            "write to."
+        )
+    return (
+        f"Cannot use {error.filename or 'a file'}: {error.strerror}. Look at runs/ and "
+        "results.tsv in the folder that you run from."
+    )
