@@ -30,7 +30,7 @@ from harness.history import Conditions
 from harness.integrity import EDITABLE
 from harness.measurement import Site
 from harness.night import Night, Plan
-from harness.run import check_budget, check_free, check_task, confinement, shown
+from harness.run import check_budget, check_conditions, check_task, confinement, shown
 
 COPY = "AUTORL_LOOP_COPY"
 """Set in the process that runs from its own copy of the harness, to the folder of that copy."""
@@ -107,15 +107,12 @@ def loop(
     if wandb:
         tracking.use_wandb(wandb)
     plan = None if resume else _plan(agent, hours, max_runs, agent_timeout)
-    here = branch.current(Path.cwd())
-    if here is None:
+    if branch.current(Path.cwd()) is None:
         if resume:
             raise InputError("--resume needs the experiment branch of a night to be checked out.")
         for one in objective.parse(task or TASK):
             check_task(one, backend or "auto")
         check_budget(budget)
-    else:
-        check_free(here, {"--task": task, "--budget": budget, "--backend": backend, "--tag": tag})
     if COPY not in os.environ:
         _become_a_copy()
     try:
@@ -126,6 +123,7 @@ def loop(
             chosen = task or TASK, check_budget(budget), backend or "auto"
             made, conditions = _begin(tag, *chosen, not no_sandbox)
             ongoing = Contest(made, conditions, confinement(conditions.confined), run, site)
+        check_conditions(ongoing, tag, task, budget, backend)
         Night(ongoing, plan, _say).run()
     finally:
         shutil.rmtree(os.environ[COPY], ignore_errors=True)

@@ -104,9 +104,9 @@ def run(
         if (seed, train, eval_engine, aa) != (None,) * 4:
             raise InputError("--init takes no --seed, --train, --eval-engine or --aa.")
         _check_syntax(Path.cwd() / EDITABLE)
-        trained = None if backend == "auto" else backend
-        given = {"--task": task, "--budget": budget, "--backend": trained, "--episodes": episodes}
-        _begin(init, conditions, given)
+        if (ongoing := _begun(init)) is not None:
+            check_conditions(ongoing, init, task, budget, backend, episodes)
+        _begin(init, ongoing, conditions)
         return
     ongoing = contest.resume(Path.cwd(), confinement, shown)
     if ongoing and not by_hand and backend == "auto" and not no_sandbox:
@@ -133,14 +133,17 @@ def run(
     _print_block(shown(request))
 
 
-def _begin(tag: str, conditions: Conditions, given: dict[str, object]) -> None:
+def _begun(tag: str) -> Contest | None:
+    """The contest of a branch that is checked out and has its first runs."""
+    ongoing = contest.resume(Path.cwd(), confinement, shown)
+    return ongoing if ongoing and ongoing.branch.tag == tag else None
+
+
+def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
     """Make a branch, or go on with one whose baseline is not measured yet."""
     root = Path.cwd()
     Ledger(root / FILE).prepare()  # before there is a branch, which could have no rows
-    started = contest.resume(root, confinement, shown)
-    if started is not None and started.branch.tag == tag:
-        check_free(tag, given)
-    else:
+    if started is None:
         there = branch.current(root) == tag
         made = Branch(root, tag) if there else branch.create(root, tag)
         started = Contest(made, conditions, confinement(conditions.confined), shown)
@@ -258,22 +261,37 @@ def check_budget(budget: float | None) -> float:
     return budget
 
 
-def check_free(tag: str, given: dict[str, object]) -> None:
-    """Make sure that nothing was asked for which the branch that is checked out has laid down.
+def check_conditions(
+    ongoing: Contest,
+    tag: str,
+    task: str | None,
+    budget: float | None,
+    backend: str | None,
+    episodes: int | None = None,
+) -> None:
+    """Make sure that nothing else is asked for than what the branch has laid down.
 
     Args:
-      tag: the branch's.
-      given: values of options by name; None or empty where they were left out.
+      ongoing: the contest of the branch that is checked out.
+      tag, task, budget, backend, episodes: as given on the command line; None or empty if not.
 
     Raises:
-      InputError: something was.
+      InputError: something else is.
     """
-    names = [name for name, value in given.items() if value not in (None, "", tag)]
+    laid = ongoing.conditions
+    asked: dict[str, tuple[object, object]] = {
+        "--tag": (tag or None, ongoing.branch.tag),
+        "--task": (objective.parse(task) if task else None, laid.tasks),
+        "--budget": (budget, laid.budget),
+        "--backend": (None if backend in (None, "auto") else {backend}, set(laid.backends)),
+        "--episodes": (episodes, laid.episodes),
+    }
+    names = [name for name, (want, has) in asked.items() if want is not None and want != has]
     if names:
         raise InputError(
-            f"{branch.PREFIX}{tag} is checked out, and its conditions hold: {', '.join(names)} "
-            "would change nothing. Leave that out, or switch to where a new branch shall begin "
-            "(git switch main)."
+            f"{ongoing.branch.name} is checked out, and its conditions hold: another "
+            f"{', '.join(names)} would change nothing. Leave that out, or switch to where a new "
+            "branch shall begin (git switch main)."
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from harness import experiment, verdict
 from harness.branch import Branch, create, current
-from harness.contest import Contest, history
+from harness.contest import LOSSES, Contest, estimate, history
 from harness.errors import InputError, IntegrityError, TrainingError
 from harness.integrity import EDITABLE
 from harness.ledger import FILE, Ledger
@@ -314,3 +314,40 @@ def test_thirty_experiments_leave_branch_refs_files_and_ledger_consistent(
     assert len(verdicts) == len(tried) == 26
     assert len(log) == 1 + sum(row.verdict == "keep" for row in verdicts)
     git(root, "fsck", "--strict")
+
+
+def test_a_run_of_the_incumbent_that_fails_is_made_again(root, monkeypatch):
+    measure, runs = experiment._measure, []
+
+    def third_fails(*arguments):
+        runs.append(None)
+        if len(runs) == 3:
+            raise TrainingError("a bad seed")
+        return measure(*arguments)
+
+    monkeypatch.setattr(experiment, "_measure", third_fails)
+    made = Contest(create(root, "test"), HALF_CHEETAH, "none")
+    assert len(made.measure()) == verdict.BASELINE_RUNS
+    assert [row.status for row in rows(root)].count("crash") == 1
+
+
+@pytest.mark.parametrize(("good", "tries"), [(0, 1), (2, LOSSES + 1)])
+def test_a_baseline_that_only_fails_is_told(root, monkeypatch, good, tries):
+    """At once where it never had a score, after some tries where it had."""
+    measure, runs = experiment._measure, []
+
+    def fails(*arguments):
+        runs.append(None)
+        if len(runs) <= good:
+            return measure(*arguments)
+        raise TrainingError("a bad file")
+
+    monkeypatch.setattr(experiment, "_measure", fails)
+    with pytest.raises(TrainingError, match="a bad file"):
+        Contest(create(root, "test"), HALF_CHEETAH, "none").measure()
+    assert len(runs) == good + tries
+
+
+def test_few_scores_are_shown_all_and_many_with_an_interval():
+    assert estimate([1000.0, 2000.0]) == "1,500.00 (1,000.00, 2,000.00)"
+    assert estimate([1.0, 2.0, 3.0, 4.0, 5.0]).endswith("to 4.96, 5 runs)")

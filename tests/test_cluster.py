@@ -1,24 +1,27 @@
 """Several runs at a time: nothing is lost or shared, and a worker's death costs one run."""
 
 import os
+import queue
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
+from unittest import mock
 
 import psutil
 import pytest
 
 from harness import cluster, experiment, verdict
 from harness.branch import create
-from harness.cluster import Room
+from harness.cluster import Crew, Room
 from harness.contest import LOSSES, Contest
 from harness.errors import InputError, WorkerError
 from harness.integrity import EDITABLE
 from harness.ledger import FILE, Ledger
-from harness.measurement import Site
+from harness.measurement import TRAIN_FILE, Site
 from harness.night import Night, Plan
 from tests.conftest import HALF_CHEETAH, TRAIN_FILES, command, git, rows
 from tests.test_branch import refs
@@ -274,3 +277,25 @@ def test_workers_that_cannot_be_get_one_message(checkout, arguments, message):
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert not (checkout / "results.tsv").exists()
+
+
+def test_when_all_workers_are_gone_nobody_waits_for_one(tmp_path, monkeypatch):
+    class RayError(Exception):
+        """As Ray's."""
+
+    def dead(_):
+        raise RayError
+
+    kinds = SimpleNamespace(RayTaskError=ZeroDivisionError, RayError=RayError)
+    worker = mock.Mock()
+    (tmp_path / TRAIN_FILE).write_text("")
+    monkeypatch.setattr(Crew, "__init__", lambda self: None)
+    monkeypatch.setattr(Crew, "_recruit", lambda self: None)
+    crew = Crew()
+    crew._ray = SimpleNamespace(get=dead, exceptions=kinds)
+    crew._workers, crew._free = {worker: "node"}, queue.Queue()
+    crew._stopping, crew._recruiting = False, threading.Lock()
+    crew._free.put(worker)
+    for _ in range(2):
+        with pytest.raises(InputError, match="All workers are gone"):
+            crew.measure(None, tmp_path, tmp_path, None, None)

@@ -55,8 +55,12 @@ def test_a_worse_edit_gets_one_run_and_its_reason(branch):
 
 def test_edits_that_change_nothing_go_through_the_whole_machinery(branch):
     count = len(rows(branch))
+    committed = (branch / EDITABLE).read_text()
+    (branch / EDITABLE).write_text("an edit under way")
     done = command(branch, "harness.run", "--aa", 2)
     assert done.returncode == 0, done.stderr
+    assert (branch / EDITABLE).read_text() == "an edit under way"
+    (branch / EDITABLE).write_text(committed)
     assert summary_block(done.stdout)["challengers"] == "2"
     tried = {row.challenger for row in rows(branch)[count:] if row.role == "challenger"}
     assert len(tried) == 2
@@ -101,6 +105,7 @@ def test_a_run_under_other_conditions_stays_outside_the_contest(branch):
         (["--task", "Hopper-v5,CartPole-v1", "--init", "x"], "CartPole-v1 cannot be one of"),
         (["--task", "Hopper-v5,Walker2d-v5"], "give --init"),
         (["--task", "Hopper-v5", "--aa", "2"], "--aa needs an experiment branch"),
+        (["--init", "tag", "--budget", "9"], "another --budget would change nothing"),
     ],
 )
 def test_bad_arguments_get_one_message(branch, arguments, message):
@@ -110,6 +115,14 @@ def test_bad_arguments_get_one_message(branch, arguments, message):
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert len(rows(branch)) == count
+
+
+def test_a_night_takes_no_other_conditions_than_its_branch(branch):
+    given = ("--agent", "true", "--budget", "5", "--task", "HalfCheetah-v5", "--tag", "new")
+    done = command(branch, "harness.loop", *given)
+    assert done.returncode == 2
+    assert "autorl/tag is checked out" in done.stderr
+    assert "another --tag, --budget would change nothing" in done.stderr
 
 
 @pytest.mark.parametrize("module", ["harness.calibrate", "harness.transfer"])

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from harness.errors import LedgerError
+from harness.errors import LedgerError, StorageError
 from harness.ledger import COLUMNS, Ledger, Row
 
 
@@ -119,3 +119,18 @@ def test_a_ledger_that_was_copied_is_taken_as_it_is(ledger, tmp_path):
 
 def test_the_head_is_outside_the_checkout(ledger):
     assert not ledger.head.path.is_relative_to(ledger.path.parent)
+
+
+def test_looking_at_a_ledger_neither_makes_one_nor_needs_the_right_to_write(ledger, tmp_path):
+    Ledger(tmp_path / "none.tsv").check()
+    assert not (tmp_path / "none.tsv").exists()
+    ledger.path.chmod(0o444)
+    ledger.check()
+
+
+def test_a_head_that_cannot_be_written_is_told_before_a_run(tmp_path, monkeypatch):
+    (tmp_path / "state").write_text("a file where a folder should be")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with pytest.raises(StorageError, match="XDG_STATE_HOME"):
+        Ledger(tmp_path / "results.tsv").prepare()
+    assert not (tmp_path / "results.tsv").exists()

@@ -42,6 +42,7 @@ def test_the_presets_are_printed(tmp_path):
         (["--agent", "true", "--task", "Hoper-v5"], "Did you mean Hopper-v5"),
         (["--agent", "true", "--budget", "0"], "positive number of seconds"),
         (["--agent", "codex"], "needs the program codex"),
+        (["--agent", "tpe"], "no constant with a range"),
     ],
 )
 def test_what_cannot_begin_gets_one_message(checkout, arguments, message):

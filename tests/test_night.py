@@ -4,13 +4,15 @@ Everything is real but training and evaluation (see `root` in test_branch).
 """
 
 import json
+import shutil
+import subprocess
 import sys
 import time
 
 import psutil
 import pytest
 
-from harness import agents, brief, contest
+from harness import agents, brief, contest, integrity, sandbox
 from harness.branch import create
 from harness.contest import Contest
 from harness.errors import InputError
@@ -240,3 +242,32 @@ def test_a_preset_whose_program_is_missing_is_told(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert agents.missing("claude") == "claude"
     assert agents.missing("echo hello") is None
+
+
+def test_deleted_folders_of_runs_end_no_night(ongoing, root, agent):
+    play(ongoing, agent({2: "crash", 3: "broken"}), 3)
+    shutil.rmtree(root / "runs")
+    play(ongoing, agent({}), 5)
+    assert [row.status for row in turns(root)] == ["edit", "edit", "broken", "edit", "edit"]
+
+
+def test_what_an_agent_leaves_lying_about_is_named_shortly(ongoing, root):
+    litter = "mkdir .venv many; for i in $(seq 30); do touch .venv/$i many/$i; done"
+    play(ongoing, f"{litter}; touch many/$(printf '\\351')", 2)
+    for row in turns(root):
+        assert row.status == "no-edit"
+        assert "many/1" in row.reason
+        assert "and 21 more" in row.reason
+        assert ".venv" not in row.reason
+
+
+def test_an_agent_cannot_write_to_the_harness_that_scores(root):
+    if not sandbox.works(sandbox.BUBBLEWRAP):
+        pytest.skip("no bubblewrap here")
+    evil = integrity.HARNESS / "evil.py"
+    done = subprocess.run(
+        sandbox.leash(["sh", "-c", f"echo > {evil}"], root), capture_output=True, check=False
+    )
+    assert done.returncode != 0
+    assert b"Read-only" in done.stderr
+    assert not evil.exists()

@@ -195,3 +195,8 @@ def test_pickles_and_noise_are_refused():
     for program in (b"noise", b"", good.program[: len(good.program) // 2]):
         with pytest.raises(PolicyError, match="cannot be read"):
             load(Artifact(program, good.params))
+
+
+def test_parameters_that_numpy_cannot_store_are_refused_with_the_way_out():
+    with pytest.raises(PolicyError, match=r"bfloat16 cannot be stored.*float32"):
+        policy.pack({"w": jnp.ones(3, jnp.bfloat16)}, None)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness import integrity, replay
-from harness.errors import IntegrityError
+from harness.errors import InputError, IntegrityError
 from harness.integrity import Guard
 from harness.ledger import Ledger
 from tests.conftest import TRAIN_FILES, command, git, summary_block
@@ -151,3 +151,17 @@ def test_the_prediction_interval_is_students():
     """By hand: mean 2, deviation 1, three runs: t(0.975, 2) = 4.3027 × √(4/3)."""
     low, high = replay.prediction_interval([1.0, 2.0, 3.0])
     assert (low, high) == pytest.approx((2 - 4.96830, 2 + 4.96830), abs=1e-4)
+
+
+def test_a_harness_that_was_changed_since_the_process_began_is_listed(committed, monkeypatch):
+    Guard(committed).check()
+    changed = integrity.harness_files() | {"verdict.py": "another"}
+    monkeypatch.setattr(integrity, "harness_files", lambda: changed)
+    with pytest.raises(IntegrityError, match=r"verdict\.py"):
+        Guard(committed).check()
+
+
+def test_a_git_that_fails_is_not_taken_for_a_missing_one(committed):
+    (committed / ".git" / "config").write_text("no config")
+    with pytest.raises(InputError, match="git cannot read this checkout: .*config"):
+        Guard(committed)

@@ -169,6 +169,8 @@ def test_a_message_and_a_seed_stand_in_the_row(harness_run, checkout):
         (["--task", "Ant-v5", "--backend", "warp"], "no contact forces"),
         (["--task", "Hopper-v5", "--backend", "warp"], "NVIDIA GPU"),
         (["--task", "BipedalWalker-v3", "--eval-engine", "mjx"], "is not a MuJoCo task"),
+        (["--task", "BipedalWalker-v3", "--eval-engine", "envpool"], "does not evaluate"),
+        (["--eval-engine", "auto"], "does not evaluate"),
         (["--backend", "cuda"], "Unknown backend 'cuda'"),
         (["--budget", "0"], "positive number of seconds"),
         (["--budget", "-3"], "positive number of seconds"),

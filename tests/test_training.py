@@ -93,6 +93,8 @@ def test_a_message_that_makes_no_sense_ends_the_training(tmp_path):
         {"kind": "publish", "program_bytes": 0},
         {"kind": "score", "avg_return": 10_000},
         {"kind": "log", "step": float("inf"), "metrics": {}, "compile_seconds": 0},
+        {"kind": "log", "step": 10**400, "metrics": {}, "compile_seconds": 0},
+        {"kind": "log", "step": -1, "metrics": {}, "compile_seconds": 0},
         {"kind": "log", "step": 1, "metrics": [1], "compile_seconds": 0},
         {
             "kind": "log",

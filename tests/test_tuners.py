@@ -51,6 +51,7 @@ def test_an_edit_changes_the_numbers_and_nothing_else():
     [
         ("RATE = 1e-3  # [1e-2, 1e-4]", "is not within"),
         ("RATE = 5  # [0, 1]", "is not within"),
+        ("RATE = 48  # {16, 32, 64}", "is not within"),
         ("RATE = 0.5  # [0, 1, log]", "is not within"),
         ("RATE = 0.5  # [low, high]", "no range of numbers"),
         ("RATE = x  # [0, 1]", "no range of numbers"),
