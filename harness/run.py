@@ -273,7 +273,11 @@ def check_conditions(
 
     Args:
       ongoing: the contest of the branch that is checked out.
-      tag, task, budget, backend, episodes: as given on the command line; None or empty if not.
+      tag: as given on the command line, empty if not; None for those that follow.
+      task: likewise.
+      budget: likewise.
+      backend: likewise; `auto` is what the branch has.
+      episodes: likewise.
 
     Raises:
       InputError: something else is.

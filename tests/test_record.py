@@ -163,5 +163,5 @@ def test_a_harness_that_was_changed_since_the_process_began_is_listed(committed,
 
 def test_a_git_that_fails_is_not_taken_for_a_missing_one(committed):
     (committed / ".git" / "config").write_text("no config")
-    with pytest.raises(InputError, match="git cannot read this checkout: .*config"):
+    with pytest.raises(InputError, match=r"git cannot read this checkout: .*config"):
         Guard(committed)
