@@ -154,8 +154,8 @@ class Contest:
             try:
                 for part in parts:
                     self._replicate(part, message)
-            except AGAIN as error:
-                return error
+            except AGAIN as failure:
+                return failure
             return None
         with ThreadPoolExecutor(self.site.slots) as pool:
             runs = [pool.submit(self._replicate, part, message) for part in parts]
