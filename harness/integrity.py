@@ -76,10 +76,6 @@ def fingerprint() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-AT_START = harness_files()
-"""As this process has loaded it: what is changed later is no part of what it measures with."""
-
-
 def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
     """Paths that are not the same in both."""
     return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
@@ -145,3 +141,7 @@ def _name(path: Path, length: int) -> str:
 def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True)
     return done.stdout.decode(errors="surrogateescape")
+
+
+AT_START = harness_files()
+"""As this process has loaded it: what is changed later is no part of what it measures with."""
