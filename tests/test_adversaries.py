@@ -81,7 +81,7 @@ def world(tmp_path, monkeypatch):
         (tmp_path / "agent_space" / "train.py").write_text("")
         (tmp_path / "runs" / "earlier").mkdir(parents=True)
         (tmp_path / "runs" / "earlier" / "summary.json").write_text("{}")
-        Ledger(tmp_path / "results.tsv").check()
+        Ledger(tmp_path / "results.tsv").prepare()
         for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "the world")):
             subprocess.run(["git", *IDENTITY, *arguments], cwd=tmp_path, check=True)
         yield tmp_path
