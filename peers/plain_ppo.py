@@ -2,8 +2,9 @@
 
 What it took from where: constants, normalisation, clipping and the treatment of episode ends are
 those of CleanRL's `ppo_continuous_action.py` (Huang et al. 2022, JMLR 23(274); Huang et al. 2022,
-"The 37 implementation details of PPO"). Different: written in JAX, and the learning rate falls with
-the time that is left instead of with the steps, because the budget here is a time.
+"The 37 implementation details of PPO"). Different: written in JAX; the last observation of an
+episode does not count in the statistics; the learning rate falls with the time that is left instead
+of with the steps, because the budget here is a time.
 """
 
 from functools import partial
@@ -128,7 +129,8 @@ def rollout(state: State, env: Any, net: Network) -> tuple[State, tuple[Batch, A
         action = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
         after = env.step(state.env_state, action[None])
         done = after.terminated[0] | after.truncated[0]
-        total = state.return_so_far * GAMMA + after.reward[0]
+        kept = jnp.where(after.terminated[0], 0.0, GAMMA)  # Gymnasium's `NormalizeReward`
+        total = state.return_so_far * kept + after.reward[0]
         seen_return = state.seen_return.add(total)
         reward = jnp.clip(after.reward[0] / seen_return.deviation(), -LIMIT, LIMIT)
         seen_obs = state.seen_obs.add(after.obs[0])
@@ -137,7 +139,7 @@ def rollout(state: State, env: Any, net: Network) -> tuple[State, tuple[Batch, A
         state = state._replace(
             seen_obs=seen_obs,
             seen_return=seen_return,
-            return_so_far=jnp.where(done, 0.0, total),
+            return_so_far=total,
             obs=normalised(seen_obs, after.obs[0]),
             env_state=after,
         )
