@@ -1,8 +1,9 @@
 """A matrix of training files × tasks × seeds; each cell is one run of the harness.
 
 Cells are trained and scored by `python -m harness.run` on cores of their own, as many beside each
-other as the machine has room for. Each gets a row in `matrix/BUDGET/cores*/results.tsv` here; a
-call that is interrupted goes on from these ledgers.
+other as the machine has room for. Each gets a row in a ledger below `matrix/BUDGET/CORESx/` here; a
+call that is interrupted goes on from these. They know a file by its name: whoever has edited one
+and wants it measured anew starts in an empty folder.
 """
 
 import argparse
@@ -55,17 +56,18 @@ def fill(
       budget: seconds of training.
       cores: of each run; all if None.
     """
-    folder = FOLDER / f"{budget:g}"
+    each = cores or available_cpus()
+    folder = FOLDER / f"{budget:g}" / f"{each}x"
     found = measured(folder)
     jobs: queue.SimpleQueue[Cell] = queue.SimpleQueue()
     for cell in cells:
         if cell not in found:
             jobs.put(cell)
     mine = sorted(os.sched_getaffinity(0))
-    each = cores or available_cpus()
     workers = [
         threading.Thread(
-            target=_work, args=(",".join(map(str, mine[i : i + each])), jobs, source, budget)
+            target=_work,
+            args=(folder, ",".join(map(str, mine[i : i + each])), jobs, source, budget),
         )
         for i in range(0, len(mine) - each + 1, each)
     ]
@@ -77,10 +79,11 @@ def fill(
 
 
 def _work(
-    cores: str, jobs: "queue.SimpleQueue[Cell]", source: Callable[[str], str], budget: float
-) -> None:
+    folder: Path, cores: str, jobs: "queue.SimpleQueue[Cell]", source: Callable[[str], str],
+    budget: float,
+) -> None:  # fmt: skip
     """Run cells on some cores until none is left."""
-    place = FOLDER / f"{budget:g}" / f"cores{cores}"
+    place = folder / f"cores{cores}"
     place.mkdir(parents=True, exist_ok=True)
     while True:
         try:
@@ -140,6 +143,8 @@ def main(description: str | None, names: list[str], source: Callable[[str], str]
     parser.add_argument("--only", default=",".join(names), help="of " + ", ".join(names))
     arguments = parser.parse_args()
     names, tasks = arguments.only.split(","), arguments.tasks.split(",")
+    if arguments.cores is not None and not 1 <= arguments.cores <= available_cpus():
+        parser.error(f"--cores {arguments.cores}: there are {available_cpus()} here.")
     for name in names:  # fails before anything is measured
         try:
             source(name)
