@@ -1,10 +1,11 @@
 """PPO in one file: the only file that the agent edits.
 
 Rollout and update are one jit-compiled program. Read it from top to bottom: constants, network,
-running statistics, rollout, advantages, loss, update, and the loop that spends the budget.
+running statistics, advantages, loss, rollout, update, and the loop that spends the budget.
 
 References: PPO (Schulman et al. 2017, arXiv 1707.06347), GAE (Schulman et al. 2016,
-arXiv 1506.02438), what matters in on-policy RL (Andrychowicz et al. 2021, arXiv 2006.05990).
+arXiv 1506.02438), what matters in on-policy RL (Andrychowicz et al. 2021, arXiv 2006.05990), the
+learning rate that follows the policy's change (Rudin et al. 2021, arXiv 2109.11978).
 """
 
 from dataclasses import replace
@@ -36,7 +37,7 @@ MAX_GRAD_NORM = 1.0  # [0.3, 3.0, log] gradients are scaled down to this norm
 HIDDEN = (64, 64)  # units of the two hidden layers; policy and value have separate networks
 INITIAL_LOG_STD = -0.5  # [-1.5, 0.0] of the action noise; 0 mostly hits the bounds
 LEARNING_RATE = 1e-3  # [1e-4, 3e-3, log] Adam's, before the first adaptation
-MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-5, 3e-3  # it stays in between
+MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-5, 3e-3  # it stays in between, before annealing
 TARGET_KL = 0.01  # [0.003, 0.05, log] the rate follows the policy's change around this value
 KL_ADAPTATION = 1.5  # factor on the learning rate when the change is half or twice the target
 MAX_DEVIATIONS = 10.0  # standard deviations to which normalised observations and values are clipped
@@ -204,7 +205,7 @@ class Batch(NamedTuple):
     action: jax.Array
     log_prob: jax.Array
     advantage: jax.Array
-    target: jax.Array
+    target: jax.Array  # normalised, as the value is
 
 
 def ppo_loss(params: Any, net: ActorCritic, batch: Batch, left: jax.Array) -> tuple[Any, dict]:
@@ -278,7 +279,7 @@ def rollout(state: TrainState, key: jax.Array, env: Any, net: ActorCritic) -> tu
         policy = net.apply(state.params, obs, method=net.policy)
         action = policy.sample(key)
         after = env.step(env_state, applied(action, env.action_space))
-        outcome = replace(after, internal=None)
+        outcome = replace(after, internal=None)  # T copies of a simulator's state are of no use
         return after, (env_state.obs, action, policy.log_prob(action), outcome)
 
     return jax.lax.scan(step, state.env_state, jax.random.split(key, ROLLOUT_STEPS))
