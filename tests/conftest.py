@@ -27,7 +27,8 @@ HALF_CHEETAH = Conditions(("HalfCheetah-v5",), ("native",), 1.0, 2)
 """Of the experiment branches of tests."""
 
 # The heads of the ledgers that tests write.
-os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="autorl-state-")
+HEADS = tempfile.TemporaryDirectory(prefix="autorl-state-")
+os.environ["XDG_STATE_HOME"] = HEADS.name
 
 # As in every training process: host callbacks can hang with asynchronous dispatch.
 jax.config.update("jax_cpu_enable_async_dispatch", False)

@@ -64,10 +64,7 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setenv("AUTORL_TEST_TOKEN", "sesame")
     monkeypatch.chdir(tmp_path)
     with contextlib.ExitStack() as stack:
-        tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        port = tcp.getsockname()[1]
-        udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        udp.bind(("127.0.0.1", port))
+        port, udp = _servers(stack)
         threading.Thread(target=_answer, args=(udp,), daemon=True).start()
         address = f"@autorl-{port}"
         for name in (f"/tmp/autorl-{port}", address.replace("@", "\0")):
@@ -89,6 +86,23 @@ def world(tmp_path, monkeypatch):
 
 
 IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@localhost")
+
+
+def _servers(stack):
+    """A TCP server that only listens and a UDP socket, on one port that both could have."""
+    while True:
+        tcp = socket.create_server(("127.0.0.1", 0))
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        port = tcp.getsockname()[1]
+        try:
+            udp.bind(("127.0.0.1", port))
+        except OSError:  # another test's, or another program's
+            tcp.close()
+            udp.close()
+            continue
+        stack.enter_context(tcp)
+        stack.enter_context(udp)
+        return port, udp
 
 
 def _answer(udp):
