@@ -1,6 +1,6 @@
 """The transfer chart: plain PPO and the shipped file on each task, every seed a dot.
 
-python scripts/plot_transfer.py OUT.png matrix/720
+python scripts/plot_transfer.py OUT.png docs/evidence/issue8/twelve_minutes
 """
 
 import statistics
@@ -22,29 +22,28 @@ def draw(out: Path, folder: Path) -> None:
     for cell, row in measured(folder).items():
         if cell.name in COLOURS:
             found.setdefault((cell.task, cell.name), []).append(float(row.avg_return))
-    tasks = list(dict.fromkeys(task for task, _ in found))
+    tasks = sorted({task for task, _ in found})
     figure, axes = plt.subplots(
         1, len(tasks), figsize=(PANEL[0] * len(tasks), PANEL[1]), squeeze=False,
         layout="constrained",
     )  # fmt: skip
     for axis, task in zip(axes[0], tasks, strict=True):
+        labels = list(COLOURS)
         for place, (name, colour) in enumerate(COLOURS.items()):
-            scores = found.get((task, name), [])
-            if not scores:
-                continue
-            mean = statistics.fmean(scores)
-            axis.bar(place, mean, width=0.6, color=colour, alpha=0.3)
-            axis.plot([place] * len(scores), scores, "o", color=colour)
-            axis.text(place, 0, f"{mean:,.0f}", ha="center", va="bottom", color=colour)
+            if scores := found.get((task, name)):
+                mean = statistics.fmean(scores)
+                axis.bar(place, mean, width=0.6, color=colour, alpha=0.3)
+                axis.plot([place] * len(scores), scores, "o", color=colour)
+                labels[place] += f"\n{mean:,.0f}"
         if task in anchors.AUTORL:
             axis.axhline(anchors.AUTORL[task], color="#777777", linewidth=1, linestyle="--")
         axis.set_title(task, loc="left", fontsize=10)
-        axis.set_xticks(range(len(COLOURS)), list(COLOURS))
+        axis.set_xticks(range(len(COLOURS)), labels)
         axis.set_xlim(-0.6, len(COLOURS) - 0.4)
         axis.grid(axis="y", alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("score")
-    figure.supxlabel("dots: each seed; dashed: autoRL's best", fontsize=10)
+    figure.supxlabel("dots: each seed; bars: their mean; dashed: autoRL's best", fontsize=10)
     figure.savefig(out, dpi=150)
 
 
