@@ -1,5 +1,6 @@
 # make run    set up .venv, train on one task, score the policy   (TASK=..., BUDGET=seconds, ARGS=...)
 # make test   set up .venv, run the tests
+# make peers  set up .venv, and what peers/ need beside it
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -8,7 +9,16 @@ TASK   ?= HalfCheetah-v5
 BUDGET ?= 120
 ARGS   ?=
 
-.PHONY: run test lint setup constraints clean
+# uv where it is there; the standard library's venv and pip where it is not.
+ifneq ($(shell command -v uv 2>/dev/null),)
+CREATE  := uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV)
+INSTALL := uv pip install --quiet --python $(PY) --constraint constraints.txt --editable
+else
+CREATE  := $(PYTHON) -m venv $(VENV)
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+endif
+
+.PHONY: run test lint setup peers constraints clean
 
 run: setup
 	$(PY) -m harness.run --task $(TASK) --budget $(BUDGET) $(ARGS)
@@ -23,16 +33,16 @@ lint: setup
 
 setup: $(VENV)/.installed
 
-# uv where it is there; the standard library's venv and pip where it is not.
+peers: $(VENV)/.peers
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=python3.12 ..." % v)'
-	@if command -v uv >/dev/null 2>&1; then \
-		uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV) && \
-		uv pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[dev]'; \
-	else \
-		$(PYTHON) -m venv $(VENV) && \
-		$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'; \
-	fi
+	@$(CREATE)
+	@$(INSTALL) '.[dev]'
+	@touch $@
+
+$(VENV)/.peers: $(VENV)/.installed
+	@$(INSTALL) '.[peers]'
 	@touch $@
 
 # Resolves pyproject.toml anew for all Pythons and platforms at once (needs uv).

@@ -1,23 +1,35 @@
-"""How much faster the evaluation is than a plain loop over `gymnasium.make`.
+"""How much faster the evaluation is than a plain loop, and than Stable-Baselines3's.
 
     python scripts/bench_evaluation.py [RUN_FOLDER ...]
 
-Evaluates the policies of finished runs (default: all in runs/) both ways over the same seeds, and
-compares the returns, too. The loop is what one writes: one environment, a jitted policy.
+Evaluates the policies of finished runs (default: all in runs/) in each way over the same seeds, and
+compares the returns, too. The loop is what one writes: one environment of `gymnasium.make`, a
+jitted policy. `evaluate_policy` gets the same policy and environment; it is left out where the
+library is missing (`make peers`).
 """
 
+import itertools
 import json
 import statistics
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
 
+try:
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.evaluation import evaluate_policy
+except ImportError:
+    evaluate_policy = None
+
 from harness import policy, sandbox, scoring
 from harness.artifact import Artifact
 from harness.evaluate import NUM_EVAL_EPISODES
+
+EQUAL = 1e-3  # in returns: SB3 keeps rewards in float32
 
 
 def plain_loop(actor: policy.Policy, env: gymnasium.Env, seeds: list[int]) -> list[float]:
@@ -36,6 +48,40 @@ def plain_loop(actor: policy.Policy, env: gymnasium.Env, seeds: list[int]) -> li
     return returns
 
 
+class Seeded(gymnasium.Wrapper):
+    """Every reset has a seed of its own, so that all ways see the same episodes."""
+
+    def __init__(self, env: gymnasium.Env, seeds: list[int]) -> None:
+        super().__init__(env)
+        self.seeds = itertools.cycle(seeds)  # SB3 resets once more after the last episode
+
+    def reset(self, **_: Any) -> tuple[Any, dict]:
+        """The next seed's first observation."""
+        return self.env.reset(seed=next(self.seeds))
+
+
+class Predictor:
+    """A policy as `evaluate_policy` wants it."""
+
+    def __init__(self, actor: policy.Policy, space: gymnasium.spaces.Box) -> None:
+        self.actor, self.space = actor, space
+
+    def predict(self, obs: np.ndarray, state: Any, episode_start: Any, deterministic: bool) -> Any:
+        """Actions [N, action] within the space; a policy without a memory."""
+        del episode_start, deterministic
+        action, _ = self.actor.act(self.actor.begin(len(obs)), obs)
+        return np.clip(action, self.space.low, self.space.high), state
+
+
+def stable_baselines(actor: policy.Policy, task_id: str, seeds: list[int]) -> list[float]:
+    """Returns of one episode a seed, by Stable-Baselines3's `evaluate_policy`."""
+    env = make_vec_env(task_id, 1, wrapper_class=Seeded, wrapper_kwargs={"seeds": seeds})
+    returns, _ = evaluate_policy(
+        Predictor(actor, env.action_space), env, len(seeds), return_episode_rewards=True
+    )
+    return returns
+
+
 def compare(folder: Path) -> None:
     """Print the figures of one run folder."""
     task_id = json.loads((folder / "summary.json").read_text())["task"]
@@ -48,17 +94,25 @@ def compare(folder: Path) -> None:
     env = gymnasium.make(task_id)
     actor = policy.load(artifact, env.observation_space, env.action_space)
     actor.act(actor.begin(1), np.zeros((1, *env.observation_space.shape)))  # compiled
-    begin = time.perf_counter()
-    returns = plain_loop(actor, env, score.evaluation.seeds)
-    loop = time.perf_counter() - begin
+    seeds = score.evaluation.seeds
+    others = {"loop": lambda: plain_loop(actor, env, seeds)}
+    if evaluate_policy is not None:
+        others["sb3"] = lambda: stable_baselines(actor, task_id, seeds)
 
-    print(f"{task_id} {folder.name} loop_seconds: {loop:.2f}")
-    print(f"{task_id} {folder.name} eval_seconds: {score.evaluation.seconds:.2f}")
-    print(f"{task_id} {folder.name} eval_seconds_with_process: {whole:.2f}")
-    print(f"{task_id} {folder.name} speedup: {loop / score.evaluation.seconds:.2f}")
-    print(f"{task_id} {folder.name} speedup_with_process: {loop / whole:.2f}")
-    ours, theirs = statistics.fmean(score.evaluation.returns), statistics.fmean(returns)
-    print(f"{task_id} {folder.name} mean_returns: {ours:.3f} {theirs:.3f}")
+    name = f"{task_id} {folder.name}"
+    print(f"{name} eval_seconds: {score.evaluation.seconds:.2f}")
+    print(f"{name} eval_seconds_with_process: {whole:.2f}")
+    print(f"{name} eval_mean_return: {statistics.fmean(score.evaluation.returns):.3f}")
+    for other, evaluate in others.items():
+        begin = time.perf_counter()
+        returns = evaluate()
+        seconds = time.perf_counter() - begin
+        apart = np.abs(np.subtract(returns, score.evaluation.returns))
+        print(f"{name} {other}_seconds: {seconds:.2f}")
+        print(f"{name} {other}_speedup: {seconds / score.evaluation.seconds:.2f}")
+        print(f"{name} {other}_speedup_with_process: {seconds / whole:.2f}")
+        print(f"{name} {other}_mean_return: {statistics.fmean(returns):.3f}")
+        print(f"{name} {other}_equal_episodes: {(apart < EQUAL).sum()} of {len(returns)}")
 
 
 if __name__ == "__main__":

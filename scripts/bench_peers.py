@@ -1,9 +1,10 @@
 """The shipped file and what a user would pick instead, through the same door.
 
-    python scripts/bench_peers.py --runs 3
-    python scripts/bench_peers.py --only "plain PPO" --cores 1 --runs 3 --tasks Hopper-v5,Ant-v5
+    python scripts/bench_peers.py --runs 2
+    python scripts/bench_peers.py --only "SB3 PPO" --runs 2 --tasks Hopper-v5
 
-`matrix.py` runs them. Prints all scores, and each file's difference from the shipped one.
+`matrix.py` runs them. Prints all scores, and each file's difference from the shipped one;
+`tabulate_runs.py` compares their curves. Brax's PPO wants MJX and is none of them: see its file.
 """
 
 from matrix import ROOT, SHIPPED, main
@@ -11,6 +12,8 @@ from matrix import ROOT, SHIPPED, main
 FILES = {
     SHIPPED: "agent_space/train.py",
     "plain PPO": "peers/plain_ppo.py",
+    "SB3 PPO": "peers/sb3_ppo.py",
+    "SBX SAC": "peers/sbx_sac.py",
 }
 
 

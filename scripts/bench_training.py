@@ -1,6 +1,7 @@
 """What a training costs and reaches: its rate against bare simulators, its start-up, its memory.
 
     python scripts/bench_training.py [--budget 60] [--rounds 3] [--cpus 0]
+    python scripts/bench_training.py --train peers/sb3_ppo.py --tasks Hopper-v5
 
 Runs `python -m harness.run` on each task, and the bare simulator on the same cores just before and
 just after it, round after round. Prints ratios of figures measured in this one call, the median
@@ -27,6 +28,7 @@ from harness import tasks
 from harness.engines.engine import available_cpus
 
 ROOT = Path(__file__).resolve().parent.parent
+TASKS = "HalfCheetah-v5,BipedalWalker-v3"
 NUM_ENVS = 64
 SECONDS = 8.0  # of stepping the bare simulator
 SAMPLE_SECONDS = 1.0  # between looks at the memory
@@ -63,14 +65,14 @@ def gymnasium_sync(task_id: str) -> float:
     return steps * NUM_ENVS / (time.perf_counter() - begin)
 
 
-def training(task_id: str, budget: float) -> dict[str, float]:
+def training(task_id: str, budget: float, train: Path) -> dict[str, float]:
     """One run from the command line: its rate, its first update, its peak memory, its score."""
-    command = [sys.executable, "-m", "harness.run", "--task", task_id, "--budget", f"{budget:g}"]
+    command = [sys.executable, "-m", "harness.run", "--task", task_id, "--budget", f"{budget:g}",
+               "--train", str(train)]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        train = ["--train", str(ROOT / "agent_space" / "train.py")]
         begin = time.monotonic()
         process = psutil.Popen(
-            command + train,
+            command,
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
@@ -107,20 +109,24 @@ def tree_memory(process: psutil.Process) -> int:
 
 
 def main() -> None:
-    """Measure both tasks and print `key: value` lines."""
+    """Measure the tasks and print `key: value` lines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of training a run")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each task")
     parser.add_argument("--cpus", default="", help="processors to use, such as 0 or 0,1")
+    parser.add_argument("--tasks", default=TASKS)
+    parser.add_argument("--train", type=Path, default=ROOT / "agent_space" / "train.py")
     arguments = parser.parse_args()
     if arguments.cpus:
         os.sched_setaffinity(0, {int(cpu) for cpu in arguments.cpus.split(",")})
     print(f"cpus: {available_cpus()}  budget: {arguments.budget:g} s")
-    for task_id, bare in (("HalfCheetah-v5", bare_mujoco), ("BipedalWalker-v3", gymnasium_sync)):
+    for task_id in arguments.tasks.split(","):
+        on_mujoco = isinstance(tasks.get(task_id), tasks.MujocoTask)
+        bare = bare_mujoco if on_mujoco else gymnasium_sync
         ratios = []
         for _ in range(arguments.rounds):
             before = bare(task_id)
-            figures = training(task_id, arguments.budget)
+            figures = training(task_id, arguments.budget, arguments.train.resolve())
             rate = (before + bare(task_id)) / 2
             ratios.append(figures["steps_per_second"] / rate)
             shown = "  ".join(f"{name} {value:.2f}" for name, value in figures.items())
