@@ -44,8 +44,12 @@ def policy(model: SAC) -> Callable[[Any, jax.Array], jax.Array]:
     """`act(params, obs)` that computes what `model.predict(…, deterministic=True)` does."""
     low, high = model.action_space.low, model.action_space.high
 
+    def one(params: Any, obs: jax.Array) -> jax.Array:
+        return model.policy.actor_state.apply_fn(params, obs[None]).mode()[0]
+
     def act(params: Any, obs: jax.Array) -> jax.Array:
-        action = model.policy.actor_state.apply_fn(params, obs).mode()
+        # One by one: the library's distribution wants to know the size of its batch.
+        action = jax.vmap(one, in_axes=(None, 0))(params, obs)
         return low + 0.5 * (action + 1.0) * (high - low)
 
     return act
