@@ -16,7 +16,7 @@ LIBRARIES = {
 }
 
 BUDGET = 30  # seconds: an update of SB3's takes several where two tests share the cores
-COMPILATION = 60  # more that Brax may need for it
+COMPILATION = 90  # more that Brax may need for it
 
 
 def some_observations(space):
