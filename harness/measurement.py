@@ -88,7 +88,7 @@ class Site:
 
     Attributes:
       instrument: what measures, in words. Scores of another instrument are another thing.
-      slots: how many measurements it makes at a time.
+      slots: how many measurements it makes at a time; more than these wait for each other.
       measure: makes one.
       stop: ends those that are under way, each with KeyboardInterrupt.
     """
