@@ -16,6 +16,7 @@ from harness import curves
 PANEL = (5.0, 3.4)  # inches
 COLUMNS = 3  # of panels, at most
 COLOURS = ("#1f4e79", "#b0752f", "#5a8f4f", "#8c4a7d", "#777777")
+INK = "#333333"
 SECONDS_A_MINUTE = 60.0
 
 Runs = dict[Path, dict[str, Any]]  # a run's folder and its summary
@@ -58,11 +59,17 @@ def draw(out: Path, folders: list[Path]) -> None:
         axis.remove()
     for axis, (task, runs) in zip(axes.flat, sorted(tasks.items()), strict=False):
         panel(axis, task, runs, colours)
-    if len(colours) > 1:
-        handles = [plt.Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
-        figure.legend(handles=handles, loc="outside upper left", ncols=len(colours))
-    figure.supylabel("return (lines: training policy; dots: score)")
+    figure.legend(handles=key(colours), loc="outside upper left", ncols=2 + len(colours))
+    figure.supylabel("return")
     figure.savefig(out, dpi=150)
+
+
+def key(colours: dict[str, str]) -> list[plt.Line2D]:
+    """What lines, dots and, where there are several, colours mean."""
+    line = plt.Line2D([], [], color=INK, linewidth=0.9, label="training policy")
+    dot = plt.Line2D([], [], color=INK, marker="o", linestyle="", label="score of 100 episodes")
+    several = colours.items() if len(colours) > 1 else ()
+    return [plt.Line2D([], [], color=c, linewidth=4, label=n) for n, c in several] + [line, dot]
 
 
 if __name__ == "__main__":
