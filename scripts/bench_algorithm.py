@@ -89,11 +89,10 @@ VARIANTS: dict[str, Replacements] = {
     "horizon of 1000 steps": (_constant("HORIZON", "150.0", "1000.0"),),
     "advantages not clipped": (_constant("MAX_ADVANTAGE", "3.0", "100.0"),),
     "log std from 0": (_constant("INITIAL_LOG_STD", "-0.5", "0.0"),),
-    "means within the bounds": (
-        ("Gaussian(out, self.log_std)", "Gaussian(nn.tanh(out), self.log_std)"),
-    ),
-    "noise at most 1": (
-        ("Gaussian(out, self.log_std)", "Gaussian(out, jnp.minimum(self.log_std, 0.0))"),
+    "means within the bounds": (("Gaussian(out, ", "Gaussian(nn.tanh(out), "),),
+    "noise at most 1": ((", self.log_std)\n", ", jnp.minimum(self.log_std, 0.0))\n"),),
+    "noise of at least 0.1": (
+        (", self.log_std)\n", ", jnp.logaddexp(self.log_std, jnp.log(0.1)))\n"),
     ),
     "log std from -1": (_constant("INITIAL_LOG_STD", "-0.5", "-1.0"),),
 }  # fmt: skip
