@@ -130,7 +130,8 @@ class ActorCritic(nn.Module):
     def policy(self, obs: jax.Array) -> Gaussian | Categorical:
         """The distribution of actions at observations [..., observation]."""
         out = self.actor(obs)
-        return Categorical(out) if self.discrete else Gaussian(out, self.log_std)
+        # Means end at the bounds: beyond, every action is the same and noise would cost nothing.
+        return Categorical(out) if self.discrete else Gaussian(nn.tanh(out), self.log_std)
 
     def value(self, obs: jax.Array) -> jax.Array:
         """The value [...] in standard deviations from the mean of all targets so far."""

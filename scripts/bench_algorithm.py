@@ -89,7 +89,7 @@ VARIANTS: dict[str, Replacements] = {
     "horizon of 1000 steps": (_constant("HORIZON", "150.0", "1000.0"),),
     "advantages not clipped": (_constant("MAX_ADVANTAGE", "3.0", "100.0"),),
     "log std from 0": (_constant("INITIAL_LOG_STD", "-0.5", "0.0"),),
-    "means within the bounds": (("Gaussian(out, ", "Gaussian(nn.tanh(out), "),),
+    "means without bounds": (("Gaussian(nn.tanh(out), ", "Gaussian(out, "),),
     "noise at most 1": ((", self.log_std)\n", ", jnp.minimum(self.log_std, 0.0))\n"),),
     "noise of at least 0.1": (
         (", self.log_std)\n", ", jnp.logaddexp(self.log_std, jnp.log(0.1)))\n"),
