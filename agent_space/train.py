@@ -37,8 +37,8 @@ MAX_GRAD_NORM = 1.0  # [0.3, 3.0, log] gradients are scaled down to this norm
 HIDDEN = (64, 64)  # units of the two hidden layers; policy and value have separate networks
 INITIAL_LOG_STD = -0.5  # [-1.5, 0.0] of the action noise; 0 mostly hits the bounds
 LEARNING_RATE = 1e-3  # [1e-4, 3e-3, log] Adam's, before the first adaptation
-MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-5, 3e-3  # it stays in between, before annealing
-TARGET_KL = 0.01  # [0.003, 0.05, log] the rate follows the policy's change around this value
+MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-6, 3e-3  # it stays in between
+TARGET_KL = 0.01  # [0.003, 0.05, log] the change in an epoch at first; the rate follows it
 KL_ADAPTATION = 1.5  # factor on the learning rate when the change is half or twice the target
 MAX_DEVIATIONS = 10.0  # standard deviations to which normalised observations and values are clipped
 
@@ -244,7 +244,7 @@ class TrainState:
 
     params: Any
     opt_state: Any
-    learning_rate: jax.Array  # before it is annealed
+    learning_rate: jax.Array
     obs_stats: Statistics
     value_stats: Statistics  # of the targets, in units of rewards
     env_state: Any
@@ -294,16 +294,16 @@ def learn(state: TrainState, batch: Batch, key: jax.Array, net: ActorCritic) -> 
         part = jax.tree.map(lambda x: x[rows], batch)
         grads, metrics = jax.grad(ppo_loss, has_aux=True)(state.params, net, part, state.left)
         updates, opt_state = optimiser.update(grads, state.opt_state)
-        rate = state.learning_rate * state.left
-        params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
+        params = jax.tree.map(lambda p, u: p - state.learning_rate * u, state.params, updates)
         return state.replace(params=params, opt_state=opt_state), metrics
 
     def epoch(state: TrainState, key: jax.Array) -> tuple[TrainState, dict]:
         rows = jax.random.permutation(key, size).reshape(NUM_MINIBATCHES, -1)
         state, metrics = jax.lax.scan(minibatch, state, rows)
         kl, rate = metrics["losses/approx_kl"].mean(), state.learning_rate
-        rate = jnp.where(kl > 2 * TARGET_KL, rate / KL_ADAPTATION, rate)
-        rate = jnp.where(kl < TARGET_KL / 2, rate * KL_ADAPTATION, rate)
+        target = TARGET_KL * state.left**2  # a step's square: steps fall evenly, the policy settles
+        rate = jnp.where(kl > 2 * target, rate / KL_ADAPTATION, rate)
+        rate = jnp.where(kl < target / 2, rate * KL_ADAPTATION, rate)
         rate = jnp.clip(rate, MIN_LEARNING_RATE, MAX_LEARNING_RATE)
         return state.replace(learning_rate=rate), metrics
 
@@ -336,7 +336,7 @@ def update(state: TrainState, env: Any, net: ActorCritic) -> tuple[TrainState, d
     metrics |= {
         "charts/episodic_return": outcome.episode_return.sum() / ended,  # NaN where none ended
         "charts/episodic_length": outcome.episode_length.sum() / ended,
-        "charts/learning_rate": state.learning_rate * state.left,
+        "charts/learning_rate": state.learning_rate,
         "charts/diverged": outcome.diverged.sum(),  # episodes that ended in NaN
         "losses/explained_variance": 1 - advantage.var() / (target.var() + 1e-8),
     }

@@ -41,17 +41,8 @@ RECOMPUTED: Replacements = (
 
 VARIANTS: dict[str, Replacements] = {
     SHIPPED: (),
-    "no annealing": (("rate = state.learning_rate * state.left", "rate = state.learning_rate"),),
-    "KL target annealed": (
-        ("rate = state.learning_rate * state.left", "rate = state.learning_rate"),
-        ("kl > 2 * TARGET_KL", "kl > 2 * TARGET_KL * state.left"),
-        ("kl < TARGET_KL / 2", "kl < TARGET_KL / 2 * state.left"),
-    ),
-    "KL target annealed quadratically": (
-        ("rate = state.learning_rate * state.left", "rate = state.learning_rate"),
-        ("kl > 2 * TARGET_KL", "kl > 2 * TARGET_KL * state.left**2"),
-        ("kl < TARGET_KL / 2", "kl < TARGET_KL / 2 * state.left**2"),
-    ),
+    "KL target not annealed": (("TARGET_KL * state.left**2", "TARGET_KL"),),
+    "KL target annealed linearly": (("TARGET_KL * state.left**2", "TARGET_KL * state.left"),),
     "no KL rule": (_constant("KL_ADAPTATION", "1.5", "1.0"),),
     "no entropy bonus": ((" - entropy_coef * entropy", ""),),
     "entropy bonus of 0.005 throughout": (
