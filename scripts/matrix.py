@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import errors
 from harness.engines.engine import available_cpus
 from harness.ledger import Ledger, Row
 
@@ -24,6 +25,11 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path("matrix")
 TASKS = "BipedalWalker-v3,Hopper-v5,Walker2d-v5,HalfCheetah-v5,Ant-v5"
 SHIPPED = "shipped"  # the name of agent_space/train.py, which the others are compared with
+
+# Ends of a run that every later one would meet, too.
+LASTING = {
+    kind.exit_code for kind in (errors.LedgerError, errors.StorageError, errors.IntegrityError)
+}
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,9 @@ def _work(
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         if done.returncode:
-            print(f"{cell}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+            print(f"{cell}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr, flush=True)
+        if done.returncode in LASTING:
+            return
 
 
 def table(found: dict[Cell, Row], names: list[str], tasks: list[str]) -> str:
