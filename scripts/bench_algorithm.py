@@ -43,7 +43,7 @@ VARIANTS: dict[str, Replacements] = {
     SHIPPED: (),
     "KL target not annealed": (("TARGET_KL * state.left**2", "TARGET_KL"),),
     "KL target annealed linearly": (("TARGET_KL * state.left**2", "TARGET_KL * state.left"),),
-    "no KL rule": (_constant("KL_ADAPTATION", "1.5", "1.0"),),
+    "no KL rule": (("p - state.learning_rate * u", "p - LEARNING_RATE * state.left * u"),),
     "no entropy bonus": ((" - entropy_coef * entropy", ""),),
     "entropy bonus of 0.005 throughout": (
         _constant("ENTROPY_COEF", "0.01", "0.005"),
