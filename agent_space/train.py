@@ -30,15 +30,17 @@ HORIZON = 150.0  # [30.0, 1000.0, log] steps ahead that count: the discount is 1
 GAE_LAMBDA = 0.95  # [0.8, 0.99] bias against variance of the advantages
 MAX_ADVANTAGE = 3.0  # [1.0, 10.0, log] standard deviations: a few falls must not drown the rest
 CLIP_EPSILON = 0.2  # [0.1, 0.4] how far the ratio may move before its gradient is cut
-ENTROPY_COEF = 0.01  # [0.0005, 0.03, log] noise at first: a walker without it learns to stand
+ENTROPY_COEF = 0.02  # [0.0005, 0.05, log] noise at first: a walker without it learns to stand
 FINAL_ENTROPY_COEF = 0.0001  # [1e-05, 0.005, log] little in the end: a noisy hopper falls
 VALUE_COEF = 0.5  # [0.1, 2.0, log] weight of the value loss beside the policy loss
 MAX_GRAD_NORM = 1.0  # [0.3, 3.0, log] gradients are scaled down to this norm
 HIDDEN = (64, 64)  # units of the two hidden layers; policy and value have separate networks
 INITIAL_LOG_STD = -0.5  # [-1.5, 0.0] of the action noise; 0 mostly hits the bounds
-LEARNING_RATE = 1e-3  # [1e-4, 3e-3, log] Adam's, before the first adaptation
-MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-6, 3e-3  # it stays in between
-TARGET_KL = 0.01  # [0.003, 0.05, log] the change in an epoch at first; the rate follows it
+LEARNING_RATE = 1e-3  # [1e-4, 3e-3, log] of the policy, before the first adaptation
+LEARNING_RATE_BOUNDS = 1e-6, 3e-3  # it stays in between
+VALUE_LEARNING_RATE = 1e-3  # [3e-4, 1e-2, log] at first; it falls evenly, not with the policy's
+TARGET_KL = 0.01  # [0.003, 0.05, log] the change in an epoch; the rate follows it
+SETTLING = 0.5  # [0.1, 1.0] the last share of the budget: the change falls to 0, the policy settles
 KL_ADAPTATION = 1.5  # factor on the learning rate when the change is half or twice the target
 MAX_DEVIATIONS = 10.0  # standard deviations to which normalised observations and values are clipped
 
@@ -170,8 +172,7 @@ def add_samples(stats: Statistics, samples: jax.Array) -> Statistics:
 
 def normalise(stats: Statistics, x: jax.Array) -> jax.Array:
     """Samples in standard deviations from their mean, clipped."""
-    deviations = (x - stats.mean) / jnp.sqrt(stats.var + 1e-8)
-    return jnp.clip(deviations, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+    return jnp.clip((x - stats.mean) / jnp.sqrt(stats.var + 1e-8), -MAX_DEVIATIONS, MAX_DEVIATIONS)
 
 
 def denormalise(stats: Statistics, x: jax.Array) -> jax.Array:
@@ -244,7 +245,7 @@ class TrainState:
 
     params: Any
     opt_state: Any
-    learning_rate: jax.Array
+    learning_rate: jax.Array  # of the policy
     obs_stats: Statistics
     value_stats: Statistics  # of the targets, in units of rewards
     env_state: Any
@@ -258,13 +259,12 @@ optimiser = optax.chain(optax.clip_by_global_norm(MAX_GRAD_NORM), optax.scale_by
 def init(key: jax.Array, env: Any, net: ActorCritic) -> TrainState:
     """The state before the first update."""
     net_key, env_key, key = jax.random.split(key, 3)
-    obs_shape = env.observation_space.shape
-    params = net.init(net_key, jnp.zeros(obs_shape))
+    params = net.init(net_key, jnp.zeros(env.observation_space.shape))
     return TrainState(
         params=params,
         opt_state=optimiser.init(params),
         learning_rate=jnp.asarray(LEARNING_RATE),
-        obs_stats=fresh_statistics(obs_shape),
+        obs_stats=fresh_statistics(env.observation_space.shape),
         value_stats=fresh_statistics(()),
         env_state=env.reset(env_key),
         key=key,
@@ -287,25 +287,28 @@ def rollout(state: TrainState, key: jax.Array, env: Any, net: ActorCritic) -> tu
 
 
 def learn(state: TrainState, batch: Batch, key: jax.Array, net: ActorCritic) -> tuple[Any, dict]:
-    """NUM_EPOCHS passes over a batch; the learning rate follows the policy's change."""
-    size = batch.obs.shape[0]
+    """NUM_EPOCHS passes over a batch; the policy's learning rate follows its change."""
 
     def minibatch(state: TrainState, rows: jax.Array) -> tuple[TrainState, dict]:
+        def moved(path: Any, param: jax.Array, update: jax.Array) -> jax.Array:
+            of_value = "critic" in jax.tree_util.keystr(path)
+            rate = VALUE_LEARNING_RATE * state.left if of_value else state.learning_rate
+            return param - rate * update
+
         part = jax.tree.map(lambda x: x[rows], batch)
         grads, metrics = jax.grad(ppo_loss, has_aux=True)(state.params, net, part, state.left)
         updates, opt_state = optimiser.update(grads, state.opt_state)
-        params = jax.tree.map(lambda p, u: p - state.learning_rate * u, state.params, updates)
+        params = jax.tree.map_with_path(moved, state.params, updates)
         return state.replace(params=params, opt_state=opt_state), metrics
 
     def epoch(state: TrainState, key: jax.Array) -> tuple[TrainState, dict]:
-        rows = jax.random.permutation(key, size).reshape(NUM_MINIBATCHES, -1)
+        rows = jax.random.permutation(key, len(batch.obs)).reshape(NUM_MINIBATCHES, -1)
         state, metrics = jax.lax.scan(minibatch, state, rows)
-        kl, rate = metrics["losses/approx_kl"].mean(), state.learning_rate
-        target = TARGET_KL * state.left**2  # a step's square: steps fall evenly, the policy settles
-        rate = jnp.where(kl > 2 * target, rate / KL_ADAPTATION, rate)
-        rate = jnp.where(kl < target / 2, rate * KL_ADAPTATION, rate)
-        rate = jnp.clip(rate, MIN_LEARNING_RATE, MAX_LEARNING_RATE)
-        return state.replace(learning_rate=rate), metrics
+        kl = metrics["losses/approx_kl"].mean()
+        target = TARGET_KL * jnp.minimum(1.0, state.left / SETTLING)
+        change = [1 / KL_ADAPTATION, KL_ADAPTATION]
+        rate = state.learning_rate * jnp.select([kl > 2 * target, kl < target / 2], change, 1.0)
+        return state.replace(learning_rate=jnp.clip(rate, *LEARNING_RATE_BOUNDS)), metrics
 
     state, metrics = jax.lax.scan(epoch, state, jax.random.split(key, NUM_EPOCHS))
     return state, jax.tree.map(jnp.mean, metrics)
@@ -356,8 +359,7 @@ def placement(state: TrainState, num_envs: int) -> TrainState:
     mesh = jax.make_mesh((jax.device_count(),), ("devices",))
     copied, spread = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("devices",)))
     envs = jax.tree.map(lambda x: spread if x.shape[:1] == (num_envs,) else copied, state.env_state)
-    everything = jax.tree.map(lambda _: copied, state)
-    return everything.replace(env_state=envs)
+    return jax.tree.map(lambda _: copied, state).replace(env_state=envs)
 
 
 def compiled(key: jax.Array, env: Any, net: ActorCritic) -> tuple[Any, Any]:
@@ -376,7 +378,6 @@ def main(trial: Trial) -> None:
     net = ActorCritic(env.action_space)
     # XLA's own generator: its normal numbers compile five times faster than threefry's.
     key = jax.random.key(trial.seed, impl="rbg")
-
     init_fn, update_fn = compiled(key, env, net)
 
     def act(params: Any, obs: jax.Array) -> jax.Array:
@@ -386,8 +387,7 @@ def main(trial: Trial) -> None:
         return applied(policy.mode(), env.action_space)
 
     trial.start()
-    state = init_fn(key)
-    step = 0
+    state, step = init_fn(key), 0
     while trial.time_left() > 0:
         state, metrics = update_fn(state.replace(left=jnp.float32(1 - trial.progress())))
         step += ROLLOUT_STEPS * env.num_envs

@@ -19,11 +19,12 @@ def _constant(name: str, old: str, new: str) -> tuple[str, str]:
 
 
 RECOMPUTED: Replacements = (
-    ("    size = batch.obs.shape[0]", "    size = batch(state.params).obs.shape[0]"),
+    ("        rows = jax.random.permutation(key, len(batch.obs))",
+     "        fresh = batch(state.params)\n        rows = jax.random.permutation(key, len(fresh.obs))"),
     ("minibatch(state: TrainState, rows: jax.Array)", "minibatch(state, rows, fresh)"),
     ("lambda x: x[rows], batch)", "lambda x: x[rows], fresh)"),
     ("jax.lax.scan(minibatch, state, rows)",
-     "jax.lax.scan(partial(minibatch, fresh=batch(state.params)), state, rows)"),
+     "jax.lax.scan(partial(minibatch, fresh=fresh), state, rows)"),
     ("def value_of(obs: jax.Array)", "def value_of(obs, params=state.params)"),
     ("net.apply(state.params, normalise(", "net.apply(params, normalise("),
     ("""
@@ -41,16 +42,26 @@ RECOMPUTED: Replacements = (
 
 VARIANTS: dict[str, Replacements] = {
     SHIPPED: (),
-    "KL target not annealed": (("TARGET_KL * state.left**2", "TARGET_KL"),),
-    "KL target annealed linearly": (("TARGET_KL * state.left**2", "TARGET_KL * state.left"),),
-    "no KL rule": (("p - state.learning_rate * u", "p - LEARNING_RATE * state.left * u"),),
+    "KL target not annealed": ((" * jnp.minimum(1.0, state.left / SETTLING)", ""),),
+    "KL target annealed throughout": (_constant("SETTLING", "0.5", "1.0"),),
+    "KL target annealed quadratically": (
+        ("jnp.minimum(1.0, state.left / SETTLING)", "state.left**2"),
+    ),
+    "no KL rule": (("else state.learning_rate", "else LEARNING_RATE * state.left"),),
+    "values at the policy's rate": (
+        ("VALUE_LEARNING_RATE * state.left if", "state.learning_rate if"),
+    ),
+    "values at 3e-4": (_constant("VALUE_LEARNING_RATE", "1e-3", "3e-4"),),
+    "values at 3e-3": (_constant("VALUE_LEARNING_RATE", "1e-3", "3e-3"),),
     "no entropy bonus": ((" - entropy_coef * entropy", ""),),
+    "entropy bonus from 0.01": (_constant("ENTROPY_COEF", "0.02", "0.01"),),
+    "entropy bonus from 0.03": (_constant("ENTROPY_COEF", "0.02", "0.03"),),
     "entropy bonus of 0.005 throughout": (
-        _constant("ENTROPY_COEF", "0.01", "0.005"),
+        _constant("ENTROPY_COEF", "0.02", "0.005"),
         _constant("FINAL_ENTROPY_COEF", "0.0001", "0.005"),
     ),
     "entropy bonus of 0.001 throughout": (
-        _constant("ENTROPY_COEF", "0.01", "0.001"),
+        _constant("ENTROPY_COEF", "0.02", "0.001"),
         _constant("FINAL_ENTROPY_COEF", "0.0001", "0.001"),
     ),
     "no bootstrap at the time limit": (
