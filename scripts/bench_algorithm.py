@@ -20,7 +20,8 @@ def _constant(name: str, old: str, new: str) -> tuple[str, str]:
 
 RECOMPUTED: Replacements = (
     ("        rows = jax.random.permutation(key, len(batch.obs))",
-     "        fresh = batch(state.params)\n        rows = jax.random.permutation(key, len(fresh.obs))"),
+     "        fresh = batch(state.params)\n"
+     "        rows = jax.random.permutation(key, len(fresh.obs))"),
     ("minibatch(state: TrainState, rows: jax.Array)", "minibatch(state, rows, fresh)"),
     ("lambda x: x[rows], batch)", "lambda x: x[rows], fresh)"),
     ("jax.lax.scan(minibatch, state, rows)",

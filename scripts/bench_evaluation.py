@@ -3,7 +3,7 @@
     python scripts/bench_evaluation.py [RUN_FOLDER ...]
 
 Evaluates the policies of finished runs (default: all in runs/) in each way over the same seeds. The
-loop is what one writes: one environment of `gymnasium.make`, a jitted policy. `evaluate_policy` gets
+loop is what one writes: one environment of `gymnasium.make`, a jitted policy. `evaluate_policy` has
 the same policy and environment; it is left out where the library is missing (`make peers`).
 
 The last bits of a policy's actions depend on the batch size, and a long episode makes them large.
