@@ -43,26 +43,28 @@ RECOMPUTED: Replacements = (
 
 VARIANTS: dict[str, Replacements] = {
     SHIPPED: (),
-    "KL target not annealed": ((" * jnp.minimum(1.0, state.left / SETTLING)", ""),),
-    "KL target annealed throughout": (_constant("SETTLING", "0.5", "1.0"),),
-    "KL target annealed quadratically": (
-        ("jnp.minimum(1.0, state.left / SETTLING)", "state.left**2"),
+    "KL target not annealed": (("TARGET_KL * state.left", "TARGET_KL"),),
+    "KL target annealed quadratically": (("TARGET_KL * state.left", "TARGET_KL * state.left**2"),),
+    "KL target annealed in the second half": (
+        ("TARGET_KL * state.left", "TARGET_KL * jnp.minimum(1.0, 2 * state.left)"),
     ),
-    "no KL rule": (("else state.learning_rate", "else LEARNING_RATE * state.left"),),
+    "no KL rule": (("jnp.maximum(state.learning_rate, least)", "LEARNING_RATE * state.left"),),
     "values at the policy's rate": (
-        ("VALUE_LEARNING_RATE * state.left if", "state.learning_rate if"),
+        ("jnp.maximum(state.learning_rate, least)", "state.learning_rate"),
     ),
-    "values at 3e-4": (_constant("VALUE_LEARNING_RATE", "1e-3", "3e-4"),),
-    "values at 3e-3": (_constant("VALUE_LEARNING_RATE", "1e-3", "3e-3"),),
+    "values at 1e-3 or less": (
+        ("jnp.maximum(state.learning_rate, least)",
+         "(1e-3 * state.left if of_value else state.learning_rate)"),
+    ),
     "no entropy bonus": ((" - entropy_coef * entropy", ""),),
-    "entropy bonus from 0.01": (_constant("ENTROPY_COEF", "0.02", "0.01"),),
-    "entropy bonus from 0.03": (_constant("ENTROPY_COEF", "0.02", "0.03"),),
+    "entropy bonus from 0.02": (_constant("ENTROPY_COEF", "0.01", "0.02"),),
+    "entropy bonus from 0.03": (_constant("ENTROPY_COEF", "0.01", "0.03"),),
     "entropy bonus of 0.005 throughout": (
-        _constant("ENTROPY_COEF", "0.02", "0.005"),
+        _constant("ENTROPY_COEF", "0.01", "0.005"),
         _constant("FINAL_ENTROPY_COEF", "0.0001", "0.005"),
     ),
     "entropy bonus of 0.001 throughout": (
-        _constant("ENTROPY_COEF", "0.02", "0.001"),
+        _constant("ENTROPY_COEF", "0.01", "0.001"),
         _constant("FINAL_ENTROPY_COEF", "0.0001", "0.001"),
     ),
     "no bootstrap at the time limit": (
