@@ -38,7 +38,7 @@ HIDDEN = (64, 64)  # units of the two hidden layers; policy and value have separ
 INITIAL_LOG_STD = -0.5  # [-1.5, 0.0] of the action noise; 0 mostly hits the bounds
 LEARNING_RATE = 1e-3  # [1e-4, 3e-3, log] Adam's, before the first adaptation
 LEARNING_RATE_BOUNDS = 1e-6, 3e-3  # it stays in between
-VALUE_LEARNING_RATE = 5e-4  # [1e-4, 3e-3, log] at least, or values lose sight of a slow policy
+MIN_VALUE_LEARNING_RATE = 5e-4  # [1e-4, 3e-3, log] lower, values lose sight of a slow policy
 TARGET_KL = 0.01  # [0.003, 0.05, log] the change in an epoch at first; the rate follows it
 KL_ADAPTATION = 1.5  # factor on the learning rate when the change is half or twice the target
 MAX_DEVIATIONS = 10.0  # standard deviations to which normalised observations and values are clipped
@@ -291,7 +291,7 @@ def learn(state: TrainState, batch: Batch, key: jax.Array, net: ActorCritic) -> 
     def minibatch(state: TrainState, rows: jax.Array) -> tuple[TrainState, dict]:
         def moved(path: Any, param: jax.Array, update: jax.Array) -> jax.Array:
             of_value = "critic" in jax.tree_util.keystr(path)
-            least = VALUE_LEARNING_RATE if of_value else 0.0
+            least = MIN_VALUE_LEARNING_RATE if of_value else 0.0
             return param - update * jnp.maximum(state.learning_rate, least)
 
         part = jax.tree.map(lambda x: x[rows], batch)
