@@ -56,7 +56,7 @@ VARIANTS: dict[str, Replacements] = {
         ("jnp.maximum(state.learning_rate, least)",
          "(1e-3 * state.left if of_value else state.learning_rate)"),
     ),
-    "values at 1e-3 at least": (_constant("MIN_VALUE_LEARNING_RATE", "5e-4", "1e-3"),),
+    "values at 5e-4 at least": (_constant("MIN_VALUE_LEARNING_RATE", "1e-3", "5e-4"),),
     "no entropy bonus": ((" - entropy_coef * entropy", ""),),
     "entropy bonus from 0.02": (_constant("ENTROPY_COEF", "0.01", "0.02"),),
     "entropy bonus from 0.03": (_constant("ENTROPY_COEF", "0.01", "0.03"),),
