@@ -8,7 +8,7 @@ the same policy and environment; it is left out where the library is missing (`m
 
 The last bits of a policy's actions depend on the batch size, and a long episode makes them large.
 So each way is timed as it is used, with a batch of 1, and its returns are compared in a second pass
-in which the policy acts in a batch of the harness's size.
+in which the policy acts in a batch of the harness's size, and every episode has a new environment.
 """
 
 import itertools
@@ -96,6 +96,16 @@ class Clocked(gymnasium.Wrapper):
         return result
 
 
+class Fresh(gymnasium.Wrapper):
+    """A new environment every episode: Box2D's world keeps traces of the episodes before."""
+
+    def reset(self, **options: Any) -> tuple[Any, dict]:
+        """The first observation of a new environment of the same task."""
+        self.env.close()
+        self.env = gymnasium.make(self.unwrapped.spec.id)
+        return self.env.reset(**options)
+
+
 class Seeded(gymnasium.Wrapper):
     """Every reset has a seed of its own, so that all ways see the same episodes."""
 
@@ -122,9 +132,9 @@ class Predictor:
         return np.clip(action, self.space.low, self.space.high), carry
 
 
-def stable_baselines(actor: Actor, task_id: str, seeds: list[int]) -> list[float]:
+def stable_baselines(actor: Actor, single: gymnasium.Env, seeds: list[int]) -> list[float]:
     """Returns of one episode a seed, by Stable-Baselines3's `evaluate_policy`."""
-    env = make_vec_env(task_id, 1, wrapper_class=Seeded, wrapper_kwargs={"seeds": seeds})
+    env = make_vec_env(lambda: single, 1, wrapper_class=Seeded, wrapper_kwargs={"seeds": seeds})
     returns, _ = evaluate_policy(
         Predictor(actor, env.action_space), env, len(seeds), return_episode_rewards=True
     )
@@ -140,27 +150,28 @@ def compare(folder: Path) -> None:
     score = scoring.score(artifact, task_id, NUM_EVAL_EPISODES, place)
     whole = time.perf_counter() - begin
 
-    env = Clocked(gymnasium.make(task_id))
+    env: gymnasium.Env = gymnasium.make(task_id)
     actor = policy.load(artifact, env.observation_space, env.action_space)
     actor.act(actor.begin(1), np.zeros((1, *env.observation_space.shape)))  # compiled
     seeds = score.evaluation.seeds
-    ways: dict[str, Callable[[Actor], list[float]]]
-    ways = {"loop": lambda actor: plain_loop(actor, env, seeds)}
+    ways = {"loop": plain_loop}
     if evaluate_policy is not None:
-        ways["sb3"] = lambda actor: stable_baselines(actor, task_id, seeds)
+        ways["sb3"] = stable_baselines
 
     name = f"{task_id} {folder.name}"
     print(f"{name} eval_seconds: {score.evaluation.seconds:.2f}")
     print(f"{name} eval_seconds_with_process: {whole:.2f}")
     print(f"{name} eval_mean_return: {statistics.fmean(score.evaluation.returns):.3f}")
-    env.seconds = 0.0
     for way, evaluate in ways.items():
+        env = Clocked(gymnasium.make(task_id))
         begin = time.perf_counter()
-        returns = evaluate(actor)
+        returns = evaluate(actor, env, seeds)
         seconds = time.perf_counter() - begin
         if way == "loop":
             print(f"{name} simulator_seconds: {env.seconds:.2f}")
-        apart = np.subtract(evaluate(InBatch(actor, len(seeds))), score.evaluation.returns)
+        fresh = Fresh(gymnasium.make(task_id))
+        again = evaluate(InBatch(actor, len(seeds)), fresh, seeds)
+        apart = np.subtract(again, score.evaluation.returns)
         print(f"{name} {way}_seconds: {seconds:.2f}")
         print(f"{name} {way}_speedup: {seconds / score.evaluation.seconds:.2f}")
         print(f"{name} {way}_speedup_with_process: {seconds / whole:.2f}")
