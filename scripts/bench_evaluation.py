@@ -8,7 +8,7 @@ the same policy and environment; it is left out where the library is missing (`m
 
 The last bits of a policy's actions depend on the batch size, and a long episode makes them large.
 So each way is timed as it is used, with a batch of 1, and its returns are compared in a second pass
-in which the policy acts in a batch of the harness's size, and every episode has a new environment.
+in which the policy acts in a batch of the harness's size and every episode has a new environment.
 """
 
 import itertools
