@@ -78,7 +78,7 @@ def _init(root: Path, **options: Any) -> Any:
     try:
         import ray  # noqa: PLC0415  (an optional extra)
     except ImportError as error:
-        raise InputError("Workers need Ray: pip install 'autorl-jax[ray]'.") from error
+        raise InputError("Workers need Ray: pip install -e '.[ray]'.") from error
     harness = Path(__file__).resolve().parent
     shipped = {
         "working_dir": str(root),

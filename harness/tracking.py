@@ -68,7 +68,7 @@ def use_wandb(project: str) -> None:
     try:
         import wandb  # noqa: F401, PLC0415  (an optional extra)
     except ImportError as error:
-        raise InputError("--wandb needs its package: pip install 'autorl-jax[wandb]'.") from error
+        raise InputError("--wandb needs its package: pip install -e '.[wandb]'.") from error
     os.environ[WANDB_VARIABLE] = project
 
 

@@ -1,6 +1,6 @@
 """Runs experiments on a GPU in Modal's cloud: the command line of harness.run, the ledger here.
 
-    pip install 'autorl-jax[modal]' && modal setup
+    pip install -e '.[modal]' && modal setup
     modal run scripts/modal_app.py --arguments "--task Ant-v5"
     modal run scripts/modal_app.py --arguments "--task Hopper-v5" --runs 8
     modal volume get autorl-jax-runs / runs
