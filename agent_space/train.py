@@ -39,7 +39,7 @@ INITIAL_LOG_STD = -0.5  # [-1.5, 0.0] of the action noise; 0 mostly hits the bou
 LEARNING_RATE = 1e-3  # [1e-4, 3e-3, log] Adam's, before the first adaptation
 LEARNING_RATE_BOUNDS = 1e-6, 3e-3  # it stays in between
 MIN_VALUE_LEARNING_RATE = 1e-3  # [1e-4, 3e-3, log] lower, values lose sight of a slow policy
-TARGET_KL = 0.01  # [0.003, 0.05, log] the change in an epoch at first; the rate follows it
+TARGET_KL = 0.01  # [0.003, 0.05, log] the policy's change since its rollout, at first
 KL_ADAPTATION = 1.5  # factor on the learning rate when the change is half or twice the target
 MAX_DEVIATIONS = 10.0  # standard deviations to which normalised observations and values are clipped
 

@@ -62,9 +62,7 @@ def _study(kind: str, seed: int) -> tuple[Any, Any]:
     try:
         import optuna  # noqa: PLC0415  (an optional extra)
     except ImportError as error:
-        raise InputError(
-            f"The agent {kind} needs Optuna: pip install -e '.[tune]'."
-        ) from error
+        raise InputError(f"The agent {kind} needs Optuna: pip install -e '.[tune]'.") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", module="optuna")
     samplers = {

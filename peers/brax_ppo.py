@@ -3,11 +3,13 @@
     python -m harness.run --train peers/brax_ppo.py --backend mjx
 
 What it took from where: the algorithm is the library's (Freeman et al. 2021, arXiv 2106.13281), the
-settings are those of google/brax, `notebooks/training.ipynb`, where Ant, HalfCheetah and Humanoid
-have some; other tasks get HalfCheetah's. Different: it ends with the time; the environment restarts
-itself with fresh first states, which Brax's own wrappers do not; it uses one device; where there
-are fewer environments than in the notebook, as on a CPU, batches are smaller by the same factor.
-Brax compiles when it trains, so that here the compilation counts in the budget.
+settings are those of google/brax, `notebooks/training.ipynb`, of Ant, HalfCheetah and Humanoid;
+other tasks get HalfCheetah's, also the pendulums, Reacher and Pusher, which have some of their own
+there, and Hopper and Walker2d, which the notebook gives to SAC. Different: it ends with the time;
+the environment restarts itself with fresh first states, which Brax's own wrappers do not; it uses
+one device; where there are fewer environments than in the notebook, as on a CPU, batches are
+smaller by the same factor. Brax compiles when it trains, so that here the compilation counts in
+the budget.
 """
 
 import contextlib

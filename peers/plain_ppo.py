@@ -3,8 +3,8 @@
 What it took from where: constants, normalisation, clipping and the treatment of episode ends are
 those of CleanRL's `ppo_continuous_action.py` (Huang et al. 2022, JMLR 23(274); Huang et al. 2022,
 "The 37 implementation details of PPO"). Different: written in JAX; the last observation of an
-episode does not count in the statistics; the learning rate falls with the time that is left instead
-of with the steps, because the budget here is a time.
+episode does not count in the statistics, which are in single precision; the learning rate falls
+with the time that is left instead of with the steps, because the budget here is a time.
 """
 
 from functools import partial
@@ -49,7 +49,7 @@ class Network(nn.Module):
 
 
 class Running(NamedTuple):
-    """Count, mean and variance of what was seen, as Gymnasium's `RunningMeanStd` keeps them."""
+    """Count, mean and variance of what was seen, one sample after the other."""
 
     count: jax.Array
     mean: jax.Array

@@ -4,7 +4,9 @@ What it took from where: the algorithm is the library's (Raffin et al. 2021, JML
 settings are those of DLR-RM/rl-baselines3-zoo, `hyperparams/ppo.yml`; its MuJoCo tasks are of
 version 3. As there, environments are Gymnasium's own, stepped in turn in one process, observations
 and rewards are normalised. Different: it ends with the time instead of after a number of steps,
-which none of these settings depends on. The policy is carried over by its weights.
+which none of these settings depends on. Tasks that are not in `SETTINGS` get the library's, also
+where the Zoo has some: BipedalWalkerHardcore's fall with the steps, Pendulum's are not normalised.
+The policy is carried over by its weights.
 """
 
 from collections.abc import Callable
@@ -75,6 +77,34 @@ SETTINGS = {
             "n_steps": 512, "batch_size": 256, "n_epochs": 5, "gamma": 0.95, "gae_lambda": 0.9,
             "learning_rate": 3.56987e-05, "clip_range": 0.3, "ent_coef": 0.00238306,
             "max_grad_norm": 2.0, "vf_coef": 0.431892, "policy_kwargs": NETWORK,
+        },
+    ),
+    "HumanoidStandup-v5": Settings(
+        ppo={
+            "n_steps": 512, "batch_size": 32, "n_epochs": 20, "gamma": 0.99, "gae_lambda": 0.9,
+            "learning_rate": 2.55673e-05, "clip_range": 0.3, "ent_coef": 3.62109e-06,
+            "max_grad_norm": 0.7, "vf_coef": 0.430793, "policy_kwargs": NETWORK,
+        },
+    ),
+    "InvertedDoublePendulum-v5": Settings(
+        ppo={
+            "n_steps": 128, "batch_size": 512, "n_epochs": 10, "gamma": 0.98, "gae_lambda": 0.8,
+            "learning_rate": 1.55454e-4, "clip_range": 0.4, "ent_coef": 1.05057e-06,
+            "max_grad_norm": 0.5, "vf_coef": 0.695929,
+        },
+    ),
+    "InvertedPendulum-v5": Settings(
+        ppo={
+            "n_steps": 32, "batch_size": 64, "n_epochs": 5, "gamma": 0.999, "gae_lambda": 0.9,
+            "learning_rate": 2.22425e-4, "clip_range": 0.4, "ent_coef": 1.37976e-07,
+            "max_grad_norm": 0.3, "vf_coef": 0.19816,
+        },
+    ),
+    "Reacher-v5": Settings(
+        ppo={
+            "n_steps": 512, "batch_size": 32, "n_epochs": 5, "gamma": 0.9, "gae_lambda": 1.0,
+            "learning_rate": 1.04019e-4, "clip_range": 0.3, "ent_coef": 7.52585e-08,
+            "max_grad_norm": 0.9, "vf_coef": 0.950368,
         },
     ),
     "Swimmer-v5": Settings(ppo={"gamma": 0.9999}),

@@ -3,8 +3,11 @@
 What it took from where: the algorithm is the library's (SAC: Haarnoja et al. 2018, arXiv
 1812.05905; SBX is Stable-Baselines3 in JAX), the settings are those of DLR-RM/rl-baselines3-zoo,
 `hyperparams/sac.yml`; its MuJoCo tasks are of version 3. Different: it ends with the time instead
-of after a number of steps, which none of these settings depends on. Its programs are compiled when
-they are first used, within the budget: seconds.
+of after a number of steps, which none of these settings depends on. Tasks that are not in
+`SETTINGS` get those of the Zoo's MuJoCo tasks. `use_sde` and `log_std_init`, which the Zoo has for
+BipedalWalker, were tuned with Stable-Baselines3; in SBX the first repeats one draw of noise between
+updates, the second does nothing. Its programs are compiled when they are first used, within the
+budget: seconds.
 """
 
 from collections.abc import Callable

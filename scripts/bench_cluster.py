@@ -4,7 +4,8 @@
 
 Starts a Ray cluster of two nodes on this machine (two `ray start`, as on two machines) and makes
 runs in all of its slots at a time and, in turns with them, as many one at a time; the worker of one
-of the first is killed in the middle. Prints what arrived, the rates, and their ratio.
+of the first is killed in the middle. Prints what arrived, the rates, and their ratio. Not for a
+machine that is part of a cluster: it stops every Ray of this user in the end.
 """
 
 import argparse
@@ -85,8 +86,9 @@ def kill_one(after: float) -> None:
     time.sleep(after)
     workers = [p for p in psutil.process_iter(["name"]) if p.info["name"].startswith("ray::Worker")]
     busy = [p for p in workers if p.children(recursive=True)]
-    busy[0].send_signal(signal.SIGKILL)
-    print(f"killed a worker after {after:.0f} s", flush=True)
+    if busy:
+        busy[0].send_signal(signal.SIGKILL)
+    print(f"{'killed a' if busy else 'found no'} worker after {after:.0f} s", flush=True)
 
 
 def main() -> None:
@@ -95,12 +97,16 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=20.0)
     parser.add_argument("--cores", type=int, default=1)
     options = parser.parse_args()
+    if not 1 <= options.cores <= (os.cpu_count() or 2) // 2:
+        parser.error("--cores: each of the two nodes has half of the machine's.")
+    if any(p.info["name"] == "raylet" for p in psutil.process_iter(["name"])):
+        parser.error("there is a Ray here already, which this would stop.")
     with tempfile.TemporaryDirectory(prefix="autorl-cluster-") as name:
         os.environ["XDG_STATE_HOME"] = str(Path(name, "state"))
         folder = checkout(Path(name, "checkout"))
         os.chdir(folder)
-        address = start(options.cores)
         try:
+            address = start(options.cores)
             site = cluster.connect(address, folder, options.cores)
             print(f"{site.slots} slots, each with {site.instrument.split(' ', 1)[1]}", flush=True)
             one = make(site, folder, options.budget)

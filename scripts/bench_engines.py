@@ -2,7 +2,7 @@
 
     python scripts/bench_engines.py [TASK ...] [--backends mjx native] [--envs 32 128] [--compile]
 
-Every figure comes from a process of its own. *Bare* is the engine alone: one jitted scan with
+Every row comes from a process of its own. *Bare* is the engine alone: one jitted scan with
 random actions. *Training* is the update of agent_space/train.py, rollout and learning. With
 --compile, nothing is timed but the way to the first update, twice: cold, and with the compilation
 cache that the cold run left.

@@ -151,6 +151,9 @@ def compare(folder: Path) -> None:
     whole = time.perf_counter() - begin
 
     env: gymnasium.Env = gymnasium.make(task_id)
+    if not isinstance(env.action_space, gymnasium.spaces.Box):
+        print(f"{task_id} {folder.name}: discrete actions, which the loop is not written for")
+        return
     actor = policy.load(artifact, env.observation_space, env.action_space)
     actor.act(actor.begin(1), np.zeros((1, *env.observation_space.shape)))  # compiled
     seeds = score.evaluation.seeds

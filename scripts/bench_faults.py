@@ -39,7 +39,7 @@ def start(checkout: Path) -> subprocess.Popen:
     """A run in a checkout."""
     command = [sys.executable, "-m", "harness.run", "--train", str(TRAIN_FILE)]
     command += ["--budget", str(BUDGET), "--episodes", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "AUTORL_FAULTS": str(checkout)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment["XDG_STATE_HOME"] = str(checkout / "state")
     return subprocess.Popen(
         command, cwd=checkout, env=environment,
@@ -82,7 +82,7 @@ def trial(checkout: Path, seconds: float) -> dict[str, int]:
         return counts | {"corrupt": 1, "lost": 0}
 
 
-def worker(kills: int, seed: int) -> dict[str, int]:
+def worker(kills: int, seed: int) -> collections.Counter[str]:
     """A number of kills in a checkout of its own."""
     generator = random.Random(seed)
     totals: collections.Counter[str] = collections.Counter()
@@ -94,6 +94,9 @@ def worker(kills: int, seed: int) -> dict[str, int]:
         while totals["killed"] < kills:
             counts = trial(checkout, generator.uniform(0, length))
             totals.update(counts)
+            if counts["corrupt"]:  # what must never be; the next run would only refuse it
+                print(f"kept for a look: {shutil.copytree(checkout, f'{checkout}-corrupt')}")
+                break
             if counts["killed"] and totals["killed"] % EVERY == 0:
                 whole = trial(checkout, PATIENCE)
                 totals["undisturbed run failed"] += 1 - whole.pop("finished")
@@ -101,7 +104,7 @@ def worker(kills: int, seed: int) -> dict[str, int]:
             print(f"worker {seed}, a run takes {length:.1f} s: {dict(totals)}", flush=True)
     finally:
         shutil.rmtree(checkout, ignore_errors=True)
-    return dict(totals)
+    return totals
 
 
 def main() -> None:
@@ -112,8 +115,10 @@ def main() -> None:
     share = -(-options.kills // options.parallel)
     with ProcessPoolExecutor(options.parallel) as pool:  # each has an environment of its own
         results = list(pool.map(worker, [share] * options.parallel, range(options.parallel)))
-    totals = {k: sum(result[k] for result in results) for k in results[0]}
-    print(f"{totals.pop('killed')} kills: {totals}")
+    totals: collections.Counter[str] = collections.Counter()
+    for result in results:
+        totals.update(result)
+    print(f"{totals.pop('killed')} kills: {dict(totals)}")
 
 
 if __name__ == "__main__":

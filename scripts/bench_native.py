@@ -2,8 +2,10 @@
 
     python scripts/bench_native.py [TASK ...]
 
-Each round steps the engine, bare `mujoco.batch` and EnvPool in turn under the same random actions
-from fresh resets; the printed ratios are medians over the rounds. Nothing else may run beside it.
+Each round steps the engine, bare `mujoco.batch` and EnvPool in turn under the same random actions;
+the printed ratios are medians over the rounds. Engine and EnvPool begin with fresh resets, the bare
+batch with the states in which the engine's round has ended, every 40 steps anew. Nothing else may
+run beside it.
 """
 
 import statistics
@@ -22,7 +24,7 @@ from harness.engines.native import NativeEngine
 NUM_ENVS = (64, 256)
 ROUNDS = 3
 SECONDS = 1.0  # of stepping per measurement
-EPISODE = 40  # steps between resets of the bare batch, so that it simulates no fallen robots
+EPISODE = 40  # steps between resets of the bare batch, so that few of its robots lie on the ground
 
 
 def rate(step: Callable[[np.ndarray], object], actions: np.ndarray) -> float:

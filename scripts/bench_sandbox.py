@@ -46,8 +46,9 @@ def pair(swap: bool, options: list[str]) -> tuple[float, float, float]:
                 folders, halves[::-1] if swap else halves, ([], ["--no-sandbox"]), strict=True
             )
         ]
-        if any(run.wait() for run in runs):
-            sys.exit("a run failed")
+        codes = [run.wait() for run in runs]
+        if any(codes):
+            sys.exit(f"A run failed: exit codes {codes}, messages above.")
         confined, free = (
             json.loads(next(folder.glob("runs/*/summary.json")).read_text()) for folder in folders
         )
@@ -65,6 +66,8 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=20.0)
     parser.add_argument("--task", default="HalfCheetah-v5")
     options = parser.parse_args()
+    if options.pairs < 2 or len(os.sched_getaffinity(0)) < 2:
+        parser.error("two pairs and two cores are the least: there is no error of one.")
     print(f"{options.task}, {options.budget:g} s, confined by {sandbox.available()}")
     pairs = []
     for i in range(options.pairs):

@@ -74,24 +74,26 @@ def training(task_id: str, budget: float, train: Path) -> dict[str, float]:
         process = psutil.Popen(
             command,
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": folder},
+            stdout=subprocess.DEVNULL,
         )
-        peak, looked = 0, 0.0
+        peak, looked, begun = 0, 0.0, None
         while process.poll() is None:
+            if begun is None and any(Path(folder).glob("runs/*")):
+                begun = time.monotonic() - begin
             if time.monotonic() - looked > SAMPLE_SECONDS:
                 looked = time.monotonic()
                 peak = max(peak, tree_memory(process))
             time.sleep(POLL_SECONDS)
-        ended = time.monotonic()
+        if process.returncode or begun is None:
+            sys.exit(f"The run on {task_id} ended with {process.returncode}; its message is above.")
         (summary_file,) = Path(folder).glob("runs/*/summary.json")
         summary = json.loads(summary_file.read_text())
         with open(summary_file.parent / "curve.csv") as file:
             first = float(next(csv.DictReader(file))["seconds"])
-        before_the_run = ended - begin - summary["total_seconds"]
     return {
         "steps_per_second": summary["steps_per_second"],
-        "first_update": before_the_run + summary["startup_seconds"] + first,
+        "first_update": begun + summary["startup_seconds"] + first,
         "peak_gigabytes": peak / 1e9,
         "avg_return": summary["avg_return"],
     }

@@ -7,6 +7,7 @@ and wants it measured anew starts in an empty folder.
 """
 
 import argparse
+import contextlib
 import os
 import queue
 import statistics
@@ -79,8 +80,12 @@ def fill(
     ]
     for worker in workers:
         worker.start()
-    for worker in workers:
-        worker.join()
+    try:
+        for worker in workers:
+            worker.join()
+    except KeyboardInterrupt:  # which the runs have had, too
+        _drain(jobs)
+        sys.exit(f"Interrupted; the same command goes on from the ledgers in {folder}.")
     return measured(folder)
 
 
@@ -108,25 +113,36 @@ def _work(
         if done.returncode:
             print(f"{cell}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr, flush=True)
         if done.returncode in LASTING:
-            return
+            _drain(jobs)
+
+
+def _drain(jobs: "queue.SimpleQueue[Cell]") -> None:
+    """Leave nothing to do."""
+    with contextlib.suppress(queue.Empty):
+        while True:
+            jobs.get_nowait()
 
 
 def table(found: dict[Cell, Row], names: list[str], tasks: list[str]) -> str:
-    """Every score in the order of the seeds, their mean, and its difference from the shipped."""
+    """Every score in the order of the seeds, their mean, and its difference from the shipped.
 
-    def of(name: str, task: str) -> list[float]:
-        seeds = sorted(cell.seed for cell in found if (cell.name, cell.task) == (name, task))
-        return [float(found[Cell(name, task, seed)].avg_return) for seed in seeds]
+    The difference is that of the seeds that both have.
+    """
+
+    def of(name: str, task: str) -> dict[int, float]:
+        rows = {c.seed: row for c, row in found.items() if (c.name, c.task) == (name, task)}
+        return {seed: float(rows[seed].avg_return) for seed in sorted(rows)}
 
     def shown(name: str, task: str) -> str:
         mine, base = of(name, task), of(SHIPPED, task)
         if not mine:
             return "-"
-        text = f"{statistics.fmean(mine):,.0f}"
+        text = f"{statistics.fmean(mine.values()):,.0f}"
         if len(mine) > 1:
-            text += f" ({', '.join(f'{score:,.0f}' for score in mine)})"
-        if base and name != SHIPPED:
-            text += f" {statistics.fmean(mine) - statistics.fmean(base):+,.0f}"
+            text += f" ({', '.join(f'{score:,.0f}' for score in mine.values())})"
+        pairs = mine.keys() & base.keys()
+        if pairs and name != SHIPPED:
+            text += f" {statistics.fmean(mine[seed] - base[seed] for seed in pairs):+,.0f}"
         return text
 
     lines = [["", *tasks], *([name, *(shown(name, task) for task in tasks)] for name in names)]
@@ -158,6 +174,12 @@ def main(description: str | None, names: list[str], source: Callable[[str], str]
             source(name)
         except KeyError as error:
             parser.error(f"there is no {error}; --help shows the names.")
+        except ValueError as error:
+            parser.error(str(error))
     seeds = range(1, arguments.runs + 1)
     cells = [Cell(name, task, seed) for seed in seeds for name in names for task in tasks]
-    print(table(fill(cells, source, arguments.budget, arguments.cores), names, tasks))
+    found = fill(cells, source, arguments.budget, arguments.cores)
+    wanted = {cell: found[cell] for cell in cells if cell in found}
+    print(table(wanted, names, tasks))
+    if len(wanted) < len(cells):
+        sys.exit(f"{len(cells) - len(wanted)} of {len(cells)} cells have no score; why is above.")

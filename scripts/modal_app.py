@@ -104,9 +104,16 @@ def take(outcome: Outcome, root: Path) -> None:
 @app.local_entrypoint()
 def main(arguments: str = "", runs: int = 1) -> None:
     sys.path.insert(0, str(ROOT))
-    wanted = [shlex.split(arguments)] * runs
+    words = shlex.split(arguments)
+    if runs > 1 and any(word.startswith("--seed") for word in words):
+        sys.exit("--seed makes all runs the same: leave it out, or make one run.")
+    wanted = [words] * runs
     failed = 0
-    for outcome in experiment.map(wanted, order_outputs=False):
+    for outcome in experiment.map(wanted, order_outputs=False, return_exceptions=True):
+        if isinstance(outcome, Exception):  # of one machine; the others' rows are wanted
+            print(f"lost: {outcome}", file=sys.stderr)
+            failed += 1
+            continue
         take(outcome, ROOT)
         failed += outcome.code != 0
     if failed:

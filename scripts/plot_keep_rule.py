@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from harness import nights, verdict
+from simulate_nights import detected
 
 NIGHTS = 300  # for each dot
 SHIFTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0)  # standard deviations between runs
@@ -45,7 +46,10 @@ def main() -> None:
         )
         left.bar_label(bars, fmt="%.2f", fontsize=8, padding=3 if name != "this rule" else 14)
         for style, noise in (("-", "normal"), ("--", "measured"), (":", "30 % stall")):
-            rates = [detected(rule, noises[noise], shift, generator) for shift in SHIFTS]
+            rates = [
+                statistics.fmean(detected(rule, noises[noise], shift, NIGHTS, generator))
+                for shift in SHIFTS
+            ]
             right.plot(SHIFTS, rates, style, color=colour, label=f"{name}, {noise}")
     left.axhline(verdict.FALSE_KEEPS, color="black", linewidth=0.8, label="allowed: 0.25")
     left.set_xticks(range(len(noises)), list(noises))
@@ -62,17 +66,6 @@ def main() -> None:
     left.legend(frameon=False, fontsize=8, loc="upper left", ncols=3)
     right.legend(frameon=False, fontsize=8, loc="lower right")
     figure.savefig(out, dpi=130)
-
-
-def detected(
-    rule: Callable[..., nights.Night], draw: nights.Draw, shift: float, generator: random.Random
-) -> float:
-    """How often the better one is kept, that comes at a random place of the night."""
-    kept = 0
-    for _ in range(NIGHTS):
-        place = generator.randrange(verdict.NIGHT)
-        kept += rule(draw, [0.0] * place + [shift], generator).last_kept
-    return kept / NIGHTS
 
 
 if __name__ == "__main__":

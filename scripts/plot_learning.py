@@ -48,6 +48,9 @@ def draw(out: Path, folders: list[Path]) -> None:
         summary = json.loads((folder / "summary.json").read_text())
         tasks.setdefault(summary["task"], {})[folder] = summary
     names = dict.fromkeys(s["description"] for runs in tasks.values() for s in runs.values())
+    if not 1 <= len(names) <= len(COLOURS):
+        sys.exit(f"{len(names)} descriptions in {len(folders)} folders; 1 to {len(COLOURS)} can be "
+                 "told apart.")  # fmt: skip
     colours = dict(zip(names, COLOURS, strict=False))
     columns = min(len(tasks), COLUMNS)
     lines = -(-len(tasks) // columns)

@@ -9,8 +9,9 @@ Three kinds of nights, each under both rules, all figures in standard deviations
 - the same, but one of them, at a random place, is truly better by `--shift`: `detection_rate` is
   how often that one is kept;
 - a mix of edits (`--better` and so on), begun until `--runs` runs are made: the incumbent's
-  `final_true_gain`; `estimate_error` of the estimates that were reported, each when it was made,
-  and `morning_estimate_error` of the one that stands at the end.
+  `final_true_gain`; `estimate_error` of the estimates that were reported, each when it was made
+  (those of one night are not independent, its interval is too narrow), and `morning_estimate_error`
+  of the one that stands at the end.
 
 FILE holds one run's score a line: measured runs of one unchanged file. Greedy's figures have the
 prefix `greedy_`; `KEY_95` is the 95 % interval of KEY. `chance_keeps_per_night` is what the greedy
@@ -74,7 +75,7 @@ def mixed(
 
 
 def show(name: str, values: Sequence[float]) -> None:
-    """A mean with its interval over the nights."""
+    """A mean with its interval, as if the values were independent."""
     mean = statistics.fmean(values)
     half = 1.96 * statistics.stdev(values) / math.sqrt(len(values))
     print(f"{name}: {mean:.4f}\n{name}_95: {mean - half:.4f} {mean + half:.4f}", flush=True)

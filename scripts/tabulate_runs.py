@@ -62,11 +62,14 @@ def separated(ours: list[float], theirs: list[float]) -> str:
 
 def main(folders: list[Path]) -> None:
     """Print a table for each task."""
-    groups: dict[str, dict[str, list[Run]]] = {}
+    groups: dict[tuple[str, float], dict[str, list[Run]]] = {}
     for run in map(load, folders):
-        groups.setdefault(run.task, {}).setdefault(run.name, []).append(run)
-    for task, files in groups.items():
-        print(f"\n{task}\n| | scores | mean | steps/s | shipped: | its rate | curves |")
+        if not run.curve[0]:
+            sys.exit(f"{run.name} on {run.task}: no episode ended in training, no curve to compare")
+        groups.setdefault((run.task, run.budget), {}).setdefault(run.name, []).append(run)
+    for (task, budget), files in groups.items():
+        print(f"\n{task}, {budget:g} s")
+        print("| | scores | mean | steps/s | shipped: | its rate | curves |")
         print("|---|---|---|---|---|---|---|")
         shipped = files.get(SHIPPED)
         for name, runs in files.items():

@@ -25,6 +25,8 @@ def thin(curve: Path, out: Path) -> None:
     """Write a curve whose rows are means over `SECONDS`, with the last time and step of each."""
     with open(curve) as file:
         rows = [{k: float(v or "nan") for k, v in row.items()} for row in csv.DictReader(file)]
+    if not rows:
+        sys.exit(f"{curve} has no rows: the run has made no update.")
     with open(out, "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
