@@ -166,7 +166,7 @@ def test_a_training_file_that_was_committed_by_hand_is_not_taken_for_the_incumbe
         contest.challenge("")
 
 
-def test_staged_and_ignored_work_of_the_user_survives_both_outcomes(root, contest):
+def test_both_outcomes_leave_a_clean_index_and_what_is_ignored(root, contest):
     (root / "notes").mkdir()
     (root / "notes" / "idea").write_text("keep me")
     edit(root, -5)

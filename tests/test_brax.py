@@ -60,6 +60,7 @@ def test_a_brax_environment_that_falls_is_terminated(pendulum):
         state = step(state, jnp.full((NUM_ENVS, 1), 1.0, jnp.float32))
         if state.terminated.any():
             break
+    assert state.terminated.any()
     reached = np.abs(np.asarray(state.next_obs[:, 1])) > 0.2  # radians, where Brax says done
     np.testing.assert_array_equal(state.terminated, reached)
 

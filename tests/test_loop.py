@@ -1,6 +1,7 @@
 """The loop as a user types it, with training files that end at once."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +47,8 @@ def test_the_presets_are_printed(tmp_path):
     ],
 )
 def test_what_cannot_begin_gets_one_message(checkout, arguments, message):
+    if "codex" in arguments and shutil.which("codex"):
+        pytest.skip("codex is installed here, and would begin")
     done = command(checkout, "harness.loop", *arguments)
     assert done.returncode == 2
     assert message in " ".join(done.stderr.split())

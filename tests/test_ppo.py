@@ -22,21 +22,22 @@ def ppo():
 
 
 def test_gae_bootstraps_on_truncation_and_not_on_termination(ppo, monkeypatch):
-    """Worked by hand with γ = 0.5, λ = 0.5: three environments, three steps."""
+    """Worked by hand with γ = 0.5, λ = 0.5: four environments, three steps."""
     monkeypatch.setattr(ppo, "GAE_LAMBDA", 0.5)
     monkeypatch.setattr(ppo, "HORIZON", 2.0)  # a discount of 0.5
-    reward = np.ones((3, 3), np.float32)
-    value = np.full((3, 3), 2.0, np.float32)
-    next_value = np.full((3, 3), 4.0, np.float32)
-    terminated = np.zeros((3, 3), bool)
-    truncated = np.zeros((3, 3), bool)
+    reward = np.ones((3, 4), np.float32)
+    value = np.full((3, 4), 2.0, np.float32)
+    next_value = np.full((3, 4), 4.0, np.float32)
+    terminated = np.zeros((3, 4), bool)
+    truncated = np.zeros((3, 4), bool)
     terminated[1, 1] = True
     truncated[1, 2] = True
+    terminated[1, 3] = truncated[1, 3] = True
     # δ = 1 + 0.5·4 − 2 = 1, and 1 − 2 = −1 where terminated; γλ = 0.25.
     expected = [
-        [1 + 0.25 * 1.25, 1 + 0.25 * -1, 1 + 0.25 * 1],
-        [1 + 0.25 * 1, -1, 1],
-        [1, 1, 1],
+        [1 + 0.25 * 1.25, 1 + 0.25 * -1, 1 + 0.25 * 1, 1 + 0.25 * -1],
+        [1 + 0.25 * 1, -1, 1, -1],
+        [1, 1, 1, 1],
     ]
     outcome = SimpleNamespace(reward=reward, terminated=terminated, truncated=truncated)
     advantage = ppo.gae(jnp.asarray(value), jnp.asarray(next_value), outcome)

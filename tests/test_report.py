@@ -54,6 +54,7 @@ def test_findings_are_what_the_keep_rule_rests_on(root, night):
 
 
 def test_the_page_shows_every_experiment_and_the_diffs_of_what_was_kept(root, night, tmp_path):
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     done = command(root, "harness.report", "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "5 experiments, 2 kept" in done.stdout
@@ -65,7 +66,7 @@ def test_the_page_shows_every_experiment_and_the_diffs_of_what_was_kept(root, ni
     assert "alert(&#34;x&#34;)" in text  # an agent's words are words
     assert "<script" not in text
     assert (tmp_path / "out" / "progress.png").read_bytes().startswith(b"\x89PNG")
-    assert rows(root)  # the report writes nowhere else
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(root, night, tmp_path):

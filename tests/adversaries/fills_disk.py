@@ -6,15 +6,14 @@ from harness.trial import connect
 from tests.adversaries import finish, works
 
 LARGE = 8 * 2**30
+PIECE = 2**28  # of one file, whose size is limited, too
 
 
 def fill(place):
-    written = 0
-    with open(place / "filling", "wb") as file:
-        while written < LARGE:
-            written += file.write(b"\0" * 2**24)
-            file.flush()
-    return written >= LARGE
+    for number in range(LARGE // PIECE):
+        with open(place / f"filling{number}", "wb") as file:
+            for _ in range(PIECE // 2**24):
+                file.write(b"\0" * 2**24)
 
 
 places = [Path.cwd(), Path("/tmp"), Path("/dev/shm"), Path.home(), Path("/dev"), Path("/var/tmp")]
