@@ -125,7 +125,7 @@ def call(
 def _clone(root: Path, tip: str, target: Path) -> None:
     """A clone without a way back: whatever is done to its refs stays in it."""
     for arguments, cwd in (
-        (("clone", "--quiet", "--no-checkout", str(root), str(target)), root),
+        (("clone", "--quiet", "--no-checkout", "--no-hardlinks", str(root), str(target)), root),
         (("checkout", "--quiet", "--detach", tip), target),
         (("remote", "remove", "origin"), target),
     ):

@@ -75,6 +75,8 @@ def _init(root: Path, **options: Any) -> Any:
     """Ray, connected; its own words only where something is wrong."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Where memory runs out the kernel ends the training; Ray would end the worker, a lost run.
+    os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
     try:
         import ray  # noqa: PLC0415  (an optional extra)
     except ImportError as error:

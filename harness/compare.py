@@ -25,9 +25,9 @@ def compare(
     Estimates rest on runs that no decision was made on. The interval is Welch's.
     """
     pasts = [_past(path) for path in (night_a, night_b)]
-    conditions = [(p.conditions.objective, p.conditions.budget) for p in pasts if p.conditions]
-    if conditions[0] != conditions[1]:
-        raise InputError(f"The nights are not comparable: {conditions[0]} and {conditions[1]}.")
+    ours, theirs = ((past.conditions, past.instrument) for past in pasts)
+    if ours != theirs:
+        raise InputError(f"The nights are not comparable: {ours} and {theirs}.")
     gains = []
     for name, past in zip("ab", pasts, strict=True):
         baseline, last = past.baseline(), past.fresh()

@@ -18,7 +18,7 @@ HARNESS = Path(__file__).resolve().parent
 LISTED = 20
 """Paths in a message."""
 
-ABSENT = ""
+ABSENT, REPOSITORY = "", "a repository"
 
 
 def committed(root: Path) -> dict[str, str] | None:
@@ -54,6 +54,8 @@ def committed(root: Path) -> dict[str, str] | None:
 def present(root: Path, length: int = 40) -> dict[str, str]:
     """Object names by path of what is there: tracked, or neither tracked nor ignored by .gitignore.
 
+    A git repository in the checkout is one path with a slash at its end: git does not look into it.
+
     Args:
       root: a checkout.
       length: of the repository's object names, 40 or 64.
@@ -62,7 +64,9 @@ def present(root: Path, length: int = 40) -> dict[str, str]:
         root, "ls-files", "-z", "--cached", "--others", "--exclude-per-directory=.gitignore"
     )
     paths = {path for path in listing.split("\0") if path and path != EDITABLE}
-    return {path: name for path in paths if (name := _name(root / path, length)) != ABSENT}
+    names = {path: REPOSITORY for path in paths if path.endswith("/")}
+    files = {path: _name(root / path, length) for path in paths - names.keys()}
+    return names | {path: name for path, name in files.items() if name != ABSENT}
 
 
 def harness_files() -> dict[str, str]:
@@ -120,7 +124,7 @@ def put_back(root: Path, copies: Path) -> list[str]:
     length = len(next(iter(then.values()), "0" * 40))
     changed = differences(then, present(root, length))
     for path in changed:
-        if (root / path).is_file() or (root / path).is_symlink():
+        if path.endswith("/") or (root / path).is_file() or (root / path).is_symlink():
             (copies / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(root / path, copies / path)
         if path in then:

@@ -34,6 +34,12 @@ EPERM = 1
 KEYRING_CALLS = {"x86_64": (0xC000003E, (248, 249, 250)), "aarch64": (0xC00000B7, (217, 218, 219))}
 """By machine: its audit architecture; add_key, request_key, keyctl. A key outlives its process."""
 
+X32_CALLS = 0x40000000
+"""From here on x86-64 has its calls a second time, under the same architecture."""
+
+SYSTEM_WIDE = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
+"""Files of /proc that are not about processes."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -57,8 +63,8 @@ class Mount:
     """One change to what a confined process sees; later ones lie over earlier ones.
 
     Attributes:
-      action: `fresh` (an empty folder in memory), `show` (what is there now, read-only), `write`
-        (what is there now), `blank` (a file without content).
+      action: `fresh` (an empty folder in memory), `empty` (the same, read-only), `show` (what is
+        there now, read-only), `write` (what is there now), `blank` (a file without content).
       path: absolute.
       size: bytes of a fresh folder.
     """
@@ -128,6 +134,9 @@ def _enter_namespaces(mounts: list[Mount]) -> None:
         _wait(child)
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV)
+    for path in filter(os.path.exists, SYSTEM_WIDE):  # root may write there without capabilities
+        _mount(path, path, None, MS_BIND | MS_REC)
+        _set_attributes(path, add=MOUNT_ATTR_RDONLY)
 
 
 def _arrange(mounts: list[Mount]) -> None:
@@ -143,9 +152,11 @@ def _arrange(mounts: list[Mount]) -> None:
     _set_attributes("/", add=MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID)
     for mount in mounts:
         target = mount.path
-        if mount.action == "fresh":
+        if mount.action in ("fresh", "empty"):
             _make_target(target, folder=True)
             _mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, f"size={mount.size},mode=0755")
+            if mount.action == "empty":
+                _set_attributes(target, add=MOUNT_ATTR_RDONLY)
             continue
         _make_target(target, folder=target in folders)
         fd = blank if mount.action == "blank" else sources[target]
@@ -191,13 +202,15 @@ def _refuse_keyrings() -> None:
     if platform.machine() not in KEYRING_CALLS:
         return
     architecture, calls = KEYRING_CALLS[platform.machine()]
-    load, jump_if_equal, answer = 0x20, 0x15, 0x06  # BPF: word at offset k; compare; return
-    refuse = len(calls) + 1  # instructions from the first comparison of a call to the refusal
+    # BPF: word at offset k; compare with it; return.
+    load, jump_if_equal, jump_if_above, answer = 0x20, 0x15, 0x35, 0x06
+    refused = [(jump_if_above, X32_CALLS), *((jump_if_equal, call) for call in calls)]
+    last = len(refused)  # instructions from the first comparison of a call to the refusal
     program = [
         (load, 0, 0, 4),
-        (jump_if_equal, 0, refuse + 1, architecture),
+        (jump_if_equal, 0, last + 2, architecture),
         (load, 0, 0, 0),
-        *((jump_if_equal, refuse - 1 - i, 0, call) for i, call in enumerate(calls)),
+        *((jump, last - i, 0, number) for i, (jump, number) in enumerate(refused)),
         (answer, 0, 0, SECCOMP_RET_ALLOW),
         (answer, 0, 0, SECCOMP_RET_ERRNO | EPERM),
     ]

@@ -203,10 +203,10 @@ class Ledger:
                 if os.pwrite(fd, data, size) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
                 os.fsync(fd)
+                self.head.write(_hash(new))
             except OSError:
                 os.ftruncate(fd, size)
                 raise
-            self.head.write(_hash(new))
 
     def _compare(self, lines: list[bytes]) -> None:
         """Compare with the head; one row more than it knows is what a crash leaves."""

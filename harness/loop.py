@@ -172,9 +172,12 @@ def _become_a_copy() -> None:
     """Start again from a copy of the harness, which no agent knows the place of."""
     folder = Path(tempfile.mkdtemp(prefix="autorl-loop-"))
     shutil.copytree(Path(__file__).resolve().parent, folder / "harness")
-    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    places = [str(folder), str(Path.cwd()), os.environ.get("PYTHONPATH", "")]
+    path = os.pathsep.join(filter(None, places))
     variables = {**os.environ, "PYTHONPATH": path, COPY: str(folder)}
-    os.execve(sys.executable, [sys.executable, "-m", "harness.loop", *sys.argv[1:]], variables)
+    # -P: else the working directory, with a harness that an agent can reach, would come first.
+    command = [sys.executable, "-P", "-m", "harness.loop", *sys.argv[1:]]
+    os.execve(sys.executable, command, variables)
 
 
 def _say(line: str) -> None:

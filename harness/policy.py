@@ -176,6 +176,12 @@ def load(
     return Policy(exported, params, carry)
 
 
+def _in_order(arrays: Any, prefix: str) -> list[np.ndarray]:
+    """The arrays whose names are a prefix and a number, by their numbers."""
+    numbers = {int(name.removeprefix(prefix)): name for name in arrays if name.startswith(prefix)}
+    return [arrays[numbers[number]] for number in sorted(numbers)]
+
+
 def _unpack(data: bytes) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Read params and carry; sizes are checked before anything is decompressed."""
     try:
@@ -186,9 +192,7 @@ def _unpack(data: bytes) -> tuple[list[np.ndarray], list[np.ndarray]]:
                 f"The policy's parameters take {size:,} bytes; {MAX_PARAMS_BYTES:,} are allowed."
             )
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            names = sorted(arrays.files)
-            params = [arrays[name] for name in names if name.startswith("param_")]
-            carry = [arrays[name] for name in names if name.startswith("carry_")]
+            params, carry = (_in_order(arrays, prefix) for prefix in ("param_", "carry_"))
     except PolicyError:
         raise
     except Exception as error:

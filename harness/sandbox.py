@@ -31,6 +31,9 @@ PROBE_SECONDS = 10.0
 PRIVATE = ("/var/tmp", "/run", "/home", "/root", "/mnt", "/media")
 """Folders in which others leave files and sockets. Empty inside."""
 
+HIDDEN = (".git", "tests/trained")
+"""Of a checkout: where files that were once committed, and policies to test with, are found."""
+
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 ACCELERATORS = ("nvidia*", "dri", "kfd", "accel*", "vfio")
 """What there is in /dev."""
@@ -122,6 +125,7 @@ def leash(inner: Sequence[str], root: Path) -> list[str]:
     kept += [str(state_folder())] if state_folder().is_dir() else []
     bind = [argument for path in kept for argument in ("--ro-bind", path, path)]
     alone = ["--unshare-pid", "--die-with-parent", "--dev-bind", "/", "/", "--proc", "/proc"]
+    alone += ["--cap-drop", "CAP_SYS_ADMIN"]  # with which root could undo the mounts that follow
     return ["bwrap", *alone, *bind, *inner]
 
 
@@ -137,17 +141,20 @@ def environment() -> dict[str, str]:
 
 
 def checkout(root: Path) -> list[Mount]:
-    """What is seen of a checkout: its files, but nothing of other runs.
+    """What is seen of a checkout: its files, but nothing of other runs, nor a trained policy.
 
     Args:
       root: where `runs/` and `results.tsv` are.
     """
     state, runs, ledger = state_folder(), root / "runs", root / FILE
+    homes = {root.resolve(), Path(__file__).resolve().parent.parent}
+    hidden = [home / name for home in sorted(homes) for name in HIDDEN]
     return [
         *([Mount("fresh", str(state))] if state.is_dir() else []),
         Mount("show", str(root)),
         *([Mount("fresh", str(runs))] if runs.is_dir() else []),
         *([Mount("blank", str(ledger))] if ledger.exists() else []),
+        *(Mount("empty" if p.is_dir() else "blank", str(p)) for p in hidden if p.exists()),
     ]
 
 
@@ -181,6 +188,8 @@ def _bubblewrap(mounts: Sequence[Mount]) -> list[str]:
         match mount.action:
             case "fresh":
                 arguments += ["--size", str(mount.size), "--tmpfs", mount.path]
+            case "empty":
+                arguments += ["--tmpfs", mount.path, "--remount-ro", mount.path]
             case "show" if mount.path.startswith("/dev/"):
                 arguments += ["--dev-bind", mount.path, mount.path]
             case "show":

@@ -7,6 +7,7 @@ that had wholly arrived before the deadline.
 
 import contextlib
 import dataclasses
+import math
 import os
 import selectors
 import socket
@@ -36,7 +37,13 @@ MAX_STEP = 2**53
 """Environment steps of one training: beyond, a float counts them no more."""
 
 MAX_METRICS = 100
-"""Numbers in one log message."""
+"""Numbers in one log message, and names of numbers in a training: each is a column of its curve."""
+
+MAX_NAME = 200
+"""Characters of such a name."""
+
+MAX_NUMBER = 3e38
+"""The largest finite number that is logged, float32's; sums of a whole curve stay finite, too."""
 
 POLL = 0.1
 """Seconds between looks at the clock."""
@@ -101,6 +108,7 @@ class Training:
     device: str = ""
     exit_code: int | None = None
     protocol_error: str = ""
+    _names: set[str] = dataclasses.field(default_factory=set)
 
     @property
     def deadline(self) -> float | None:
@@ -148,9 +156,12 @@ class Training:
                     self.clock_start = now
                 return wire.encode({"time_left": self.time_left(now)})
             case "log":
-                metrics = {str(k): float(v) for k, v in header["metrics"].items()}
-                if len(self.curve) >= MAX_CURVE or len(metrics) > MAX_METRICS:
-                    raise ValueError(f"over {MAX_CURVE:,} logs, or {MAX_METRICS} metrics in one")
+                metrics = {str(k): _bounded(float(v)) for k, v in header["metrics"].items()}
+                self._names |= metrics.keys()
+                if len(self.curve) >= MAX_CURVE or len(self._names) > MAX_METRICS:
+                    raise ValueError(f"over {MAX_CURVE:,} logs, or {MAX_METRICS} names of metrics")
+                if any(len(name) > MAX_NAME for name in metrics):
+                    raise ValueError(f"a metric's name has over {MAX_NAME} characters")
                 step = int(header["step"])
                 if not 0 <= step <= MAX_STEP:
                     raise ValueError(f"{step} steps")
@@ -166,6 +177,11 @@ class Training:
             case kind:
                 raise ValueError(f"unknown kind {kind!r}")
         return None
+
+
+def _bounded(value: float) -> float:
+    """A number as it is logged: beyond the largest it is infinite."""
+    return math.copysign(math.inf, value) if abs(value) > MAX_NUMBER else value
 
 
 def train(

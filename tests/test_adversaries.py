@@ -76,6 +76,8 @@ def world(tmp_path, monkeypatch):
         (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n")
         (tmp_path / "agent_space").mkdir()
         (tmp_path / "agent_space" / "train.py").write_text("")
+        (tmp_path / "tests" / "trained" / "Hopper-v5").mkdir(parents=True)
+        (tmp_path / "tests" / "trained" / "Hopper-v5" / "params.npz").write_text("weights")
         (tmp_path / "runs" / "earlier").mkdir(parents=True)
         (tmp_path / "runs" / "earlier" / "summary.json").write_text("{}")
         Ledger(tmp_path / "results.tsv").prepare()

@@ -91,6 +91,19 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(ledger, monkeypatch):
     assert ledger.path.read_bytes() == before
 
 
+def test_a_head_that_cannot_be_written_leaves_the_ledger_as_it_was(ledger, monkeypatch):
+    before = ledger.path.read_bytes()
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", lambda fd: None)
+        full.setattr(type(ledger.head), "write", lambda *_: (_ for _ in ()).throw(OSError(122)))
+        for _ in range(2):
+            with pytest.raises(OSError, match="122"):
+                ledger.append(row("r3"))
+    assert ledger.path.read_bytes() == before
+    ledger.append(row("r3"))
+    ledger.check()
+
+
 def test_a_crash_between_row_and_head_is_forgiven(ledger):
     ledger.head.write(ledger.rows()[-1].previous)
     ledger.check()

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
+from harness import loop
 from harness.integrity import EDITABLE
 from tests.conftest import ROOT, TRAIN_FILES, command, git, rows
 
@@ -54,6 +56,24 @@ def test_what_cannot_begin_gets_one_message(checkout, arguments, message):
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert not (checkout / "results.tsv").exists()
+
+
+def test_the_loop_runs_from_its_copy_also_where_the_checkout_has_a_harness(checkout, monkeypatch):
+    shutil.copytree(ROOT / "harness", checkout / "harness")
+    monkeypatch.chdir(checkout)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    begun = []
+    monkeypatch.setattr(os, "execve", lambda program, *rest: begun.append(rest))
+    loop._become_a_copy()
+    ((command_line, variables),) = begun
+    before = command_line[: command_line.index("-m")]
+    done = subprocess.run(
+        [*before, "-c", "import harness.loop as loop; print(loop.__file__)"],
+        env=variables, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    copy = Path(variables[loop.COPY])
+    assert Path(done.stdout.strip()) == copy / "harness" / "loop.py"
+    shutil.rmtree(copy)
 
 
 def test_a_night_that_is_interrupted_leaves_nothing_and_goes_on(checkout):

@@ -261,13 +261,23 @@ def test_what_an_agent_leaves_lying_about_is_named_shortly(ongoing, root):
         assert ".venv" not in row.reason
 
 
+def test_an_agent_s_clone_shares_no_file_with_the_checkout(root, tmp_path):
+    agents._clone(root, "HEAD", tmp_path / "clone")
+    objects = [path for path in (tmp_path / "clone" / ".git").rglob("*") if path.is_file()]
+    assert objects
+    assert all(path.stat().st_nlink == 1 for path in objects)
+
+
 def test_an_agent_cannot_write_to_the_harness_that_scores(root):
     if not sandbox.works(sandbox.BUBBLEWRAP):
         pytest.skip("no bubblewrap here")
     evil = integrity.HARNESS / "evil.py"
+    attempt = f"mount -o remount,bind,rw {integrity.HARNESS}; echo > {evil}"
     done = subprocess.run(
-        sandbox.leash(["sh", "-c", f"echo > {evil}"], root), capture_output=True, check=False
+        sandbox.leash(["sh", "-c", attempt], root), capture_output=True, check=False
     )
+    written = evil.exists()
+    evil.unlink(missing_ok=True)
     assert done.returncode != 0
     assert b"Read-only" in done.stderr
-    assert not evil.exists()
+    assert not written

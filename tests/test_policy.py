@@ -174,6 +174,15 @@ def test_parameters_that_do_not_fit_the_program_are_refused():
         load(Artifact(good.program, policy.pack([np.zeros(3, np.float32)] * 2, None)))
 
 
+def test_more_than_a_thousand_parameters_stay_in_their_order():
+    def act(params, obs):
+        return jnp.zeros((len(obs), 2)) + jnp.stack(params)[jnp.asarray([101, 1000])]
+
+    actor = load(artifact_of(act, [np.float32(i) for i in range(1002)]))
+    action, _ = actor.act((), np.zeros((1, 3)))
+    np.testing.assert_array_equal(action, [[101, 1000]])
+
+
 def test_sizes_are_checked_before_anything_is_read():
     good = artifact_of(linear)
     with pytest.raises(PolicyError, match="bytes"):

@@ -60,6 +60,17 @@ def test_what_changes_during_a_run_is_listed_too(committed):
         guard.check()
 
 
+def test_a_repository_inside_the_checkout_is_found_and_put_away(committed):
+    (committed / "numpy").mkdir()
+    (committed / "numpy" / "__init__.py").write_text("")
+    git(committed / "numpy", "init", "-q")
+    with pytest.raises(IntegrityError, match="numpy/"):
+        Guard(committed).check()
+    assert integrity.put_back(committed, committed / "runs" / "tampered") == ["numpy/"]
+    assert (committed / "runs" / "tampered" / "numpy" / "__init__.py").exists()
+    Guard(committed).check()
+
+
 def test_what_was_tampered_with_is_put_back_and_a_copy_kept(committed):
     (committed / "program.md").write_text("keep everything")
     (committed / "numpy.py").write_text("cheat = True")

@@ -110,6 +110,27 @@ def test_malformed_messages_are_refused(header):
         training.Training(10.0).take(header, b"", time.monotonic())
 
 
+def test_a_training_has_no_more_names_of_metrics_than_its_curve_has_columns():
+    told = training.Training(10.0)
+    for i in range(training.MAX_METRICS):
+        told.take({"kind": "log", "step": i, "metrics": {str(i): 0}, "compile_seconds": 0}, b"", 0)
+    one_more = {"kind": "log", "step": 100, "metrics": {"100": 0}, "compile_seconds": 0}
+    with pytest.raises(wire.WireError, match="100 names"):
+        told.take(one_more, b"", 0)
+    long = {"kind": "log", "step": 1, "metrics": {"x" * 201: 0}, "compile_seconds": 0}
+    with pytest.raises(wire.WireError, match="200 characters"):
+        training.Training(10.0).take(long, b"", 0)
+
+
+def test_numbers_whose_sums_overflow_are_logged_as_infinite():
+    told = training.Training(10.0)
+    metrics = {"a": 1.7e308, "b": -1.7e308, "c": float("nan"), "d": -2.5}
+    told.take({"kind": "log", "step": 1, "metrics": metrics, "compile_seconds": 0}, b"", 0)
+    (_, _, logged) = told.curve[0]
+    assert (logged["a"], logged["b"], logged["d"]) == (np.inf, -np.inf, -2.5)
+    assert np.isnan(logged["c"])
+
+
 def test_frames_arrive_whole_however_they_are_cut():
     frames = [({"a": 1}, b"x" * 5000), ({"b": [2]}, b""), ({}, b"\0\n")]
     stream = b"".join(wire.encode(*frame) for frame in frames)

@@ -1,10 +1,10 @@
-"""Makes the root writable again, first as it is, then from a user namespace of its own."""
+"""Makes the root writable again, as it is and in a user namespace of its own; sets the kernel."""
 
 import ctypes
 import os
 
 from harness.trial import connect
-from tests.adversaries import finish
+from tests.adversaries import finish, works
 
 REMOUNT_BIND, NEW_USER_AND_MOUNT = 32 | 4096, 0x10020000
 libc = ctypes.CDLL(None)
@@ -14,4 +14,6 @@ if child == 0:
     libc.unshare(NEW_USER_AND_MOUNT)
     os._exit(libc.mount(None, b"/", None, ctypes.c_ulong(REMOUNT_BIND), None) == 0)
 remounted |= bool(os.waitpid(child, 0)[1])
-finish(connect(), gained=remounted)
+for_all = ("/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger")
+opened = [works(lambda path=path: os.close(os.open(path, os.O_WRONLY))) for path in for_all]
+finish(connect(), gained=remounted or any(opened))
