@@ -198,4 +198,7 @@ def _bubblewrap(mounts: Sequence[Mount]) -> list[str]:
                 arguments += ["--bind", mount.path, mount.path]
             case "blank":
                 arguments += ["--ro-bind", os.devnull, mount.path]
-    return [*arguments, "--proc", "/proc"]
+    arguments += ["--proc", "/proc"]
+    for path in launcher.SYSTEM_WIDE:  # bubblewrap covers them only where root needs no capability
+        arguments += ["--ro-bind-try", path, path]
+    return arguments

@@ -176,7 +176,7 @@ def test_parameters_that_do_not_fit_the_program_are_refused():
 
 def test_more_than_a_thousand_parameters_stay_in_their_order():
     def act(params, obs):
-        return jnp.zeros((len(obs), 2)) + jnp.stack(params)[jnp.asarray([101, 1000])]
+        return jnp.zeros((obs.shape[0], 2)) + jnp.stack(params)[jnp.asarray([101, 1000])]
 
     actor = load(artifact_of(act, [np.float32(i) for i in range(1002)]))
     action, _ = actor.act((), np.zeros((1, 3)))
