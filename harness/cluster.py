@@ -147,6 +147,7 @@ class Crew:
         self._ray = ray
         self._cores = cores
         self._workers: dict[Any, str] = {}  # and their nodes
+        self._greeted: set[str] = set()  # nodes that are known to measure alike
         self._free: queue.Queue[Any] = queue.Queue()
         self._stopping = False
         self._recruiting = threading.Lock()
@@ -158,6 +159,7 @@ class Crew:
                 "more (ray start --num-cpus=…), or ask for fewer (--cores)."
             )
         self.instrument = self._greet()
+        self._greeted = set(self._workers.values())
 
     def measure(
         self, order: Order, folder: Path, root: Path, watch: Watch, announce: Announce
@@ -218,7 +220,7 @@ class Crew:
         return InputError("All workers are gone. Start Ray again, then go on with --resume.")
 
     def _recruit(self) -> None:
-        """Start workers where there is room for more."""
+        """Start workers where there is room for more; no machine is taken in after the greeting."""
         from ray.util.scheduling_strategies import (  # noqa: PLC0415  (an optional extra)
             NodeAffinitySchedulingStrategy,
         )
@@ -226,7 +228,8 @@ class Crew:
         actor = self._ray.remote(Worker)
         busy = Counter(self._workers.values())
         for node in self._ray.nodes():
-            place = room(node, self._cores) if node["Alive"] else None
+            known = not self._greeted or node["NodeID"] in self._greeted
+            place = room(node, self._cores) if node["Alive"] and known else None
             for _ in range(place.workers - busy[place.node] if place else 0):
                 assert place is not None
                 worker = actor.options(

@@ -260,8 +260,9 @@ class Contest:
 
     def _judge(self, past: History, challenger: str, scores: list[float]) -> verdict.Verdict:
         return verdict.judge(
-            scores, past.before(challenger), past.beside(challenger), past.number(challenger)
-        )
+            scores, past.before(challenger), past.beside(challenger), past.number(challenger),
+            past.looks(challenger),
+        )  # fmt: skip
 
     def _replicate(self, part: Part, message: str) -> Summary:
         """Run a replicate's tasks, those that are not there yet; the summary of the last."""
@@ -315,6 +316,8 @@ class Contest:
             return Ruling("scored", "none" if part.commit == part.challenger else "go on")
         value = objective.score(self.conditions.tasks, returns)
         scores = [*past.scores(CHALLENGER, part.challenger), value]
+        if past.missing() and len(scores) < verdict.MAX_REPLICATES:
+            return Ruling("scored", "go on", "A new incumbent is being measured.")
         said = self._judge(past, part.challenger, scores)
         return (
             Ruling(said.step, said.step, said.reason)

@@ -84,10 +84,25 @@ class History:
         return next((row for row in mine if row.verdict in FINAL), None)
 
     def number(self, challenger: str) -> int:
-        """Which challenger of the branch's life it is, from 1; a new one is the next."""
-        tried = dict.fromkeys(row.challenger for row in self.rows if row.role == CHALLENGER)
-        name = challenger[:NAME_LENGTH]
+        """Which challenger of the branch's life it is, from 1; a new one is the next.
+
+        A trial that goes on with another instrument begins anew, and so is a new one.
+        """
+        mine = (row for row in self.rows if row.role == CHALLENGER)
+        tried = dict.fromkeys((row.challenger, row.harness) for row in mine)
+        name = challenger[:NAME_LENGTH], self.instrument
         return [*tried, name].index(name) + 1
+
+    def looks(self, challenger: str) -> list[int]:
+        """How many runs there were `before` a challenger at each look at it so far."""
+        found: list[int] = []
+        for i, row in enumerate(self.rows):
+            if row.role != CHALLENGER or not _same(row.challenger, challenger):
+                continue
+            after = History(self.rows[: i + 1], row.branch, self.instrument)
+            if len(after.scores(CHALLENGER, challenger)) > len(found):
+                found.append(len(after.before(challenger)))
+        return found
 
     def replicate(
         self, role: str, challenger: str, replicate: int, commit: str = ""

@@ -94,7 +94,11 @@ class Verdict:
 
 
 def judge(
-    challenger: Sequence[float], before: Sequence[float], beside: Sequence[float], number: int
+    challenger: Sequence[float],
+    before: Sequence[float],
+    beside: Sequence[float],
+    number: int,
+    looks: Sequence[int] | None = None,
 ) -> Verdict:
     """Say what comes next for a challenger.
 
@@ -103,14 +107,18 @@ def judge(
       before: scores of the incumbent's runs from before this challenger, at least two.
       beside: scores of the incumbent's runs that were made beside it.
       number: which challenger of the branch's life it is, from 1.
+      looks: how many runs were `before` it at each look so far, where another incumbent or another
+        worker's runs came in between; as many as now if None.
     """
     before = before[-REMEMBERED_RUNS:]
     count = len(challenger)
+    earlier = (looks or [len(before)] * (count - 1))[: count - 1]
+    there = (*(min(runs, REMEMBERED_RUNS) for runs in earlier), len(before))
     incumbent = [*before, *beside[: (count - 1) // RUNS_PER_REMEASUREMENT]]
     figures = _figures(challenger, incumbent)
     if reason := _behind(challenger, incumbent):
         return Verdict("discard", f"{figures}: {reason}.")
-    level = look_levels(number, len(before))[count - 1]
+    level = look_levels(number, there)[-1]
     if level > 0:
         p = p_value(challenger, incumbent)
         figures += f", p = {p:.2g} with {level:.2g} allowed"
@@ -139,8 +147,8 @@ def fresh_runs(own: int) -> int:
 
 
 @functools.cache
-def look_levels(number: int, before: int) -> tuple[float, ...]:
-    """Levels of the looks after each replicate.
+def look_levels(number: int, before: tuple[int, ...]) -> tuple[float, ...]:
+    """Levels of the looks so far, one after each replicate.
 
     They add up to at most `LOOKS_OVERLAP * alpha(number)`.
     A look may spend in proportion to how far the replicates have come, and what earlier looks left.
@@ -149,14 +157,14 @@ def look_levels(number: int, before: int) -> tuple[float, ...]:
 
     Args:
       number: which challenger.
-      before: runs of the incumbent before it.
+      before: runs of the incumbent before it, at each look.
     """
     levels: list[float] = []
-    for count in range(1, MAX_REPLICATES + 1):
-        runs = before + (count - 1) // RUNS_PER_REMEASUREMENT
+    for count, there in enumerate(before, start=1):
+        runs = there + (count - 1) // RUNS_PER_REMEASUREMENT
         grain = 1 / _rearrangements(count, runs)
-        due = LOOKS_OVERLAP * alpha(number) * count / MAX_REPLICATES
-        levels.append(math.floor((due - sum(levels)) / grain * (1 + ROUNDING)) * grain)
+        left = LOOKS_OVERLAP * alpha(number) * count / MAX_REPLICATES - sum(levels)
+        levels.append(max(math.floor(left / grain * (1 + ROUNDING)), 0) * grain)
     return tuple(levels)
 
 

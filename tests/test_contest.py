@@ -2,17 +2,18 @@
 
 import pytest
 
-from harness import experiment, objective, scoring, verdict
+from harness import experiment, ledger, objective, scoring, verdict
 from harness.branch import create
 from harness.contest import Contest
 from harness.errors import InputError
 from harness.evaluate import Evaluation
-from harness.history import Conditions
+from harness.history import Conditions, History
 from harness.integrity import EDITABLE
+from harness.ledger import Row
 from harness.measurement import Measurement
 from harness.tasks import anchors
 from harness.training import Training
-from tests.conftest import TRAIN_FILES, command, git, rows, summary_block
+from tests.conftest import HALF_CHEETAH, TRAIN_FILES, command, git, rows, summary_block
 
 TASKS = ("HalfCheetah-v5", "Hopper-v5")
 RUNS = 11
@@ -172,3 +173,22 @@ def test_a_replicate_of_several_tasks_is_judged_when_all_are_there(tmp_path, mon
     mine = [row for row in rows(tmp_path) if row.role == "challenger"]
     assert [row.task for row in mine] == list(TASKS) * len(outcome.scores)
     assert {row.verdict for row in mine[::2]} == {"go on"}
+
+
+def test_a_trial_that_goes_on_with_other_hardware_is_a_new_challenger_of_the_branch():
+    usual = dict.fromkeys(ledger.COLUMNS, "-") | {"branch": "autorl/tag", "role": "challenger"}
+    trials = [Row(**usual | {"challenger": name * 12, "harness": "f 2x cpu"}) for name in "aba"]
+    assert History(trials, "autorl/tag", "f 2x cpu").number("a" * 40) == 1
+    assert History(trials, "autorl/tag", "f 2x cpu").number("c" * 40) == 3
+    assert History(trials, "autorl/tag", "f 16x cpu").number("a" * 40) == 3
+
+
+def test_nothing_is_judged_against_an_incumbent_that_lacks_runs(root, monkeypatch):
+    ongoing = Contest(create(root, "tag"), HALF_CHEETAH, "none")
+    ongoing.measure()
+    part = ongoing._part("challenger", "a" * 40, "a" * 40, 1)
+    assert ongoing._rule(part, "HalfCheetah-v5", "scored", -1e9).status == "discard"
+    monkeypatch.setattr(History, "missing", lambda self: [5])
+    ruling = ongoing._rule(part, "HalfCheetah-v5", "scored", -1e9)
+    assert (ruling.status, ruling.verdict) == ("scored", "go on")
+    assert "incumbent" in ruling.reason

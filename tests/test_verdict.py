@@ -62,14 +62,33 @@ def test_a_branch_can_spend_its_errors_only_once_however_long_it_lives():
 
 @pytest.mark.parametrize(("number", "before"), itertools.product((1, 40, 41, 400), (2, 10, 30)))
 def test_looks_spend_no_more_than_a_challengers_share(number, before):
-    levels = verdict.look_levels(number, before)
+    levels = verdict.look_levels(number, (before,) * verdict.MAX_REPLICATES)
     assert len(levels) == verdict.MAX_REPLICATES
     assert all(level >= 0 for level in levels)
     assert sum(levels) <= verdict.LOOKS_OVERLAP * verdict.alpha(number) * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("number", [1, 40, 41, 400])
+def test_looks_spend_no_more_where_the_incumbent_changes_between_them(number):
+    generator = random.Random(number)
+    for _ in range(200):
+        before = tuple(generator.randrange(4, 31) for _ in range(verdict.MAX_REPLICATES))
+        levels = verdict.look_levels(number, before)
+        assert all(level >= 0 for level in levels)
+        assert sum(levels) <= verdict.LOOKS_OVERLAP * verdict.alpha(number) * (1 + 1e-9)
+        assert verdict.look_levels(number, before[:7]) == levels[:7]
+
+
+def test_a_verdict_counts_what_earlier_looks_have_spent():
+    incumbent, challenger = draws(0, 11, 3), [9.0] * 4
+    of_eleven = verdict.judge(challenger, incumbent, [0.0], 1)
+    after_a_look_at_ten = verdict.judge(challenger, incumbent, [0.0], 1, [11, 11, 10])
+    assert "with 0.0016 allowed" in of_eleven.reason
+    assert "with 0.0011 allowed" in after_a_look_at_ten.reason
+
+
 def test_a_look_that_can_keep_has_a_level_that_a_p_value_can_reach():
-    for count, level in enumerate(verdict.look_levels(1, 10), start=1):
+    for count, level in enumerate(verdict.look_levels(1, (10,) * 12), start=1):
         runs = 10 + (count - 1) // verdict.RUNS_PER_REMEASUREMENT
         best = verdict.p_value([9.0] * count, [float(i) / 100 for i in range(runs)])
         assert level == 0 or best <= level
