@@ -6,6 +6,7 @@ protocol or the evaluation stops, under the best one.
 
 import contextlib
 import io
+import json
 import shutil
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from harness.artifact import Artifact
 from harness.errors import HarnessError, PolicyError, TrainingError
 from harness.evaluate import evaluate
 from harness.integrity import Guard
-from harness.ledger import Ledger
+from harness.ledger import COLUMNS, Ledger, Row
 from tests.adversaries import GAINED, HONEST
 from tests.conftest import ROOT
 
@@ -80,7 +81,7 @@ def world(tmp_path, monkeypatch):
         (tmp_path / "tests" / "trained" / "Hopper-v5" / "params.npz").write_text("weights")
         (tmp_path / "runs" / "earlier").mkdir(parents=True)
         (tmp_path / "runs" / "earlier" / "summary.json").write_text("{}")
-        Ledger(tmp_path / "results.tsv").prepare()
+        Ledger(tmp_path / "results.tsv").append(Row(**dict.fromkeys(COLUMNS, "-")))
         for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "the world")):
             subprocess.run(["git", *IDENTITY, *arguments], cwd=tmp_path, check=True)
         yield tmp_path
@@ -177,6 +178,40 @@ def test_a_confined_file_gains_nothing(world, name, kind):
     assert (folder / "train.py").read_bytes() == (FOLDER / f"{name}.py").read_bytes()
     assert shutil.disk_usage(world).free > free - 2**30
     assert psutil.Process().children(recursive=True) == []
+
+
+PROBE = """
+import json, os, socket
+from pathlib import Path
+
+def works(attempt):
+    try:
+        return bool(attempt())
+    except OSError:
+        return False
+
+world, port = Path.cwd().parent.parent, int(os.environ["PORT"])
+Path("seen.json").write_text(json.dumps({
+    "a key of the user": "AUTORL_TEST_TOKEN" in os.environ,
+    "the ledger": works(lambda: (world / "results.tsv").read_text()),
+    "another run": works(lambda: list((world / "runs" / "earlier").iterdir())),
+    "a trained policy": works(lambda: list((world / "tests" / "trained").iterdir())),
+    "the network": works(lambda: socket.create_connection(("127.0.0.1", port), 1)),
+    "the checkout, to write to": works(lambda: (world / "written").write_text("x")),
+}))
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_evaluation_is_confined_as_a_training_is(world, kind):
+    folder = world / "runs" / "evaluation"
+    folder.mkdir()
+    (folder / "probe.py").write_text(PROBE)
+    port = (world / "port").read_text()
+    scoring.run_apart("probe", [], folder, scoring.Place(world, kind), 60, {"PORT": port})
+    seen = json.loads((folder / "seen.json").read_text())
+    assert len(seen) == 6
+    assert not any(seen.values()), seen
 
 
 @pytest.mark.parametrize("name", STOPPED_BY_THE_CLOCK)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -261,12 +262,13 @@ def test_being_ended_ends_every_process_and_leaves_a_row(checkout, phase, number
 
 
 def wait_for_child(pid, word):
-    """The children of a process as soon as one of them has `word` in its command."""
+    """The children of a process as soon as one of them is the interpreter of a file or module."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with contextlib.suppress(psutil.Error):  # one that has just ended
             children = psutil.Process(pid).children(recursive=True)
-            if any(word in " ".join(child.cmdline()) for child in children):
+            commands = [child.cmdline()[1:3] for child in children]
+            if any(c == ["-m", word] or (c and Path(c[0]).name == word) for c in commands):
                 return children
         time.sleep(0.05)
-    raise AssertionError(f"no child with {word!r} appeared")
+    raise AssertionError(f"no child that runs {word} appeared")
