@@ -228,7 +228,7 @@ def test_what_is_no_policy_is_refused_with_a_row(world, name):
     kind, message = REFUSED[name]
     with pytest.raises(kind, match=message):
         experiment.run(request(world, name))
-    (row,) = Ledger(world / "results.tsv").rows()
+    _, row = Ledger(world / "results.tsv").rows()
     assert (row.status, row.avg_return) == ("crash", "")
     assert psutil.Process().children(recursive=True) == []
 
