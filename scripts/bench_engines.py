@@ -9,22 +9,20 @@ cache that the cold run left.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import jax
 
+import shipped
 from harness import envs, tasks
 
 SECONDS = 10.0  # of each rate
 BARE_STEPS = 10  # in one call of the scan
-TRAIN_FILE = Path(__file__).resolve().parent.parent / "agent_space" / "train.py"
 
 
 def repeat(call, steps: int) -> float:
@@ -59,9 +57,7 @@ def bare(env: envs.Env) -> float:
 
 def training(env: envs.Env, rate: bool) -> dict[str, float]:
     """The way to the first update in seconds, and steps per second of those that follow."""
-    spec = importlib.util.spec_from_file_location("train", TRAIN_FILE)
-    train = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(train)
+    train = shipped.load()
     key = jax.random.key(0, impl="rbg")
     seconds = {"trace": 0.0, "compile": 0.0}
 

@@ -25,13 +25,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agent_space import train
+import shipped
 from harness import policy
 from harness.engines.engine import HostEngine, Step
 from harness.trial import Trial
 
 TASKS = "BipedalWalker-v3,Hopper-v5,Walker2d-v5,HalfCheetah-v5,Ant-v5"
 SEED = 0
+train = shipped.load()
 
 
 class Timed:
@@ -129,14 +130,14 @@ def shares(task_id: str, warm_up: float, updates: int) -> dict[str, float]:
     return {"seconds": whole} | {name: part / whole for name, part in parts.items()}
 
 
-def _batch(steps: tuple) -> train.Batch:
+def _batch(steps: tuple) -> Any:
     """Samples of the right shapes; what is in them takes no more or less time."""
     obs, action, log_prob = (np.asarray(x).reshape(-1, *x.shape[2:]) for x in steps[:3])
     noise = jax.random.normal(jax.random.key(SEED), log_prob.shape)
     return train.Batch(*map(jnp.asarray, (obs.clip(-1, 1), action, log_prob)), noise, noise)
 
 
-def _policy(state: train.TrainState, key: jax.Array, net: train.ActorCritic) -> jax.Array:
+def _policy(state: Any, key: jax.Array, net: Any) -> jax.Array:
     """A rollout's actions without its environments."""
 
     def step(obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -4,6 +4,7 @@ import importlib
 import re
 import shlex
 import subprocess
+import sys
 
 import pytest
 import typer
@@ -91,3 +92,15 @@ def test_make_has_this_target(page, words):
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("script", sorted({script for _, script, _ in SCRIPTS}))
+def test_a_script_starts_from_a_checkout(script, tmp_path):
+    if not re.search(r"argparse|main\(__doc__", (ROOT / script).read_text()):
+        pytest.skip("it has no --help")
+    done = subprocess.run(
+        [sys.executable, ROOT / script, "--help"], cwd=tmp_path, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout
