@@ -87,5 +87,5 @@ def test_a_tracker_that_fails_costs_a_note(tmp_path, training, capsys):
 
 def test_without_its_package_weights_and_biases_is_refused_before_the_run(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(InputError, match=r"autorl-jax\[wandb\]"):
+    with pytest.raises(InputError, match=r"pip install -e .\.\[wandb\]"):
         tracking.use_wandb("autorl")
