@@ -100,8 +100,8 @@ class History:
             if row.role != CHALLENGER or not _same(row.challenger, challenger):
                 continue
             after = History(self.rows[: i + 1], row.branch, self.instrument)
-            if len(after.scores(CHALLENGER, challenger)) > len(found):
-                found.append(len(after.before(challenger)))
+            new = len(after.scores(CHALLENGER, challenger)) - len(found)
+            found += [len(after.before(challenger))] * new
         return found
 
     def replicate(

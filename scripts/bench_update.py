@@ -84,16 +84,20 @@ def shares(task_id: str, warm_up: float, updates: int) -> dict[str, float]:
     net = train.ActorCritic(env.action_space)
     key = jax.random.key(SEED, impl="rbg")
     init_fn, update_fn = train.compiled(key, env, net)
+
+    def advance(state: Any) -> tuple[Any, dict]:
+        return update_fn(state.replace(left=jnp.float32(1 - trial.progress())))
+
     trial.start()
     state = init_fn(key)
     while trial.time_left() > 0:
-        state, metrics = update_fn(state.replace(left=jnp.float32(1 - trial.progress())))
+        state, metrics = advance(state)
 
     env._engine = timed = Timed(env._engine)
     begin = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         for i in range(updates):
-            state, metrics = update_fn(state.replace(left=jnp.float32(1 - trial.progress())))
+            state, metrics = advance(state)
             trial.log(i, **metrics)
             policy.pack((state.params, state.obs_stats), None)
     whole = (time.perf_counter() - begin) / updates
