@@ -138,8 +138,6 @@ def _unsupported_by_mjx(task: Task) -> str | None:
 
 def _unsupported_by_warp(task: Task) -> str | None:
     reason = _unsupported_by_mjx(task)
-    if reason is None and "cfrc_ext" in task.fields:  # type: ignore[attr-defined]
-        reason = f"MJX's Warp implementation has no contact forces, which {task.id} observes"
     if reason is None and importlib.util.find_spec("warp") is None:
         reason = "warp-lang is not installed (pip install -e '.[warp]')"
     if reason is None and not NVIDIA_DRIVER.exists():

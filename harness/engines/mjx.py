@@ -42,14 +42,14 @@ Fields = dict[str, jax.Array]
 class MjxEngine:
     """A `DeviceEngine` of one MuJoCo task; its physics is `Fields` with a leading axis N."""
 
-    def __init__(self, task: MujocoTask, num_envs: int, impl: str = "jax") -> None:
+    impl = "jax"
+
+    def __init__(self, task: MujocoTask, num_envs: int) -> None:
         self.task = task
         self.num_envs = num_envs
         self.horizon = task.horizon
         self.observation_space, self.action_space = spaces(task)
-        mjx_corrections.install()
-        self._model = mjx.put_model(mjx_corrections.model(task), impl=impl)
-        self._template = mjx.make_data(mjx_corrections.model(task), impl=impl)
+        self._model, self._template = self._put(task)
 
     def first(self, key: jax.Array) -> tuple[Fields, jax.Array]:
         """Fresh first states; see `DeviceEngine.first`."""
@@ -78,9 +78,15 @@ class MjxEngine:
         data = self._template.replace(ctrl=action.astype(carried["qpos"].dtype), **carried)
         with jax.default_matmul_precision(PRECISION):
             data = jax.lax.fori_loop(0, self.task.frame_skip, self._substep, data)
-            if CONTACT_FORCES in self.task.fields:
+            if CONTACT_FORCES in self.task.fields and self.impl == "jax":
                 data = mjx.rne_postconstraint(self._model, data)
         return self._read(data)
+
+    def _put(self, task: MujocoTask) -> tuple[mjx.Model, mjx.Data]:
+        """The model and the state that every step begins from, on the device."""
+        mjx_corrections.install()
+        source = mjx_corrections.model(task)
+        return mjx.put_model(source, impl="jax"), mjx.make_data(source, impl="jax")
 
     def _begin(self, qpos: jax.Array, qvel: jax.Array) -> tuple[Fields, jax.Array]:
         """Episodes that begin in states [N, nq], [N, nv]."""
@@ -90,7 +96,7 @@ class MjxEngine:
     def _begin_one(self, qpos: jax.Array, qvel: jax.Array) -> Fields:
         data = self._template.replace(qpos=jnp.asarray(qpos), qvel=jnp.asarray(qvel))
         # No dynamics are compiled for a reset unless the task reads of them.
-        if set(self.task.fields) <= KINEMATIC | ZERO_AT_FIRST:
+        if self.impl == "jax" and set(self.task.fields) <= KINEMATIC | ZERO_AT_FIRST:
             passes = [mjx.kinematics, mjx.com_pos, mjx.com_vel]
         else:
             passes = [mjx.forward]

@@ -1,14 +1,76 @@
 """The Warp engine: MJX's implementation in NVIDIA Warp, on NVIDIA GPUs."""
 
+import dataclasses
+
+import jax
+import mujoco
+from mujoco import mjx
+from mujoco.mjx._src import collision_driver
+
+from harness.engines import mjx_corrections
 from harness.engines.mjx import MjxEngine
-from harness.engines.native import spaces
+from harness.engines.native import CONTACT_FORCES, spaces
 from harness.tasks import MujocoTask
 
 __all__ = ["WarpEngine", "spaces"]
 
+GRAPH_MODE = "WARP_STAGED"
+"""How CUDA graphs are captured: with staging buffers, for a scan's buffers move. Not on a CPU."""
+
+GEOM = mujoco.mjtGeom
+MOST_CONTACTS = 8
+"""Of two geoms, whatever their shapes: two boxes."""
+
+CONTACTS = {
+    (GEOM.mjGEOM_PLANE, GEOM.mjGEOM_SPHERE): 1,
+    (GEOM.mjGEOM_PLANE, GEOM.mjGEOM_CAPSULE): 2,
+    (GEOM.mjGEOM_SPHERE, GEOM.mjGEOM_SPHERE): 1,
+    (GEOM.mjGEOM_SPHERE, GEOM.mjGEOM_CAPSULE): 1,
+    (GEOM.mjGEOM_CAPSULE, GEOM.mjGEOM_CAPSULE): 2,
+}
+"""At most, of two geoms of these shapes."""
+
+EQUALITY_ROWS = 6
+"""Of one equality constraint, at most: a weld."""
+
 
 class WarpEngine(MjxEngine):
-    """An `MjxEngine` whose simulation steps are Warp kernels."""
+    """An `MjxEngine` whose simulation steps are Warp kernels.
 
-    def __init__(self, task: MujocoTask, num_envs: int) -> None:
-        super().__init__(task, num_envs, impl="warp")
+    Its arrays of contacts are one for all environments, and as large as the model's geometry can
+    ask for: in an array that is full, bodies fall through the floor.
+    """
+
+    impl = "warp"
+
+    def _put(self, task: MujocoTask) -> tuple[mjx.Model, mjx.Data]:
+        """The model and the state that every step begins from, on the device."""
+        from mujoco.mjx.warp.types import GraphMode  # noqa: PLC0415  (imports Warp)
+
+        source = mjx_corrections.model(task)
+        mode = "NONE" if jax.default_backend() == "cpu" else GRAPH_MODE
+        model = mjx.put_model(source, impl="warp", graph_mode=GraphMode[mode])
+        if CONTACT_FORCES in task.fields:
+            options = dataclasses.replace(model.opt._impl, run_rne_postconstraint=True)
+            model = model.replace(opt=model.opt.replace(_impl=options))
+        contacts, rows = most(source)
+        data = mjx.make_data(source, impl="warp", naconmax=contacts * self.num_envs, njmax=rows)
+        return model, data
+
+
+def most(model: mujoco.MjModel) -> tuple[int, int]:
+    """How many contacts and constraint rows one environment can have.
+
+    Args:
+      model: whose pairs of geoms, joints, tendons and constraints are counted.
+    """
+    contacts = rows = 0
+    for first, second, _ in collision_driver.geom_pairs(model):
+        shapes = sorted((int(model.geom_type[first]), int(model.geom_type[second])))
+        count = CONTACTS.get((GEOM(shapes[0]), GEOM(shapes[1])), MOST_CONTACTS)
+        size = max(model.geom_condim[first], model.geom_condim[second])
+        contacts += count
+        rows += count * (1 if size == 1 else 2 * (int(size) - 1))
+    rows += int((model.jnt_limited > 0).sum() + (model.tendon_limited > 0).sum())
+    rows += int((model.dof_frictionloss > 0).sum()) + EQUALITY_ROWS * model.neq
+    return max(contacts, 1), max(rows, 1)

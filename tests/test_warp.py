@@ -1,0 +1,51 @@
+"""The Warp engine, whose kernels run on a CPU, too: only slowly."""
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+import pytest
+
+from harness import tasks
+from harness.engines import mjx_corrections
+from harness.engines.mjx import MjxEngine
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("warp") is None, reason="warp-lang is not installed"
+)
+MUJOCO = [task for task in tasks.TASKS.values() if isinstance(task, tasks.MujocoTask)]
+
+
+@pytest.mark.parametrize("task", MUJOCO, ids=lambda task: task.id)
+def test_there_is_room_for_every_contact_that_random_actions_make(task):
+    from harness.engines.warp import most
+
+    contacts, rows = most(mjx_corrections.model(task))
+    generator, data = np.random.default_rng(0), mujoco.MjData(task.model)
+    low, high = task.model.actuator_ctrlrange.T
+    seen = []
+    for _ in range(300):
+        data.ctrl[:] = generator.uniform(low, high)
+        mujoco.mj_step(task.model, data, nstep=task.frame_skip)
+        seen.append((data.ncon, data.nefc))
+    most_contacts, most_rows = np.max(seen, axis=0)
+    assert most_contacts <= contacts
+    assert most_rows <= rows
+
+
+def test_a_step_is_that_of_mjx():
+    from harness.engines.warp import WarpEngine
+
+    task = tasks.get("HalfCheetah-v5")
+    generator, outcomes = np.random.default_rng(0), []
+    actions = generator.uniform(-1, 1, (3, 2, 6)).astype(np.float32)
+    for engine in (MjxEngine(task, 2), WarpEngine(task, 2)):
+        physics, _ = engine.first_of([0, 1])
+        advance = jax.jit(engine.advance)
+        for action in actions:
+            physics, outcome = advance(physics, jnp.asarray(action))
+        outcomes.append(outcome)
+    np.testing.assert_allclose(outcomes[1].obs, outcomes[0].obs, atol=1e-4)
+    np.testing.assert_allclose(outcomes[1].reward, outcomes[0].reward, atol=1e-5)
