@@ -42,8 +42,8 @@ HOST_ENVS = 128
 256 a rollout of a few thousand steps spans too little time for the advantages."""
 
 ACCELERATOR_ENVS = 4096
-"""Environments of MJX on a GPU or TPU. Rates on an H100 rise up to 16,384 at least; what learns best
-is not measured."""
+"""Environments of MJX on a GPU or TPU. Rates on an H100 rise up to 16,384 at least; what learns
+best is not measured."""
 
 CPU_DEVICE_ENVS = 32
 """Environments of MJX on a CPU, where a step takes a millisecond: some updates in 30 seconds."""
