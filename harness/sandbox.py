@@ -184,8 +184,7 @@ def _bubblewrap(mounts: Sequence[Mount]) -> list[str]:
             case "proc":
                 arguments += ["--proc", mount.path]
             case "show" if mount.path.startswith("/dev/"):
-                arguments += ["--dev-bind", mount.path, mount.path]
-                sealed += [mount.path]  # a device has times and rights that others see
+                arguments += [launcher.DEVICE, mount.path, mount.path]
             case "show":
                 arguments += ["--ro-bind", mount.path, mount.path]
             case "write":
