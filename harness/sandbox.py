@@ -62,19 +62,17 @@ def demand(kind: str) -> str:
     if reason := refusal(kind):
         raise InputError(
             f"What was begun confined by {kind} goes on so or not at all, and here {reason}. "
-            "Nothing was run. Mend that, or begin a new branch."
+            "Nothing was run. Mend that, or begin a new branch under what works here."
         )
     return kind
 
 
 def as_safe_as(recorded: str) -> str:
-    """The best confinement for what was recorded under one; none only if that was none.
+    """The best confinement here for what was recorded under one; none only if that was none.
 
     Raises:
       InputError: nothing confines here what was confined then.
     """
-    if recorded == NONE:
-        return NONE
     kind = available()
     return demand(recorded) if kind == NONE else kind
 
