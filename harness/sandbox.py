@@ -21,9 +21,9 @@ from harness import launcher, processes
 from harness.errors import InputError
 from harness.launcher import Limits, Mount
 from harness.ledger import state_folder
-from harness.view import arranged, checkout, system
+from harness.view import arranged, checkout, forget, system
 
-__all__ = ["Mount", "checkout", "system"]
+__all__ = ["Mount", "checkout", "forget", "system"]
 
 NONE, BUBBLEWRAP, NAMESPACES = "none", "bubblewrap", "namespaces"
 
@@ -105,7 +105,7 @@ def refusal(kind: str) -> str:
     if probe.returncode == 0:
         return ""
     last = (said.decode(errors="replace").strip().splitlines() or [f"exit {probe.returncode}"])[-1]
-    return f"{kind} does not work ({last})"
+    return f"confining by {kind} fails ({last})"
 
 
 def command(

@@ -27,6 +27,9 @@ STARTUP_ALLOWANCE = 120.0
 EXIT_GRACE = 2.0
 """Seconds that a child may go on after the deadline, to end by itself."""
 
+FORGET_FROM = 60.0
+"""Seconds of budget from which a training is worth the seconds that forgetting files takes."""
+
 MAX_LOG_BYTES = 16 * 2**20
 """Of train.log; what a child prints beyond is read and thrown away."""
 
@@ -197,6 +200,13 @@ def train(
       watch: called now and then with the training as it stands, for display.
     """
     processes.adopt_orphans()
+    mounts = [
+        *sandbox.system(),
+        *sandbox.checkout(assignment.root),
+        sandbox.Mount("show", str(assignment.train_file)),
+    ]
+    if assignment.confinement != sandbox.NONE and assignment.budget >= FORGET_FROM:
+        sandbox.forget(mounts)
     ours, theirs = socket.socketpair()
     settings = {
         "task": assignment.task_id,
@@ -210,11 +220,7 @@ def train(
         child = sandbox.start(
             assignment.confinement,
             [sys.executable, str(assignment.train_file)],
-            [
-                *sandbox.system(),
-                *sandbox.checkout(assignment.root),
-                sandbox.Mount("show", str(assignment.train_file)),
-            ],
+            mounts,
             {wire.CHANNEL_VARIABLE: str(theirs.fileno())},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -5,6 +5,7 @@ interpreter with all that Python imports from, the devices that compute, and of 
 git has not been told to ignore. What is not named here is out of sight.
 """
 
+import contextlib
 import functools
 import importlib.metadata
 import json
@@ -12,6 +13,7 @@ import os
 import pwd
 import site
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -75,6 +77,9 @@ PARTS = ("bin", "lib", "lib64", "include", "share", "pyvenv.cfg")
 
 RANK = ("folder", "link", "blank", "empty", "fresh", "proc", "show", "write")
 """Actions, those that show least first."""
+
+FORGET_SECONDS = 30.0
+"""For a quarter of a million files, as an installation has them, it takes five on a local disk."""
 
 MAX_LINKS = 40
 """On the way to one file: more are a circle, as the kernel has it."""
@@ -152,6 +157,41 @@ def arranged(mounts: Iterable[Mount]) -> list[Mount]:
         if path not in made and not _is_idle(chosen[path].action, over):
             made[path] = chosen[path].action
     return [chosen[path] for path in made if path != Path("/")]
+
+
+def forget(mounts: Iterable[Mount], seconds: float = FORGET_SECONDS) -> None:
+    """Drop from memory what the system has cached of the files that are shown.
+
+    Which pages of a file are cached is a memory that outlives a run, and whoever reads them can tell
+    by the time that it takes. Pages that a process has mapped stay, and are the same for all.
+
+    Args:
+      mounts: of a confined process.
+      seconds: until the rest is left as it is: on a network a file may take milliseconds.
+    """
+    deadline = time.monotonic() + seconds
+    shown = [Path(mount.path) for mount in arranged(mounts) if mount.action == "show"]
+    folders = [path for path in shown if path.parts[1] not in ("dev", "proc", "sys")]
+    while folders and time.monotonic() < deadline:
+        folder = folders.pop()
+        try:
+            entries = [*os.scandir(folder)] if folder.is_dir() else []
+        except OSError:  # not ours to read, and so not the run's
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                _forget(entry.path)
+
+
+def _forget(path: str) -> None:
+    with contextlib.suppress(OSError):
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        try:
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(file)
 
 
 def _is_idle(action: str, over: str) -> bool:
