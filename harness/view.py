@@ -162,25 +162,28 @@ def arranged(mounts: Iterable[Mount]) -> list[Mount]:
 def forget(mounts: Iterable[Mount], seconds: float = FORGET_SECONDS) -> None:
     """Drop from memory what the system has cached of the files that are shown.
 
-    Which pages of a file are cached is a memory that outlives a run, and whoever reads them can tell
-    by the time that it takes. Pages that a process has mapped stay, and are the same for all.
+    Which pages of a file are cached is a memory that outlives a run, and whoever reads them can
+    tell by the time that it takes. Pages that a process has mapped stay, the same for all.
 
     Args:
       mounts: of a confined process.
       seconds: until the rest is left as it is: on a network a file may take milliseconds.
     """
     deadline = time.monotonic() + seconds
-    shown = [Path(mount.path) for mount in arranged(mounts) if mount.action == "show"]
-    folders = [path for path in shown if path.parts[1] not in ("dev", "proc", "sys")]
+    shown = [mount.path for mount in arranged(mounts) if mount.action == "show"]
+    folders = [path for path in shown if not path.startswith(("/dev/", "/sys"))]
     while folders and time.monotonic() < deadline:
         folder = folders.pop()
         try:
-            entries = [*os.scandir(folder)] if folder.is_dir() else []
+            entries = [*os.scandir(folder)]
+        except NotADirectoryError:
+            _forget(folder)
+            continue
         except OSError:  # not ours to read, and so not the run's
             continue
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                folders.append(Path(entry.path))
+                folders.append(entry.path)
             elif entry.is_file(follow_symlinks=False):
                 _forget(entry.path)
 
