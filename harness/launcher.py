@@ -94,6 +94,11 @@ SEALED = ("empty", "proc")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def most_processes(cores: int) -> int:
+    """Processes and threads of a run: a worker a core, in each a thread a core by two libraries."""
+    return 4096 + 2 * cores**2
+
+
 @dataclasses.dataclass(frozen=True)
 class Limits:
     """What a confined process may use.
@@ -101,13 +106,12 @@ class Limits:
     Attributes:
       memory: bytes of data of a process; by default what the machine has.
       file: bytes of one file.
-      processes: and threads, of its user; by default twice as many as a worker a core makes whose
-        libraries start a thread a core, and 4,096.
+      processes: and threads, of its user.
     """
 
     memory: int = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     file: int = 2**30
-    processes: int = 4096 + 2 * (os.cpu_count() or 1) ** 2
+    processes: int = most_processes(os.cpu_count() or 1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -77,6 +77,7 @@ def world(tmp_path, monkeypatch):
         (tmp_path / "port").write_text(str(port))
         (tmp_path / "sockets").write_text(f"/tmp/autorl-{port}\n{address}")
         (tmp_path / "pages").write_bytes(os.urandom(32 * mmap.PAGESIZE))
+        os.sync()  # a page that is not written yet cannot be dropped
         (tmp_path / "places").write_text("\n".join(_left_lying_about(tmp_path)))
         (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n/matrix/\n/run.log\n/own/\n")
         (tmp_path / "agent_space").mkdir()
