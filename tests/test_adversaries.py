@@ -76,8 +76,9 @@ def world(tmp_path, monkeypatch):
             unix.listen()
         (tmp_path / "port").write_text(str(port))
         (tmp_path / "sockets").write_text(f"/tmp/autorl-{port}\n{address}")
-        (tmp_path / "pages").write_bytes(os.urandom(32 * mmap.PAGESIZE))
-        os.sync()  # a page that is not written yet cannot be dropped
+        with open(tmp_path / "pages", "wb", buffering=0) as pages:
+            pages.write(os.urandom(32 * mmap.PAGESIZE))
+            os.fsync(pages.fileno())  # a page that is not written yet cannot be dropped
         (tmp_path / "places").write_text("\n".join(_left_lying_about(tmp_path)))
         (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n/matrix/\n/run.log\n/own/\n")
         (tmp_path / "agent_space").mkdir()
