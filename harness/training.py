@@ -27,7 +27,7 @@ STARTUP_ALLOWANCE = 120.0
 EXIT_GRACE = 2.0
 """Seconds that a child may go on after the deadline, to end by itself."""
 
-FORGET_FROM = 60.0
+FORGET_FROM = 10.0
 """Seconds of budget from which a training is worth the seconds that forgetting files takes."""
 
 MAX_LOG_BYTES = 16 * 2**20
