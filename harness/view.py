@@ -121,7 +121,7 @@ def checkout(root: Path) -> list[Mount]:
     listed = integrity.listed(root)
     if listed is not None:
         files = {root / path for path in listed}
-        folders = {parent for file in files for parent in file.parents}
+        folders = _folders_of(files)
         shown = [path for path in shown if path in files or path in folders]
         hidden += [path for folder in shown for path in _strays(folder, files, folders)]
     if _holds(root, _homes()):
@@ -129,9 +129,9 @@ def checkout(root: Path) -> list[Mount]:
     hidden += [path for path in _children(root) if path not in shown]
     return [
         Mount("empty", str(root)),
-        *([Mount("empty", str(state))] if state.is_dir() else []),
+        *([Mount("empty", str(state))] if os.path.isdir(state) else []),
         *(Mount("link" if path.is_symlink() else "show", str(path)) for path in shown),
-        *(_cover(path) for path in hidden if path.exists() and not path.is_symlink()),
+        *(_cover(path) for path in hidden if os.path.exists(path) and not path.is_symlink()),
     ]
 
 
@@ -152,9 +152,9 @@ def arranged(mounts: Iterable[Mount]) -> list[Mount]:
             if there is None or RANK.index(one.action) >= RANK.index(there.action):
                 chosen[Path(one.path)] = one
     made: dict[Path, str] = {Path("/"): "empty"}
-    for path in sorted(chosen):
+    for path in sorted(chosen.keys() - made.keys()):
         over = next(made[parent] for parent in path.parents if parent in made)
-        if path not in made and not _is_idle(chosen[path].action, over):
+        if not _is_idle(chosen[path].action, over):
             made[path] = chosen[path].action
     return [chosen[path] for path in made if path != Path("/")]
 
@@ -211,7 +211,7 @@ def _followed(path: Path) -> tuple[list[Path], Path]:
     while todo:
         name = todo.pop(0)
         at = at.parent if name == ".." else at / name
-        if len(links) < MAX_LINKS and at.is_symlink():
+        if len(links) < MAX_LINKS and os.path.islink(at):
             links.append(at)
             target = at.readlink()
             todo = [*(target.parts[1:] if target.is_absolute() else target.parts), *todo]
@@ -220,11 +220,11 @@ def _followed(path: Path) -> tuple[list[Path], Path]:
 
 
 def _shown(paths: Iterable[Path]) -> list[Mount]:
-    return [Mount("show", str(path)) for path in paths if path.exists()]
+    return [Mount("show", str(path)) for path in paths if os.path.exists(path)]
 
 
 def _cover(path: Path) -> Mount:
-    return Mount("empty" if path.is_dir() else "blank", str(path))
+    return Mount("empty" if os.path.isdir(path) else "blank", str(path))
 
 
 def _holds(folder: Path, others: Iterable[Path]) -> bool:
@@ -236,7 +236,21 @@ def _found(folder: str, patterns: Iterable[str]) -> list[Path]:
 
 
 def _children(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # none, or not ours to look into, and so not a run's
+        return []
+
+
+def _folders_of(files: set[Path]) -> set[Path]:
+    """All folders that files are in."""
+    found: set[Path] = set()
+    for file in files:
+        for folder in file.parents:
+            if folder in found:
+                break  # and all that it is in
+            found.add(folder)
+    return found
 
 
 def _strays(folder: Path, files: set[Path], folders: set[Path]) -> list[Path]:
@@ -261,7 +275,7 @@ def _homes() -> set[Path]:
     """Where persons keep their files, as the system and the environment know them."""
     users = [user for user in pwd.getpwall() if user.pw_uid == 0 or user.pw_uid >= PERSONS]
     named = [Path(user.pw_dir) for user in users] + [Path.home()]
-    return {path.resolve() for path in named if path.is_dir()} - {Path("/")}
+    return {path.resolve() for path in named if os.path.isdir(path)} - {Path("/")}
 
 
 def _installed() -> list[str]:
@@ -295,12 +309,12 @@ def _place(place: Path) -> list[Mount]:
     working folder or what is fresh, only what can be imported.
     """
     real = place.resolve()
-    if (real / integrity.EDITABLE).exists():
+    if os.path.exists(real / integrity.EDITABLE):
         return [Mount("folder", str(place)), *checkout(real)]
     if _holds(real, (*_homes(), Path.cwd(), Path(TEMPORARY))):
         return _shown(path for path in _children(real) if _is_importable(path))
-    return [*_shown([place]), *(_cover(path) for path in [real / ".git"] if path.exists())]
+    return [*_shown([place]), *(_cover(path) for path in [real / ".git"] if os.path.exists(path))]
 
 
 def _is_importable(path: Path) -> bool:
-    return path.suffix in IMPORTABLE or (path / "__init__.py").exists()
+    return path.suffix in IMPORTABLE or os.path.exists(path / "__init__.py")

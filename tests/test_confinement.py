@@ -169,6 +169,16 @@ def test_packages_in_development_are_seen_before_anything_imports_them(files, mo
     assert not sees(seen, base / "by_finder" / ".git" / "HEAD")
 
 
+def test_what_is_not_ours_to_look_into_is_left_out(monkeypatch):
+    assert view.arranged([Mount("folder", "/"), Mount("empty", "/home")]) == []
+
+    def refused(*arguments):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    assert not sees(view.checkout(Path("/srv")), "/srv/my_task.py")
+
+
 def test_links_lead_where_they_lead_outside(files):
     base = files("store/python-3.11.9/bin/python").resolve()
     (base / "store" / "python-3.11").symlink_to("python-3.11.9")
