@@ -56,6 +56,8 @@ REFUSED = KEYS | {
     "fanotify_init": (300, 262),
     # Namespaces of one's own, with all capabilities in them.
     "unshare": (272, 97), "setns": (308, 268),
+    # Memory that counts as nobody's where no process has it attached.
+    "shmget": (29, 194),
     # What the whole kernel has in common.
     "syslog": (103, 116), "perf_event_open": (298, 241), "bpf": (321, 280),
     "userfaultfd": (323, 282),

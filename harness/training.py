@@ -200,13 +200,8 @@ def train(
       watch: called now and then with the training as it stands, for display.
     """
     processes.adopt_orphans()
-    mounts = [
-        *sandbox.system(),
-        *sandbox.checkout(assignment.root),
-        sandbox.Mount("show", str(assignment.train_file)),
-    ]
     if assignment.confinement != sandbox.NONE and assignment.budget >= FORGET_FROM:
-        sandbox.forget(mounts)
+        sandbox.forget(_mounts(assignment))
     ours, theirs = socket.socketpair()
     settings = {
         "task": assignment.task_id,
@@ -220,7 +215,7 @@ def train(
         child = sandbox.start(
             assignment.confinement,
             [sys.executable, str(assignment.train_file)],
-            mounts,
+            _mounts(assignment),
             {wire.CHANNEL_VARIABLE: str(theirs.fileno())},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -233,6 +228,15 @@ def train(
             processes.end_all()
             child.wait()
     return training
+
+
+def _mounts(assignment: Assignment) -> list[sandbox.Mount]:
+    """What a training sees."""
+    return [
+        *sandbox.system(),
+        *sandbox.checkout(assignment.root),
+        sandbox.Mount("show", str(assignment.train_file)),
+    ]
 
 
 def _serve(

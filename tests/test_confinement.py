@@ -194,12 +194,13 @@ def test_links_lead_where_they_lead_outside(files):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_order_of_mounts_does_not_matter(kind, files):
+def test_the_order_of_mounts_does_not_matter_and_links_are_followed(kind, files):
     base = files("seen/file", "seen/hidden/file", "seen/hidden/again/file")
     inner, outer = Mount("show", str(base / "seen/hidden/again")), Mount("show", str(base / "seen"))
     asked = [inner, *view.system(), Mount("empty", str(base / "seen/hidden")), outer]
+    (base / "way").symlink_to("seen")
     code = "import glob; print(sorted(glob.glob('**/file', recursive=True)))"
-    child = sandbox.start(kind, [sys.executable, "-c", code], asked, {}, base / "seen",
+    child = sandbox.start(kind, [sys.executable, "-c", code], asked, {}, base / "way",
                           stdout=subprocess.PIPE)  # fmt: skip
     assert child.communicate()[0] == b"['file', 'hidden/again/file']\n"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.trial import connect
 from tests.adversaries import finish, works
 
-CLONE_NEWUSER, SIGCHLD = 0x10000000, 17
+CLONE_NEWUSER, SIGCHLD, IPC_PRIVATE = 0x10000000, 17, 0
 clone = {"x86_64": 56, "aarch64": 220}[platform.machine()]
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -24,6 +24,7 @@ def clone_into_a_user_namespace():
 attempts = {
     "cores": lambda: os.sched_setaffinity(0, range(os.cpu_count())),
     "memory of nobody": lambda: os.close(os.memfd_create("weights")),
+    "attached to nobody": lambda: libc.shmget(IPC_PRIVATE, 4096, 0o600) >= 0,
     "another to be ended first": lambda: Path("/proc/self/oom_score_adj").write_text("1000"),
     "a user namespace": clone_into_a_user_namespace,
     "a namespace": lambda: libc.unshare(0x4000000) == 0,
