@@ -360,13 +360,13 @@ def history(branch: Branch, instrument: str | None = None) -> History:
 
 
 def resume(
-    root: Path, confine: Callable[[bool], str], run: Run, site: Site | None = None
+    root: Path, confine: Callable[[str | None], str], run: Run, site: Site | None = None
 ) -> Contest | None:
     """The contest of the experiment branch that is checked out; None elsewhere.
 
     Args:
       root: the checkout.
-      confine: gives the confinement of a branch whose runs are confined, or are not.
+      confine: gives the confinement that a branch was begun with, or an error.
       run: makes one run.
       site: where; here if None.
     """
@@ -377,7 +377,7 @@ def resume(
     conditions = history(branch).conditions
     if conditions is None:
         return None
-    return Contest(branch, conditions, confine(conditions.confined), run, site)
+    return Contest(branch, conditions, confine(conditions.sandbox), run, site)
 
 
 def estimate(scores: list[float]) -> str:

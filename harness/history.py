@@ -25,14 +25,14 @@ class Conditions:
       backends: that train them, in the same order.
       budget: seconds.
       episodes: of an evaluation.
-      confined: whether training and evaluation are.
+      sandbox: the confinement of training and evaluation; the best there is if None.
     """
 
     tasks: tuple[str, ...]
     backends: tuple[str, ...]
     budget: float
     episodes: int
-    confined: bool = True
+    sandbox: str | None = None
 
     @property
     def objective(self) -> str:
@@ -69,7 +69,7 @@ class History:
             backends=tuple(backends.get(task, "auto") for task in tasks),
             budget=float(first.budget),
             episodes=int(first.episodes),
-            confined=first.sandbox != "none",
+            sandbox=first.sandbox,
         )
 
     @property

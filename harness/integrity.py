@@ -69,6 +69,17 @@ def present(root: Path, length: int = 40) -> dict[str, str]:
     return names | {path: name for path, name in files.items() if name != ABSENT}
 
 
+def listed(root: Path) -> list[str] | None:
+    """Files of a checkout that are tracked, or neither tracked nor ignored; None without git."""
+    try:
+        listing = _git(
+            root, "ls-files", "-z", "--cached", "--others", "--exclude-per-directory=.gitignore"
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return [path for path in listing.split("\0") if path and not path.endswith("/")] or None
+
+
 def harness_files() -> dict[str, str]:
     """Object names by path of the harness that runs, wherever it is installed."""
     return {str(path): _name(path, 40) for path in sorted(HARNESS.rglob("*.py"))}

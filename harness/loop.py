@@ -19,6 +19,7 @@ from harness import (
     experiment,
     measurement,
     objective,
+    sandbox,
     tracking,
     tuners,
 )
@@ -121,8 +122,8 @@ def loop(
         ongoing = contest.resume(Path.cwd(), confinement, run, site)
         if ongoing is None:
             chosen = task or TASK, check_budget(budget), backend or "auto"
-            made, conditions = _begin(tag, *chosen, not no_sandbox)
-            ongoing = Contest(made, conditions, confinement(conditions.confined), run, site)
+            made, conditions = _begin(tag, *chosen, sandbox.NONE if no_sandbox else None)
+            ongoing = Contest(made, conditions, confinement(conditions.sandbox), run, site)
         check_conditions(ongoing, tag, task, budget, backend)
         Night(ongoing, plan, _say).run()
     finally:
@@ -160,12 +161,12 @@ def _site(workers: int, ray: str, cores: int | None) -> Site:
 
 
 def _begin(
-    tag: str, task: str, budget: float, backend: str, confined: bool
+    tag: str, task: str, budget: float, backend: str, confinement: str | None
 ) -> tuple[Branch, Conditions]:
     """A new branch, and the conditions of the command line."""
     tasks = objective.parse(task)
     made = branch.create(Path.cwd(), tag or f"{datetime.now():%b%d-%H%M}".lower())
-    return made, Conditions(tasks, (backend,) * len(tasks), budget, NUM_EVAL_EPISODES, confined)
+    return made, Conditions(tasks, (backend,) * len(tasks), budget, NUM_EVAL_EPISODES, confinement)
 
 
 def _become_a_copy() -> None:

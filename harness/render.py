@@ -84,7 +84,7 @@ def make(root: Path, run_id: str, seconds: float = SECONDS, width: int = WIDTH) 
         )
     record = Record.load(root, run_id)
     episodes = choose(record.returns)
-    place = Place(root, sandbox.available())
+    place = Place(root, sandbox.as_safe_as(record.details["sandbox"]))
     try:
         way, no_opengl = opengl.find(place.confinement), None
     except InputError as error:  # only MuJoCo needs it: the process that knows the task decides

@@ -39,7 +39,7 @@ def replay(run_id: Annotated[str, typer.Argument(help="A run in runs/.")]) -> No
         budget=details["budget"],
         episodes=len(record.returns),
         message=f"replay of {run_id}",
-        confinement=sandbox.NONE if details["sandbox"] == sandbox.NONE else sandbox.available(),
+        confinement=sandbox.as_safe_as(details["sandbox"]),
         comparable=False,
     )
     with Display(request.task_id) as display:

@@ -98,7 +98,7 @@ def run(
         backends=(backend,) * len(task_ids),
         budget=check_budget(budget),
         episodes=episodes or NUM_EVAL_EPISODES,
-        confined=not no_sandbox,
+        sandbox=sandbox.NONE if no_sandbox else None,
     )
     if init is not None:
         if (seed, train, eval_engine, aa) != (None,) * 4:
@@ -108,8 +108,9 @@ def run(
             check_conditions(ongoing, init, task, budget, backend, episodes)
         _begin(init, ongoing, conditions)
         return
-    ongoing = contest.resume(Path.cwd(), confinement, shown)
-    if ongoing and not by_hand and backend == "auto" and not no_sandbox:
+    by_itself = by_hand or backend != "auto" or no_sandbox
+    ongoing = None if by_itself else contest.resume(Path.cwd(), confinement, shown)
+    if ongoing:
         _challenge(ongoing, message, aa)
         return
     if aa is not None:
@@ -126,7 +127,7 @@ def run(
         budget=conditions.budget,
         episodes=conditions.episodes,
         message=message,
-        confinement=confinement(conditions.confined),
+        confinement=confinement(conditions.sandbox),
         comparable=(seed, budget, episodes, train) == (None,) * 4,
         eval_engine=eval_engine,
     )
@@ -146,7 +147,7 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
     if started is None:
         there = branch.current(root) == tag
         made = Branch(root, tag) if there else branch.create(root, tag)
-        started = Contest(made, conditions, confinement(conditions.confined), shown)
+        started = Contest(made, conditions, confinement(conditions.sandbox), shown)
     scores = started.measure()
     print("---")
     print(f"branch: {started.branch.name}")
@@ -225,15 +226,20 @@ def _check_syntax(path: Path) -> bytes:
     return source
 
 
-def confinement(wanted: bool) -> str:
-    """The best there is, unless the user wants none; without one, a word to the user."""
-    if not wanted:
-        return sandbox.NONE
+def confinement(wanted: str | None) -> str:
+    """What is wanted or was begun with; the best there is if None, or else a word to the user.
+
+    Raises:
+      InputError: what was begun with does not work here.
+    """
+    if wanted is not None:
+        return sandbox.demand(wanted)
     kind = sandbox.available()
     if kind == sandbox.NONE:
+        reasons = [sandbox.refusal(one) for one in (sandbox.BUBBLEWRAP, sandbox.NAMESPACES)]
         print(
-            "note: this system can confine neither training nor evaluation: bubblewrap is not "
-            "installed, and namespaces are not allowed. Do not run files that you do not trust.",
+            "note: this system can confine neither training nor evaluation: "
+            f"{', and '.join(reasons)}. Do not run files that you do not trust.",
             file=sys.stderr,
         )
     return kind

@@ -1,7 +1,7 @@
-"""What a confined process may see and use, and how it is confined.
+"""How a process is confined, and what it may use.
 
 The training file is written by somebody who is rewarded for a number, and a policy is a program
-that came out of it. Both run with the whole file system read-only, nothing of other runs in sight,
+that came out of it. Both run in a file system that shows what `harness.view` says and no more, with
 no network, no processes but their own, and a home and a `/tmp` that are empty at the start and gone
 at the end. bubblewrap does it where it is installed; elsewhere `harness.launcher` does the same by
 the kernel's own means; where the system has neither, the run is not confined, and its row says so.
@@ -10,33 +10,25 @@ the kernel's own means; where the system has neither, the run is not confined, a
 import functools
 import os
 import shutil
-import site
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness import launcher, processes
+from harness.errors import InputError
 from harness.launcher import Limits, Mount
-from harness.ledger import FILE, state_folder
+from harness.ledger import state_folder
+from harness.view import arranged, checkout, forget, system
+
+__all__ = ["Mount", "checkout", "forget", "system"]
 
 NONE, BUBBLEWRAP, NAMESPACES = "none", "bubblewrap", "namespaces"
 
-SCRATCH_BYTES = 2**30
-"""Of `/tmp` and `/dev/shm`, which are fresh folders in memory."""
-
-PROBE_SECONDS = 10.0
-
-PRIVATE = ("/var/tmp", "/run", "/home", "/root", "/mnt", "/media")
-"""Folders in which others leave files and sockets. Empty inside."""
-
-HIDDEN = (".git", "tests/trained")
-"""Of a checkout: where files that were once committed, and policies to test with, are found."""
-
-DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-ACCELERATORS = ("nvidia*", "dri", "kfd", "accel*", "vfio")
-"""What there is in /dev."""
+PROBE_SECONDS = 60.0
+"""Several hundred times what a process that does nothing takes: beyond, the machine is too busy."""
 
 KEPT_VARIABLES = ("PATH", "LANG", "TZ", "TERM", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 KEPT_PREFIXES = ("LC_", "PYTHON", "JAX_", "XLA_", "CUDA_", "NVIDIA_", "TPU_", "OMP_", "MUJOCO_")
@@ -44,27 +36,76 @@ KEPT_PREFIXES = ("LC_", "PYTHON", "JAX_", "XLA_", "CUDA_", "NVIDIA_", "TPU_", "O
 
 
 def available() -> str:
-    """The best confinement that works here: `BUBBLEWRAP`, `NAMESPACES` or `NONE`."""
+    """The best confinement that works here: `BUBBLEWRAP`, `NAMESPACES` or `NONE`.
+
+    Raises:
+      InputError: a probe did not end.
+    """
     return next(kind for kind in (BUBBLEWRAP, NAMESPACES, NONE) if works(kind))
 
 
-@functools.cache
 def works(kind: str) -> bool:
-    """Whether this system can confine a process so: a real one is started and confined."""
+    """Whether this system can confine a process so.
+
+    Raises:
+      InputError: a probe did not end.
+    """
+    return not refusal(kind)
+
+
+def demand(kind: str) -> str:
+    """A confinement that something was begun with, and so goes on with.
+
+    Raises:
+      InputError: it does not work here.
+    """
+    if reason := refusal(kind):
+        raise InputError(
+            f"What was begun confined by {kind} goes on so or not at all, and here {reason}. "
+            "Nothing was run. Mend that, or begin a new branch under what works here."
+        )
+    return kind
+
+
+def as_safe_as(recorded: str) -> str:
+    """The best confinement here for what was recorded under one; none only if that was none.
+
+    Raises:
+      InputError: nothing confines here what was confined then.
+    """
+    kind = available()
+    return demand(recorded) if kind == NONE else kind
+
+
+@functools.cache
+def refusal(kind: str) -> str:
+    """Why this system cannot confine a process so; empty if it can: a real one is confined.
+
+    Raises:
+      InputError: the probe did not end, which says nothing, and is not remembered.
+    """
     if kind == NONE:
-        return True
-    if sys.platform != "linux" or (kind == BUBBLEWRAP and shutil.which("bwrap") is None):
-        return False
-    try:
-        probe = start(kind, [sys.executable, "-c", ""], system(), {}, Path("/"),
-                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-    except OSError:
-        return False
-    try:
-        return probe.wait(PROBE_SECONDS) == 0
-    except subprocess.TimeoutExpired:
-        probe.kill()
-        return False
+        return ""
+    if sys.platform != "linux":
+        return f"{kind} is Linux's"
+    if kind == BUBBLEWRAP and shutil.which("bwrap") is None:
+        return "bubblewrap is not installed"
+    with tempfile.TemporaryDirectory(prefix="autorl-probe-") as name:
+        mounts = [*system(), *checkout(Path.cwd()), Mount("write", name)]
+        probe = start(kind, [sys.executable, "-c", ""], mounts, {},
+                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
+        try:
+            _, said = probe.communicate(timeout=PROBE_SECONDS)
+        except subprocess.TimeoutExpired:
+            probe.kill()
+            raise InputError(
+                f"Whether {kind} works was not to be found out within {PROBE_SECONDS:.0f} s. "
+                "Nothing was run. Try again when the machine is less busy."
+            ) from None
+    if probe.returncode == 0:
+        return ""
+    last = (said.decode(errors="replace").strip().splitlines() or [f"exit {probe.returncode}"])[-1]
+    return f"confining by {kind} fails ({last})"
 
 
 def command(
@@ -79,24 +120,13 @@ def command(
       cwd: where it starts; where we are if None.
     """
     start = str(cwd or Path.cwd())
+    if kind == NONE:
+        return [*launcher.command(Limits(), cwd=start), *inner]
+    seen = arranged([*mounts, Mount("folder", start)])
     if kind == NAMESPACES:
-        return [*launcher.command(Limits(), list(mounts), start), *inner]
-    limited = [*launcher.command(Limits(), cwd=start), *inner]
-    return [*_bubblewrap(mounts), *limited] if kind == BUBBLEWRAP else limited
-
-
-def system() -> list[Mount]:
-    """What every confined process sees: the system, Python, fresh folders, and devices."""
-    devices = [Path("/dev", name) for name in DEVICES]
-    devices += [path for pattern in ACCELERATORS for path in sorted(Path("/dev").glob(pattern))]
-    return [
-        *(Mount("fresh", path) for path in PRIVATE if _is_own_folder(path)),
-        Mount("fresh", "/tmp", SCRATCH_BYTES),
-        Mount("fresh", "/dev"),
-        Mount("fresh", "/dev/shm", SCRATCH_BYTES),
-        *(Mount("show", str(path)) for path in devices if path.exists()),
-        *(Mount("show", str(path)) for path in _python()),
-    ]
+        return [*launcher.command(Limits(), seen, start), *inner]
+    limited = launcher.command(Limits(), bubblewrap=True)
+    return [*limited, *_bubblewrap(seen), "--chdir", start, "--", *inner]
 
 
 def start(
@@ -140,65 +170,27 @@ def environment() -> dict[str, str]:
     return {**kept, "HOME": "/tmp", "TMPDIR": "/tmp"}
 
 
-def checkout(root: Path) -> list[Mount]:
-    """What is seen of a checkout: its files, but nothing of other runs, nor a trained policy.
-
-    Args:
-      root: where `runs/` and `results.tsv` are.
-    """
-    state, runs, ledger = state_folder(), root / "runs", root / FILE
-    homes = {root.resolve(), Path(__file__).resolve().parent.parent}
-    hidden = [home / name for home in sorted(homes) for name in HIDDEN]
-    return [
-        *([Mount("fresh", str(state))] if state.is_dir() else []),
-        Mount("show", str(root)),
-        *([Mount("fresh", str(runs))] if runs.is_dir() else []),
-        *([Mount("blank", str(ledger))] if ledger.exists() else []),
-        *(Mount("empty" if p.is_dir() else "blank", str(p)) for p in hidden if p.exists()),
-    ]
-
-
-def _python() -> list[Path]:
-    """What Python needs: its installation, the environment, our code, PYTHONPATH.
-
-    And packages that this process has loaded from elsewhere, as a task's that was installed with
-    `pip install -e`.
-    """
-    harness = str(Path(__file__).resolve().parent.parent)
-    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    places = (sys.prefix, sys.base_prefix, harness, *site.getsitepackages(), *named)
-    folders = {Path(place).resolve() for place in places if place and os.path.isdir(place)}
-    files = [getattr(module, "__file__", None) for name, module in sys.modules.items()
-             if "." not in name and name != "__main__"]  # fmt: skip
-    found = [Path(file).resolve() for file in files if file and os.path.exists(file)]
-    folders |= {path.parent if path.stem == "__init__" else path for path in found}
-    return sorted(f for f in folders if not any(f.is_relative_to(o) for o in folders - {f}))
-
-
-def _is_own_folder(path: str) -> bool:
-    """Whether something is a folder, and not a link to one that is covered anyway."""
-    return os.path.isdir(path) and not os.path.islink(path)
-
-
 def _bubblewrap(mounts: Sequence[Mount]) -> list[str]:
     """Arguments of bubblewrap for these mounts."""
     arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL"]
-    arguments += ["--ro-bind", "/", "/"]
+    sealed = ["/"]
     for mount in mounts:
+        sealed += [mount.path] if mount.action in launcher.SEALED else []
         match mount.action:
-            case "fresh":
+            case "fresh" | "empty":
                 arguments += ["--size", str(mount.size), "--tmpfs", mount.path]
-            case "empty":
-                arguments += ["--tmpfs", mount.path, "--remount-ro", mount.path]
+            case "proc":
+                arguments += ["--proc", mount.path]
             case "show" if mount.path.startswith("/dev/"):
-                arguments += ["--dev-bind", mount.path, mount.path]
+                arguments += [launcher.DEVICE, mount.path, mount.path]
             case "show":
                 arguments += ["--ro-bind", mount.path, mount.path]
             case "write":
                 arguments += ["--bind", mount.path, mount.path]
             case "blank":
                 arguments += ["--ro-bind", os.devnull, mount.path]
-    arguments += ["--proc", "/proc"]
-    for path in launcher.SYSTEM_WIDE:  # bubblewrap covers them only where root needs no capability
-        arguments += ["--ro-bind-try", path, path]
-    return arguments
+            case "link":
+                arguments += ["--symlink", os.readlink(mount.path), mount.path]
+            case "folder":
+                arguments += ["--dir", mount.path]
+    return arguments + [word for path in sealed for word in ("--remount-ro", path)]

@@ -27,6 +27,9 @@ STARTUP_ALLOWANCE = 120.0
 EXIT_GRACE = 2.0
 """Seconds that a child may go on after the deadline, to end by itself."""
 
+FORGET_FROM = 10.0
+"""Seconds of budget from which a training is worth the seconds that forgetting files takes."""
+
 MAX_LOG_BYTES = 16 * 2**20
 """Of train.log; what a child prints beyond is read and thrown away."""
 
@@ -197,6 +200,8 @@ def train(
       watch: called now and then with the training as it stands, for display.
     """
     processes.adopt_orphans()
+    if assignment.confinement != sandbox.NONE and assignment.budget >= FORGET_FROM:
+        sandbox.forget(_mounts(assignment))
     ours, theirs = socket.socketpair()
     settings = {
         "task": assignment.task_id,
@@ -210,11 +215,7 @@ def train(
         child = sandbox.start(
             assignment.confinement,
             [sys.executable, str(assignment.train_file)],
-            [
-                *sandbox.system(),
-                *sandbox.checkout(assignment.root),
-                sandbox.Mount("show", str(assignment.train_file)),
-            ],
+            _mounts(assignment),
             {wire.CHANNEL_VARIABLE: str(theirs.fileno())},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -227,6 +228,15 @@ def train(
             processes.end_all()
             child.wait()
     return training
+
+
+def _mounts(assignment: Assignment) -> list[sandbox.Mount]:
+    """What a training sees."""
+    return [
+        *sandbox.system(),
+        *sandbox.checkout(assignment.root),
+        sandbox.Mount("show", str(assignment.train_file)),
+    ]
 
 
 def _serve(

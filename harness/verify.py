@@ -58,7 +58,7 @@ def _faults(root: Path, run_id: str, row: object) -> list[str]:
 def _scores_again(record: Record, root: Path) -> bool:
     """Whether the policy gives the recorded returns over the recorded seeds."""
     details = record.details
-    place = scoring.Place(root, sandbox.available())
+    place = scoring.Place(root, sandbox.as_safe_as(details["sandbox"]))
     again = scoring.evaluate_apart(
         record.artifact, details["task"], details["episode_seeds"], REFERENCE, place
     )

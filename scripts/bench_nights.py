@@ -35,7 +35,7 @@ from harness.training import Training
 ROOT = Path(__file__).resolve().parent.parent
 TAG = "night"
 AGENT = f'echo "SKILL = $((AUTORL_TURN * 7919 % 13 - 6)) # $AUTORL_TURN" > {EDITABLE}'
-CONDITIONS = Conditions(("HalfCheetah-v5",), ("native",), 1.0, 1, confined=False)
+CONDITIONS = Conditions(("HalfCheetah-v5",), ("native",), 1.0, 1, sandbox=sandbox.NONE)
 SHORTEST, LONGEST = 0.3, 8.0  # seconds between the start of a night and its kill
 GONE_WITHIN = 3.0  # seconds in which the kernel ends what a killed loop had started
 

@@ -7,6 +7,8 @@ protocol or the evaluation stops, under the best one.
 import contextlib
 import io
 import json
+import mmap
+import os
 import shutil
 import socket
 import subprocess
@@ -74,7 +76,11 @@ def world(tmp_path, monkeypatch):
             unix.listen()
         (tmp_path / "port").write_text(str(port))
         (tmp_path / "sockets").write_text(f"/tmp/autorl-{port}\n{address}")
-        (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n")
+        with open(tmp_path / "pages", "wb", buffering=0) as pages:
+            pages.write(os.urandom(32 * mmap.PAGESIZE))
+            os.fsync(pages.fileno())  # a page that is not written yet cannot be dropped
+        (tmp_path / "places").write_text("\n".join(_left_lying_about(tmp_path)))
+        (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n/matrix/\n/run.log\n/own/\n")
         (tmp_path / "agent_space").mkdir()
         (tmp_path / "agent_space" / "train.py").write_text("")
         (tmp_path / "tests" / "trained" / "Hopper-v5").mkdir(parents=True)
@@ -89,6 +95,15 @@ def world(tmp_path, monkeypatch):
 
 
 IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@localhost")
+
+
+def _left_lying_about(root):
+    """What the harness, its scripts and its user leave in a checkout without git's knowledge."""
+    names = ("matrix/5/cores1/runs/earlier/policy/params.npz", "run.log", "own/.ssh/id_ed25519")
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("weights, a score, a key")
+    return [str(root / name) for name in names]
 
 
 def _servers(stack):
@@ -190,6 +205,10 @@ def works(attempt):
     except OSError:
         return False
 
+def own_network():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return socket.create_connection(server.getsockname(), 1)
+
 world, port = Path.cwd().parent.parent, int(os.environ["PORT"])
 Path("seen.json").write_text(json.dumps({
     "a key of the user": "AUTORL_TEST_TOKEN" in os.environ,
@@ -197,6 +216,7 @@ Path("seen.json").write_text(json.dumps({
     "another run": works(lambda: list((world / "runs" / "earlier").iterdir())),
     "a trained policy": works(lambda: list((world / "tests" / "trained").iterdir())),
     "the network": works(lambda: socket.create_connection(("127.0.0.1", port), 1)),
+    "no network of its own": not works(own_network),
     "the checkout, to write to": works(lambda: (world / "written").write_text("x")),
 }))
 """
@@ -210,7 +230,7 @@ def test_an_evaluation_is_confined_as_a_training_is(world, kind):
     port = (world / "port").read_text()
     scoring.run_apart("probe", [], folder, scoring.Place(world, kind), 60, {"PORT": port})
     seen = json.loads((folder / "seen.json").read_text())
-    assert len(seen) == 6
+    assert len(seen) == 7
     assert not any(seen.values()), seen
 
 
@@ -274,9 +294,15 @@ def test_actions_are_clipped_to_the_space(world):
     assert details["episode_returns"] == expected.returns
 
 
-def test_without_confinement_a_file_could_gain(world):
+@pytest.mark.parametrize("name", [
+    "reads_secrets", "opens_tcp", "reads_other_files", "opens_lines_to_others", "escapes_limits",
+    "reloads_from_page_cache", "reloads_from_time_stamps",
+])  # fmt: skip
+def test_without_confinement_a_file_could_gain(world, name):
     """The adversaries do work where nothing stops them: the tests above can fail."""
-    result, folder = attempt(world, "reads_secrets", sandbox.NONE)
-    assert action(result, folder) == GAINED
-    result, folder = attempt(world, "opens_tcp", sandbox.NONE)
-    assert action(result, folder) == GAINED
+    kind = subprocess.run(["stat", "-f", "-c", "%T", world], capture_output=True, check=False)
+    if name == "reloads_from_page_cache" and kind.stdout.strip() == b"tmpfs":
+        pytest.skip("the files of this system's /tmp are always in memory")
+    for _ in range(2 if name.startswith("reloads_") else 1):
+        result, folder = attempt(world, name, sandbox.NONE)
+    assert action(result, folder) == GAINED, (folder / "train.log").read_text()

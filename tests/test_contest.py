@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import experiment, ledger, objective, scoring, verdict
+from harness import experiment, ledger, objective, sandbox, scoring, verdict
 from harness.branch import create
 from harness.contest import Contest
 from harness.errors import InputError
@@ -161,7 +161,7 @@ def test_a_replicate_of_several_tasks_is_judged_when_all_are_there(tmp_path, mon
     (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n")
     for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
         git(tmp_path, *arguments)
-    conditions = Conditions(TASKS, ("auto", "auto"), 1.0, 1, confined=False)
+    conditions = Conditions(TASKS, ("auto", "auto"), 1.0, 1, sandbox=sandbox.NONE)
     contest = Contest(create(tmp_path, "several"), conditions, "none")
     assert len(contest.measure()) == verdict.BASELINE_RUNS
     assert len(rows(tmp_path)) == 2 * verdict.BASELINE_RUNS
