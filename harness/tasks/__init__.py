@@ -18,7 +18,9 @@ from harness.tasks.swimmer import Swimmer
 from harness.tasks.task import Box2DTask, BraxTask, GymnasiumTask, MujocoTask, Task
 from harness.tasks.walker2d import Walker2d
 
-__all__ = ["TASKS", "Box2DTask", "BraxTask", "GymnasiumTask", "MujocoTask", "Task", "get"]
+__all__ = [
+    "TASKS", "Box2DTask", "BraxTask", "GymnasiumTask", "MujocoTask", "Task", "get", "horizon",
+]  # fmt: skip
 
 TASKS: dict[str, Task] = {
     task.id: task
@@ -75,3 +77,12 @@ def get(task_id: str) -> Task:
             "my_package:MyEnv-v0 where importing my_package registers it."
         ) from error
     return GymnasiumTask(task_id)
+
+
+def horizon(task: Task) -> int | None:
+    """Environment steps after which an episode is truncated; None where nobody says."""
+    if isinstance(task, MujocoTask):
+        return task.horizon
+    if isinstance(task, GymnasiumTask):
+        return gymnasium.spec(task.id.rpartition(":")[2]).max_episode_steps
+    return None
