@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import launcher, processes
+from harness.engines.engine import CONFINED_VARIABLE
 from harness.launcher import Limits, Mount
 from harness.ledger import FILE, state_folder
 
@@ -137,7 +138,7 @@ def environment() -> dict[str, str]:
         if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
     }
     kept.pop("JAX_COMPILATION_CACHE_DIR", None)  # what one run compiled is not for the next
-    return {**kept, "HOME": "/tmp", "TMPDIR": "/tmp"}
+    return {**kept, CONFINED_VARIABLE: "yes", "HOME": "/tmp", "TMPDIR": "/tmp"}
 
 
 def checkout(root: Path) -> list[Mount]:

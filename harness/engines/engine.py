@@ -75,18 +75,18 @@ def in_dtype(actions: np.ndarray, space: gymnasium.Space) -> np.ndarray:
 CONFINED_VARIABLE = "AUTORL_CONFINED"
 """Set in the environment of a confined process."""
 
+CONFINED = (
+    ". It runs confined here: an empty home, no network, no display, few variables, no files to "
+    "write to but in /tmp. If it works outside, take what it needs from its package, or use "
+    "--no-sandbox"
+)
+
 
 def reason(error: BaseException) -> str:
-    """Why an environment failed, in words: what it raised and where, and what would help."""
+    """Why an environment failed: what it raised, where, and what may be behind it."""
     frames = traceback.extract_tb(error.__traceback__)
-    place = f", in {frames[-1].name} ({frames[-1].line})" if frames and not str(error) else ""
-    text = f"{error}{' ' if str(error) else ''}({type(error).__name__}{place})"
+    place = f" in {frames[-1].name}: {frames[-1].line}" if frames else ""
+    text = f"{type(error).__name__}{place}" + (f" ({error})" if str(error) else "")
     if isinstance(error, ImportError):
-        text += ". Install the package that is missing"
-    if CONFINED_VARIABLE in os.environ:
-        text += (
-            ". It runs confined: with an empty home, no network or display, few variables, and no "
-            "files to write to but in /tmp. If it works outside, that may be why: give it what it "
-            "needs by its package, or use --no-sandbox"
-        )
-    return text
+        text += ". If a package is missing, install it"
+    return text + (CONFINED if CONFINED_VARIABLE in os.environ else "")
