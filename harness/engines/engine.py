@@ -84,7 +84,7 @@ CONFINED = (
 
 def reason(error: BaseException) -> str:
     """Why an environment failed: what it raised, where, and what may be behind it."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.line]
     place = f" in {frames[-1].name}: {frames[-1].line}" if frames else ""
     text = f"{type(error).__name__}{place}" + (f" ({error})" if str(error) else "")
     if isinstance(error, ImportError):
