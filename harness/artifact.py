@@ -1,9 +1,8 @@
 """The policy artifact: an exported program and its parameters, as bytes.
 
 A policy is two files. `policy.bin` is what `jax.export.Exported.serialize` gives: StableHLO for
-`(params, carry, obs) -> (action, carry)`, with params and carry as flat tuples of arrays.
-`params.npz` holds those arrays: `param_000`, …, then `carry_000`, … (a carry is for one
-environment, without the batch axis). No pickles, no Python.
+`(params, carry, obs) -> (action, carry)` of one environment, with params and carry as flat tuples
+of arrays. `params.npz` holds them: `param_000`, …, then `carry_000`, …. No pickles, no Python.
 
 This module knows bytes only and never imports JAX: the process that receives an artifact does not
 look inside it.

@@ -37,6 +37,10 @@ class PolicyError(HarnessError):
     exit_code = 4
 
 
+class TaskError(PolicyError):
+    """The task's environment failed, or does not keep to Gymnasium's interface."""
+
+
 class LedgerError(HarnessError):
     """results.tsv is damaged or cannot be written."""
 

@@ -7,16 +7,16 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import resource
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
 
+from harness import wire
 from harness.errors import HarnessError, PolicyError
 
 TASK = "HalfCheetah-v5"
@@ -30,6 +30,9 @@ NUM_EVAL_EPISODES = 100
 
 REFERENCE = "reference"
 """The simulator of every score; others give second figures."""
+
+MAX_REFUSAL = 4000
+"""Characters of a message about what went wrong."""
 
 MEMORY_LIMIT = 16 * 2**30
 """Bytes of address space for the evaluator; XLA reserves several times what it uses."""
@@ -63,6 +66,25 @@ class Evaluation:
     seeds: list[int]
     seconds: float
 
+    def packed(self) -> bytes:
+        """Returns and lengths as bytes, eight each, for the way to another process."""
+        return np.asarray(self.returns, "<f8").tobytes() + np.asarray(self.lengths, "<i8").tobytes()
+
+    @classmethod
+    def unpacked(cls, data: bytes, seeds: list[int], seconds: float) -> "Evaluation":
+        """The evaluation over these seeds that another process says there was.
+
+        Raises:
+          ValueError: it cannot be one.
+        """
+        if len(data) != 16 * len(seeds):
+            raise ValueError(f"{len(data):,} bytes for {len(seeds):,} episodes")
+        returns, lengths = np.frombuffer(data, "<f8", len(seeds)), np.frombuffer(data, "<i8")
+        lengths = lengths[len(seeds) :]
+        if not (np.isfinite(returns).all() and (lengths > 0).all() and 0 <= seconds < math.inf):
+            raise ValueError("returns, lengths or seconds that no episodes have")
+        return cls(returns.tolist(), lengths.tolist(), seeds, seconds)
+
 
 def episode_seeds(digest: str, nonce: str, count: int) -> list[int]:
     """Evaluation seeds from the artifact and a nonce that nobody knew while it was made.
@@ -86,6 +108,7 @@ def evaluate(
     seeds: list[int],
     simulator: str = REFERENCE,
     watch: Callable[[np.ndarray], None] | None = None,
+    limit: float = math.inf,
 ) -> Evaluation:
     """Play the first episode of one environment per seed, all in lockstep.
 
@@ -98,16 +121,18 @@ def evaluate(
       seeds: one an episode.
       simulator: `REFERENCE`, or a backend for a second figure.
       watch: called before every step with the actions [B, action] as they are applied.
+      limit: seconds after which it is given up.
 
     Raises:
-      PolicyError: an action has the wrong shape or is NaN.
+      PolicyError: an action has the wrong shape or is NaN, or the limit is used up.
+      TaskError: the environment fails.
     """
     from harness import backends, tasks  # noqa: PLC0415  (simulators, which constants do not need)
 
     task = tasks.get(task_id)
     backend = backends.reference(task) if simulator == REFERENCE else simulator
     engine = backends.make_evaluation_engine(task, len(seeds), backend)
-    begin = time.monotonic()
+    begin, stepping = time.monotonic(), 0.0
     returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), int)
     running = np.ones(len(seeds), bool)
     obs, carry = engine.reset(seeds), actor.begin(len(seeds))
@@ -116,7 +141,11 @@ def evaluate(
         applied = _applicable(action, engine.action_space, running, lengths)
         if watch:
             watch(applied)
+        asked = time.monotonic()
         step = engine.step(applied)
+        stepping += time.monotonic() - asked
+        if time.monotonic() > begin + limit:
+            raise PolicyError(_too_slow(task_id, lengths, stepping, limit))
         returns += np.where(running, step.reward, 0.0)
         lengths += running
         running &= ~(step.terminated | step.truncated)
@@ -130,6 +159,18 @@ def evaluate(
             "that is no number. Look at its reward under extreme actions."
         )
     return Evaluation(returns.tolist(), lengths.tolist(), list(seeds), seconds)
+
+
+def _too_slow(task_id: str, lengths: np.ndarray, stepping: float, limit: float) -> str:
+    """What took the time, of `limit` seconds `stepping` in the environment."""
+    steps = int(lengths.sum())
+    return (
+        f"The evaluation did not end within {limit:.0f} s. {len(lengths)} episodes of {task_id} "
+        f"have come to step {lengths.max():,}; the environment took {stepping / limit:.0%} of the "
+        f"time and makes {steps / max(stepping, 1e-9):,.0f} steps a second here, the policy took "
+        "the rest. If the environment is slow, give fewer --episodes; if its episodes do not end, "
+        "register it with max_episode_steps."
+    )
 
 
 def _applicable(
@@ -159,22 +200,28 @@ def limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
-def main() -> None:
-    """`python -m harness.evaluate TASK SIMULATOR POLICY SEEDS.json OUT.json`."""
+def respond(question: dict[str, Any], payload: bytes) -> wire.Message:
+    """Load the policy and evaluate it; see `harness.scoring` for question and answer."""
     from harness import backends, policy, tasks  # noqa: PLC0415
     from harness.artifact import Artifact  # noqa: PLC0415
 
-    limit_memory()
-    task_id, simulator, folder, seeds_file, out_file = sys.argv[1:]
-    task = tasks.get(task_id)
+    program, params, seeds = wire.split(payload, *question["sizes"])
+    task, artifact = tasks.get(question["task"]), Artifact(program, params)
+    bound = {"token": question["token"], "digest": artifact.digest}
     try:
-        spaces = backends.spaces(task, backends.reference(task))
-        actor = policy.load(Artifact.load(Path(folder)), *spaces)
-        seeds = json.loads(Path(seeds_file).read_text())
-        result = dataclasses.asdict(evaluate(actor, task_id, seeds, simulator))
+        actor = policy.load(artifact, *backends.spaces(task, backends.reference(task)))
+        evaluation = evaluate(
+            actor, task.id, json.loads(seeds), question["simulator"], limit=question["limit"]
+        )
     except HarnessError as error:
-        result = {"refused": str(error)}
-    Path(out_file).write_text(json.dumps(result))
+        return {"refused": str(error)[:MAX_REFUSAL]} | bound, b""
+    return {"seconds": evaluation.seconds} | bound, evaluation.packed()
+
+
+def main() -> None:
+    """`python -m harness.evaluate`: the evaluator, over the channel that it was started with."""
+    limit_memory()
+    wire.serve(respond)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """The clean process that makes a video: replay an evaluation, play its episodes again, draw them.
 
-`python -m harness.film FOLDER` over a folder with `policy/` and `script.json`; `harness.render`
-starts it. It leaves `video.mp4`, `video.gif` and `out.json` there.
+`harness.render` starts `python -m harness.film` and asks it with a policy and a script; it answers
+with the video's two files.
 """
 
 import dataclasses
 import json
 import math
-import sys
+import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -20,14 +20,15 @@ import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
 from PIL import Image
 
-from harness import backends, panels, policy, tasks
+from harness import backends, panels, policy, tasks, wire
 from harness.artifact import Artifact
+from harness.engines.engine import in_dtype, reason
 from harness.errors import HarnessError, InputError, PolicyError
-from harness.evaluate import Evaluation, evaluate, limit_memory
+from harness.evaluate import MAX_REFUSAL, Evaluation, evaluate, limit_memory
 from harness.panels import Panel
 from harness.tasks import BraxTask, Task
 
-SCRIPT, ANSWER, MP4, GIF = "script.json", "out.json", "video.mp4", "video.gif"
+MP4, GIF = "video.mp4", "video.gif"
 
 MAX_FPS = 40.0
 """Pictures a second of the video; more cost time and look the same."""
@@ -89,7 +90,7 @@ class Take:
 
     def __init__(self, env: gymnasium.Env, seed: int, actions: np.ndarray) -> None:
         self._env = env
-        self._actions = np.asarray(actions, env.action_space.dtype)
+        self._actions = in_dtype(actions, env.action_space)
         self.step, self.total = 0, 0.0
         env.reset(seed=seed)
         self.frame = self._draw()
@@ -118,20 +119,17 @@ class Take:
             height, width, _ = frame.shape
             return frame.reshape(height, width, 3).astype(np.uint8)
         except Exception as error:  # whatever an environment's drawing raises
-            raise InputError(
-                f"Drawing the environment failed: {error} ({type(error).__name__}). If a package "
-                "is missing, install it."
-            ) from error
+            raise InputError(f"Drawing the environment failed: {reason(error)}.") from error
 
 
-def replay(folder: Path, script: Script) -> tuple[Evaluation, np.ndarray]:
+def replay(artifact: Artifact, script: Script) -> tuple[Evaluation, np.ndarray]:
     """Evaluate the policy again, at the same batch size: all bits of its actions depend on it.
 
     Returns:
       The evaluation, and the applied actions [step, episode, ...] of the script's episodes.
     """
     task = tasks.get(script.task)
-    actor = policy.load(Artifact.load(folder), *backends.spaces(task, backends.reference(task)))
+    actor = policy.load(artifact, *backends.spaces(task, backends.reference(task)))
     applied: list[np.ndarray] = []
     shown = list(script.roles.values())
     evaluation = evaluate(
@@ -152,7 +150,13 @@ def make_env(script: Script) -> gymnasium.Env:
             f"{task.id} cannot be drawn: {task.library} simulates itself, and videos are made by "
             "Gymnasium. Its score and its learning curve are in the run's folder."
         )
-    plain = gymnasium.make(task.id, disable_env_checker=True)
+    try:
+        plain = gymnasium.make(task.id, disable_env_checker=True)
+    except Exception as error:  # whatever an environment's constructor raises
+        raise InputError(
+            f"{task.id} cannot be drawn: {reason(error)}. Videos are made by Gymnasium: register "
+            "the task there under its id, with the render mode rgb_array."
+        ) from error
     modes, by_mujoco = plain.metadata.get("render_modes"), isinstance(plain.unwrapped, MujocoEnv)
     plain.close()
     if "rgb_array" not in (modes or ()):
@@ -284,8 +288,8 @@ def _shrunk(picture: Image.Image, width: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def make(folder: Path, script: Script) -> dict[str, Any]:
-    """Make the video.
+def make(folder: Path, artifact: Artifact, script: Script) -> dict[str, Any]:
+    """Make the video, as `MP4` and `GIF` in a folder.
 
     Returns:
       What is to be told of it: `replayed`, the returns of the episodes as they were played;
@@ -297,7 +301,7 @@ def make(folder: Path, script: Script) -> dict[str, Any]:
     """
     shown = list(script.roles.values())
     envs = [make_env(script) for _ in shown]
-    evaluation, actions = replay(folder / "policy", script)
+    evaluation, actions = replay(artifact, script)
     takes = [
         Take(env, script.seeds[i], actions[: evaluation.lengths[i], column])
         for column, (i, env) in enumerate(zip(shown, envs, strict=True))
@@ -331,18 +335,27 @@ def make(folder: Path, script: Script) -> dict[str, Any]:
     }
 
 
+def respond(question: dict[str, Any], payload: bytes) -> wire.Message:
+    """Make the video and give its bytes; see `harness.render` for question and answer."""
+    program, params, script = wire.split(payload, *question["sizes"])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            told = make(folder, Artifact(program, params), Script(**json.loads(script)))
+            mp4, gif = ((folder / file).read_bytes() for file in (MP4, GIF))
+            if len(mp4) + len(gif) > wire.MAX_PAYLOAD_BYTES:
+                raise InputError(f"The video has {len(mp4):,} bytes: give a smaller --width.")
+        except PolicyError as error:
+            return {"refused": str(error)[:MAX_REFUSAL]}, b""
+        except HarnessError as error:
+            return {"undrawable": str(error)[:MAX_REFUSAL]}, b""
+    return told | {"sizes": [len(mp4)]}, mp4 + gif
+
+
 def main() -> None:
-    """`python -m harness.film FOLDER`."""
+    """`python -m harness.film`, over the channel that it was started with."""
     limit_memory()
-    folder = Path(sys.argv[1])
-    script = Script(**json.loads((folder / SCRIPT).read_text()))
-    try:
-        answer = make(folder, script)
-    except PolicyError as error:
-        answer = {"refused": str(error)}
-    except HarnessError as error:
-        answer = {"undrawable": str(error)}
-    (folder / ANSWER).write_text(json.dumps(answer))
+    wire.serve(respond)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 Exporting happens in the training process; checking and acting in the evaluator, which is a clean
 process: JAX itself says that a serialised export must be trusted, so nothing of an artifact is
-compiled or run before `load` has walked through every operation in it.
+compiled or run before `harness.program` has walked through every operation in it.
+
+A program acts for one observation. It sees nothing of other episodes, and what it does for one
+does not depend on how many are played.
 """
 
 import io
-import math
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -16,40 +18,17 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
-from jaxlib.mlir import ir
-from jaxlib.mlir.dialects import sdy, stablehlo
 
+from harness import program
 from harness.artifact import MAX_PARAMS_BYTES, MAX_PROGRAM_BYTES, Artifact
 from harness.errors import PolicyError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 """Every artifact holds code for all of them; evaluation uses the first."""
 
-MAX_TENSOR_ELEMENTS = 2**26
-"""Of any intermediate result: 256 MiB in float32."""
-
-_STABLEHLO = """
-abs add and atan2 bitcast_convert broadcast broadcast_in_dim case cbrt ceil clamp compare
-concatenate constant convert convolution cosine count_leading_zeros divide dot_general
-dynamic_broadcast_in_dim dynamic_gather dynamic_iota dynamic_pad dynamic_reshape dynamic_slice
-dynamic_update_slice exponential exponential_minus_one floor gather get_dimension_size
-get_tuple_element if imag iota is_finite log log_plus_one logistic maximum minimum multiply negate
-not optimization_barrier or pad popcnt power real real_dynamic_slice reduce reduce_precision
-reduce_window remainder reshape return reverse round_nearest_afz round_nearest_even rsqrt scatter
-select shift_left shift_right_arithmetic shift_right_logical sign sine slice sort sqrt subtract
-tan tanh transpose tuple while xor
-"""
-
-ALLOWED_OPERATIONS = frozenset(
-    {"builtin.module", "func.func", "func.call", "func.return"}
-    | {f"stablehlo.{name}" for name in _STABLEHLO.split()}
-)
-"""Arithmetic, shapes and control flow. What is missing is missing on purpose: custom calls, host
-callbacks, channels, collectives and random numbers."""
-
-SHAPE_ASSERTION = "shape_assertion"
-"""The one custom call that passes: `jax.export` puts it where a batch size is symbolic, and JAX
-evaluates and removes it before anything is compiled."""
+MAX_CARRY_BYTES = 2**16
+"""What a policy remembers from step to step, 64 KiB: eight times a GRU of 2,048 units, or the last
+128 observations of 128 numbers. The shipped network and its optimiser's state do not fit."""
 
 Act = Callable[..., Any]
 
@@ -59,41 +38,57 @@ def export(act: Act, params: Any, carry: Any, obs_space: gymnasium.spaces.Box) -
 
     Args:
       act: `act(params, obs) -> action`, or with a carry `act(params, carry, obs) ->
-        (action, carry)`; obs is [B, observation] float32 and a carry's leaves are [B, …].
+        (action, carry)`; obs is [B, observation] float32 and a carry's leaves are [B, …]. It is
+        exported for B = 1.
       params: pytree of arrays.
       carry: None, or the initial carry of one environment: a pytree of arrays, no batch axis.
       obs_space: the observation space.
 
     Returns:
-      The program, for any batch size B and every platform of `PLATFORMS`.
+      The program, for one observation, without a batch axis, and every platform of `PLATFORMS`.
+
+    Raises:
+      PolicyError: what `act` gives has no batch axis.
     """
     param_leaves, param_tree = jax.tree.flatten(params)
     carry_leaves, carry_tree = jax.tree.flatten(carry)
 
-    def flat(
+    def single(
         param_leaves: tuple[jax.Array, ...], carry_leaves: tuple[jax.Array, ...], obs: jax.Array
     ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         params = jax.tree.unflatten(param_tree, param_leaves)
         if carry is None:
-            return act(params, obs), ()
-        action, new_carry = act(params, jax.tree.unflatten(carry_tree, carry_leaves), obs)
-        return action, tuple(jax.tree.leaves(new_carry))
+            return _only("action", act(params, obs[None])), ()
+        before = jax.tree.unflatten(carry_tree, [x[None] for x in carry_leaves])
+        action, after = act(params, before, obs[None])
+        leaves = tuple(_only("carry", x) for x in jax.tree.leaves(after))
+        return _only("action", action), leaves
 
     # Without source locations: an artifact names no paths, and equal code gives equal bytes.
     locations = jax.config.values["jax_traceback_in_locations_limit"]
     jax.config.update("jax_traceback_in_locations_limit", 0)
-    (batch,) = jax.export.symbolic_shape("batch")
     specs = (
-        tuple(jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in param_leaves),
-        tuple(
-            jax.ShapeDtypeStruct((batch, *jnp.shape(x)), jnp.result_type(x)) for x in carry_leaves
+        *(
+            tuple(jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in leaves)
+            for leaves in (param_leaves, carry_leaves)
         ),
-        jax.ShapeDtypeStruct((batch, *obs_space.shape), jnp.float32),
+        jax.ShapeDtypeStruct(obs_space.shape, jnp.float32),
     )
     try:
-        return bytes(jax.export.export(jax.jit(flat), platforms=PLATFORMS)(*specs).serialize())
+        return bytes(jax.export.export(jax.jit(single), platforms=PLATFORMS)(*specs).serialize())
     finally:
         jax.config.update("jax_traceback_in_locations_limit", locations)
+
+
+def _only(what: str, batch: Any) -> jax.Array:
+    """The one row of a batch."""
+    shapes = [jnp.shape(x) for x in jax.tree.leaves(batch)]
+    if len(shapes) != 1 or shapes[0][:1] != (1,):
+        raise PolicyError(
+            f"The {what} that act gives for one row of obs has the shape "
+            f"{', '.join(map(str, shapes))}; one array with a row for every row of obs is needed."
+        )
+    return jax.tree.leaves(batch)[0][0]
 
 
 def pack(params: Any, carry: Any) -> bytes:
@@ -116,16 +111,17 @@ def pack(params: Any, carry: Any) -> bytes:
 
 
 class Policy:
-    """A checked policy that acts for a fixed number of environments.
-
-    The batch size is fixed because a row of a matrix product can differ in its last bits with the
-    number of rows: equal batch sizes give equal actions.
-    """
+    """A checked policy that acts for many environments at once, for each of them by itself."""
 
     def __init__(
         self, exported: jax.export.Exported, params: list[np.ndarray], carry: list[np.ndarray]
     ) -> None:
-        self._call = jax.jit(exported.call)
+        def act(params: Any, carry: Any, obs: jax.Array) -> Any:
+            # One row after the other. A batched program would be three times as fast with layers
+            # of a thousand units, but nothing but a loop is sure to keep rows apart.
+            return jax.lax.map(lambda row: exported.call(params, *row), (carry, obs))
+
+        self._call = jax.jit(act)
         self._params = tuple(jnp.asarray(x) for x in params)
         self._initial_carry = carry
 
@@ -142,9 +138,17 @@ class Policy:
 
         Returns:
           Actions [B, action] as the policy gives them, not clipped; the next carry.
+
+        Raises:
+          PolicyError: the program cannot be compiled, or fails.
         """
-        action, carry = self._call(self._params, carry, np.asarray(obs, np.float32))
-        return np.asarray(action), carry
+        try:
+            action, carry = self._call(self._params, carry, np.asarray(obs, np.float32))
+            return np.asarray(action), carry
+        except Exception as error:  # whatever XLA says of a program that is none
+            raise PolicyError(
+                f"The policy's program cannot be run ({type(error).__name__}: {str(error)[:1000]})."
+            ) from error
 
 
 def load(
@@ -164,7 +168,8 @@ def load(
     params, carry = _unpack(artifact.params)
     try:
         exported = jax.export.deserialize(bytearray(artifact.program))
-        _check_operations(exported.mlir_module_serialized)
+        _check_signature(exported, params, carry, obs_space, action_space)
+        program.check(exported.mlir_module_serialized)
     except PolicyError:
         raise
     except Exception as error:
@@ -172,7 +177,6 @@ def load(
             f"The policy's program cannot be read ({type(error).__name__}: {error}). "
             "Publish it with trial.publish."
         ) from error
-    _check_signature(exported, params, carry, obs_space, action_space)
     return Policy(exported, params, carry)
 
 
@@ -203,53 +207,12 @@ def _unpack(data: bytes) -> tuple[list[np.ndarray], list[np.ndarray]]:
                 f"Parameter {i} of the policy holds NaN or infinity: training diverged. "
                 "Look at runs/<run_id>/curve.csv for where it began."
             )
+    if (size := sum(x.nbytes for x in carry)) > MAX_CARRY_BYTES:
+        raise PolicyError(
+            f"The policy carries {size:,} bytes from step to step; {MAX_CARRY_BYTES:,} are "
+            "allowed. What does not change belongs to the parameters."
+        )
     return params, carry
-
-
-def _check_operations(module_bytes: bytes) -> None:
-    """Walk through every operation of a serialised module."""
-    with ir.Context() as context:
-        stablehlo.register_dialect(context)
-        sdy.register_dialect(context)  # so that what shards is refused by name
-        module = stablehlo.deserialize_portable_artifact(context, module_bytes)
-        problems: list[str] = []
-
-        def visit(operation: ir.Operation) -> ir.WalkResult:
-            problem = _problem(operation)
-            if problem is None:
-                return ir.WalkResult.ADVANCE
-            problems.append(problem)
-            return ir.WalkResult.INTERRUPT
-
-        module.operation.walk(visit)
-    if problems:
-        raise PolicyError(f"The policy was refused: {problems[0]}")
-
-
-def _problem(operation: ir.Operation) -> str | None:
-    """What is wrong with one operation, or None."""
-    name = operation.name
-    if name == "stablehlo.custom_call":
-        target = ir.StringAttr(operation.attributes["call_target_name"]).value
-        if target != SHAPE_ASSERTION:
-            return (
-                f"it holds the custom call {target!r}. Policies may not call code outside "
-                "StableHLO: no callbacks, no library kernels."
-            )
-        return None
-    if name not in ALLOWED_OPERATIONS:
-        return f"it holds the operation {name!r}, which is not on the list of allowed ones."
-    for result in operation.results:
-        if not isinstance(result.type, ir.RankedTensorType):
-            continue  # a tuple: made of tensors that were looked at where they were made
-        shape = result.type
-        sizes = [shape.get_dim_size(i) for i in range(shape.rank) if not shape.is_dynamic_dim(i)]
-        if math.prod(sizes) > MAX_TENSOR_ELEMENTS:
-            return (
-                f"{name!r} makes a tensor of {math.prod(sizes):,} elements; "
-                f"{MAX_TENSOR_ELEMENTS:,} are allowed."
-            )
-    return None
 
 
 def _check_signature(
@@ -263,14 +226,20 @@ def _check_signature(
     if "cpu" not in exported.platforms:
         raise PolicyError(f"The policy runs on {exported.platforms} only; 'cpu' is needed.")
     ins, outs = exported.in_avals, exported.out_avals
+    if any(not isinstance(size, int) for aval in (*ins, *outs) for size in aval.shape):
+        raise PolicyError(
+            "The policy's program is for a batch of observations; one for a single observation is "
+            "needed, as trial.publish makes it. (If an earlier harness made it, its run can be "
+            "scored again with the harness of the commit in its row.)"
+        )
     if len(ins) != len(params) + len(carry) + 1:
         raise PolicyError(
             f"The program takes {len(ins) - 1} arrays besides the observation, but "
             f"{len(params)} parameters and {len(carry)} carry arrays were published."
         )
     expected = [("params", x.shape, x.dtype) for x in params]
-    expected += [("carry", (None, *x.shape), x.dtype) for x in carry]
-    expected += [("obs", (None, *obs_space.shape), np.dtype(np.float32))]
+    expected += [("carry", x.shape, x.dtype) for x in carry]
+    expected += [("obs", obs_space.shape, np.dtype(np.float32))]
     for aval, (what, shape, dtype) in zip(ins, expected, strict=True):
         _check_aval(what, aval, shape, dtype)
     if len(outs) != 1 + len(carry):
@@ -279,21 +248,16 @@ def _check_signature(
             "are needed. act(params, obs) returns an action; with a carry, (action, carry)."
         )
     action_dtype = np.integer if isinstance(action_space, gymnasium.spaces.Discrete) else np.float32
-    _check_aval("action", outs[0], (None, *(action_space.shape or ())), action_dtype)
+    _check_aval("action", outs[0], action_space.shape or (), action_dtype)
     for aval, x in zip(outs[1:], carry, strict=True):
-        _check_aval("carry", aval, (None, *x.shape), x.dtype)
+        _check_aval("carry", aval, x.shape, x.dtype)
 
 
-def _check_aval(what: str, aval: Any, shape: tuple[int | None, ...], dtype: Any) -> None:
-    """Shapes must agree; None stands for the batch axis."""
-    fits = len(aval.shape) == len(shape) and all(
-        (not isinstance(have, int)) if want is None else have == want
-        for have, want in zip(aval.shape, shape, strict=True)
-    )
-    if not fits or not np.issubdtype(aval.dtype, dtype):
-        wanted = tuple("batch" if want is None else want for want in shape)
+def _check_aval(what: str, aval: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    """Shapes must be equal, and dtypes of one kind."""
+    if aval.shape != shape or not np.issubdtype(aval.dtype, dtype):
         name = np.dtype(dtype).name if not isinstance(dtype, type) else dtype.__name__
         raise PolicyError(
-            f"The policy's {what} has shape {tuple(map(str, aval.shape))} and dtype {aval.dtype}; "
-            f"the task needs {tuple(map(str, wanted))} and {name}."
+            f"The policy's {what} has shape {aval.shape} and dtype {aval.dtype} for one "
+            f"observation; the task needs {shape} and {name}."
         )

@@ -2,14 +2,13 @@
 
 import dataclasses
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from harness import cli, opengl, sandbox, scoring
+from harness import cli, opengl, sandbox, scoring, wire
 from harness.errors import InputError, PolicyError, StorageError
 from harness.record import Record
 from harness.scoring import Place
@@ -23,8 +22,8 @@ WIDTH, NARROWEST, WIDEST = 960, 240, 3840
 LIMIT = 1800.0
 """Seconds for all of it: fifteen times what HalfCheetah takes on two cores without a GPU."""
 
-SCRIPT, ANSWER, MP4, GIF = "script.json", "out.json", "video.mp4", "video.gif"
-"""What `harness.film` reads, and what it leaves."""
+MP4, GIF = "video.mp4", "video.gif"
+"""In the run's folder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,20 +98,20 @@ def make(root: Path, run_id: str, seconds: float = SECONDS, width: int = WIDTH) 
         "footer": f"{record.details['task']}  ·  run {run_id}",
         "no_opengl": no_opengl,
     }
-    with tempfile.TemporaryDirectory(prefix="autorl-film-") as name:
-        folder = Path(name)
-        record.artifact.save(folder / "policy")
-        (folder / SCRIPT).write_text(json.dumps(script))
-        scoring.run_apart(
-            "harness.film", [name], folder, place, LIMIT,
-            {opengl.VARIABLE: way, "SDL_AUDIODRIVER": "dummy", "SDL_VIDEODRIVER": "dummy"},
-        )  # fmt: skip
-        answer = _answer(folder)
-        mp4, gif = (_take(folder / file, record.folder / file) for file in (MP4, GIF))
-    return Video(
-        mp4, gif, episodes, {title: record.returns[i] for title, i in episodes.items()},
-        answer["replayed"], answer["seconds"], answer["speed"],
+    artifact = record.artifact
+    question = {"sizes": [len(artifact.program), len(artifact.params)]}
+    payload = artifact.program + artifact.params + json.dumps(script).encode()
+    answer, files = scoring.run_apart(
+        "harness.film", (question, payload), place, LIMIT,
+        {opengl.VARIABLE: way, "SDL_AUDIODRIVER": "dummy", "SDL_VIDEODRIVER": "dummy"},
     )  # fmt: skip
+    told = _checked(answer, episodes)
+    mp4, gif = (
+        _save(content, record.folder / name)
+        for name, content in zip((MP4, GIF), wire.split(files, told.mp4_bytes), strict=True)
+    )
+    recorded = {title: record.returns[i] for title, i in episodes.items()}
+    return Video(mp4, gif, episodes, recorded, told.replayed, told.seconds, told.speed)
 
 
 def choose(returns: Sequence[float]) -> dict[str, int]:
@@ -123,27 +122,35 @@ def choose(returns: Sequence[float]) -> dict[str, int]:
     return {"best": order[-1], "median": order[(len(order) - 1) // 2], "worst": order[0]}
 
 
-def _answer(folder: Path) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class _Told:
+    """What the process that draws says of its video; attributes as of `Video`."""
+
+    replayed: dict[str, float]
+    seconds: float
+    speed: float
+    mp4_bytes: int
+
+
+def _checked(answer: dict[str, Any], episodes: dict[str, int]) -> _Told:
     """What the process says, or the error that it says it is."""
-    try:
-        answer = json.loads(scoring.left_behind(folder / ANSWER))
-    except (OSError, ValueError) as error:
-        log = scoring.left_behind(folder / "log").decode(errors="replace")[-2000:]
-        raise PolicyError(
-            f"The process that draws ended without a video; its last output was:\n{log}"
-        ) from error
     if "refused" in answer:
-        raise PolicyError(answer["refused"])
+        raise PolicyError(scoring.printable(str(answer["refused"])))
     if "undrawable" in answer:
-        raise InputError(answer["undrawable"])
-    return answer
+        raise InputError(scoring.printable(str(answer["undrawable"])))
+    try:
+        replayed = {title: float(answer["replayed"][title]) for title in episodes}
+        (size,) = map(int, answer["sizes"])
+        return _Told(replayed, float(answer["seconds"]), float(answer["speed"]), size)
+    except (KeyError, TypeError, ValueError) as error:
+        raise PolicyError("The process that draws ended without a video.") from error
 
 
-def _take(made: Path, target: Path) -> Path:
-    """Put a finished file into the run's folder, whole or not at all."""
+def _save(content: bytes, target: Path) -> Path:
+    """Put a file into the run's folder, whole or not at all."""
     part = target.with_name(target.name + ".part")
     try:
-        part.write_bytes(scoring.left_behind(made))
+        part.write_bytes(content)
         part.replace(target)
     except OSError as error:
         part.unlink(missing_ok=True)

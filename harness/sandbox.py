@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import launcher, processes
+from harness.engines.engine import CONFINED_VARIABLE
 from harness.errors import InputError
 from harness.launcher import Limits, Mount
 from harness.ledger import state_folder
@@ -167,7 +168,7 @@ def environment() -> dict[str, str]:
         if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
     }
     kept.pop("JAX_COMPILATION_CACHE_DIR", None)  # what one run compiled is not for the next
-    return {**kept, "HOME": "/tmp", "TMPDIR": "/tmp"}
+    return {**kept, CONFINED_VARIABLE: "yes", "HOME": "/tmp", "TMPDIR": "/tmp"}
 
 
 def _bubblewrap(mounts: Sequence[Mount]) -> list[str]:

@@ -145,8 +145,9 @@ class Trial:
 
         Args:
           act: `act(params, obs) -> action`, jit-able and deterministic; obs is [B, observation]
-            float32 with any B; actions are clipped to the action space when they are used. With a
-            carry, `act(params, carry, obs) -> (action, carry)`.
+            float32 with any B, and B = 1 when it is scored: each episode by itself. Actions are
+            clipped to the action space when they are used. With a carry, `act(params, carry, obs)
+            -> (action, carry)`. What it may carry and compute: docs/threat-model.md.
           params: pytree of arrays.
           carry: for recurrent policies, the initial carry of one environment (no batch axis).
         """

@@ -1,12 +1,18 @@
-"""Messages between the training process and its parent: a JSON header and a binary payload.
+"""Messages between a confined process and its parent: a JSON header and a binary payload.
 
 Frame: 4 bytes header length, 8 bytes payload length (little-endian), header, payload.
 """
 
+import itertools
 import json
+import os
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
+
+Message = tuple[dict[str, Any], bytes]
+"""Header and payload."""
 
 CHANNEL_VARIABLE = "AUTORL_TRIAL_CHANNEL"
 """Environment variable with the file descriptor of the child's end of the socket."""
@@ -15,6 +21,9 @@ _LENGTHS = struct.Struct("<IQ")
 MAX_HEADER_BYTES = 2**20
 MAX_PAYLOAD_BYTES = 80 * 2**20
 """A little above the largest policy, which its own limits then refuse by name."""
+
+CHUNK_BYTES = 2**20
+"""Of one read from a channel."""
 
 
 class WireError(Exception):
@@ -27,7 +36,13 @@ def encode(header: dict[str, Any], payload: bytes = b"") -> bytes:
     return _LENGTHS.pack(len(head), len(payload)) + head + payload
 
 
-def receive(channel: socket.socket) -> tuple[dict[str, Any], bytes]:
+def split(payload: bytes, *sizes: int) -> list[bytes]:
+    """A payload's parts; the last one takes what these sizes leave."""
+    ends = list(itertools.accumulate(sizes))
+    return [payload[a:b] for a, b in zip([0, *ends], [*ends, len(payload)], strict=True)]
+
+
+def receive(channel: socket.socket) -> Message:
     """Wait for one frame.
 
     Raises:
@@ -35,9 +50,18 @@ def receive(channel: socket.socket) -> tuple[dict[str, Any], bytes]:
     """
     decoder = Decoder()
     while True:
-        frames = decoder.feed(channel.recv(decoder.missing()))
+        frames = decoder.feed(channel.recv(min(decoder.missing(), CHUNK_BYTES)))
         if frames:
             return frames[0]
+
+
+def serve(respond: Callable[[dict[str, Any], bytes], Message]) -> None:
+    """Answer the one question of our parent, in a process that was started for it.
+
+    The channel is a descriptor that only the two of us hold: nobody else can answer.
+    """
+    channel = socket.socket(fileno=int(os.environ.pop(CHANNEL_VARIABLE)))
+    channel.sendall(encode(*respond(*receive(channel))))
 
 
 class Decoder:
@@ -50,7 +74,7 @@ class Decoder:
         """Bytes that complete the frame under way, as far as is known."""
         return max(self._total() - len(self._buffer), 1)
 
-    def feed(self, data: bytes) -> list[tuple[dict[str, Any], bytes]]:
+    def feed(self, data: bytes) -> list[Message]:
         """Take bytes, give the frames that they complete.
 
         Raises:

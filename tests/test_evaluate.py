@@ -1,5 +1,8 @@
 """The score is that of a plain Gymnasium loop, on seeds that nobody could know."""
 
+import contextlib
+import tempfile
+import threading
 from pathlib import Path
 
 import gymnasium
@@ -8,10 +11,10 @@ import numpy as np
 import psutil
 import pytest
 
-from harness import experiment, policy, sandbox, scoring, tasks
+from harness import experiment, policy, sandbox, scoring, tasks, wire
 from harness.artifact import Artifact
 from harness.errors import PolicyError
-from harness.evaluate import episode_seeds, evaluate
+from harness.evaluate import REFERENCE, Evaluation, episode_seeds, evaluate
 from tests.conftest import TRAIN_FILES
 
 TASKS = [*tasks.TASKS, "CartPole-v1", "Pendulum-v1"]
@@ -135,26 +138,108 @@ def test_the_seeds_of_an_artifact_change_with_the_nonce_and_with_the_artifact():
     assert set(seeds).isdisjoint(episode_seeds(other, "00" * 32, 100))
 
 
-def test_a_policy_that_never_returns_uses_up_its_limit(monkeypatch):
-    import jax
-
-    def endless(params, obs):
-        return obs[:, :6] * jax.lax.while_loop(lambda x: x > 0, lambda x: x + 1, params)
-
+def test_an_evaluation_that_takes_too_long_says_what_took_the_time():
     env = gymnasium.make("HalfCheetah-v5")
-    artifact = Artifact(
-        policy.export(endless, np.float32(1), None, env.observation_space),
-        policy.pack(np.float32(1), None),
-    )
-    monkeypatch.setattr(scoring, "EVALUATION_LIMIT", 8.0)
-    with pytest.raises(PolicyError, match="did not end within 8 s"):
-        scoring.score(artifact, "HalfCheetah-v5", 2, HERE)
+    actor = policy.load(mlp_artifact("HalfCheetah-v5"), env.observation_space, env.action_space)
+    message = r"within 0 s.* 2 episodes of HalfCheetah-v5 .* steps a second.* fewer --episodes"
+    with pytest.raises(PolicyError, match=message):
+        evaluate(actor, "HalfCheetah-v5", [1, 2], limit=1e-9)
+
+
+def test_the_limit_of_an_evaluation_follows_its_steps(monkeypatch):
+    limits = []
+
+    def asked(_, question, place, limit):
+        limits.append((question[0]["limit"], limit - question[0]["limit"]))
+        raise PolicyError
+
+    monkeypatch.setattr(scoring, "run_apart", asked)
+    for task_id, episodes in (("HalfCheetah-v5", 100), ("Reacher-v5", 100), ("CartPole-v1", 2)):
+        with pytest.raises(PolicyError):
+            scoring.evaluate_apart(Artifact(b"", b""), task_id, [0] * episodes, REFERENCE, HERE)
+    steps = [100 * 1000, 100 * 50, 2 * 500]
+    base, slow, late = scoring.EVALUATION_LIMIT, scoring.SLOWEST_STEP, scoring.START_LIMIT
+    assert limits == [(base + slow * count, pytest.approx(late)) for count in steps]
+
+
+@pytest.mark.skipif(HERE.confinement == sandbox.NONE, reason="nothing can be confined here")
+def test_a_score_cannot_be_forged_in_the_folders_of_an_evaluation(tmp_path, monkeypatch):
+    """Another process of the user answers in every folder that the harness makes, and shadows."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    forged, over = set(), threading.Event()
+
+    def forge():
+        while not over.wait(0.002):
+            for folder in tmp_path.glob("autorl-*"):
+                with contextlib.suppress(OSError):
+                    (folder / "out.json").write_text('{"returns": [6666.0], "lengths": [1]}')
+                    (folder / "numpy.py").write_text("raise SystemExit")
+                    forged.add(folder.name)
+
+    forger = threading.Thread(target=forge)
+    forger.start()
+    artifact = mlp_artifact("InvertedPendulum-v5")
+    score = scoring.score(artifact, "InvertedPendulum-v5", 1, HERE)
+    over.set()
+    forger.join()
+    env = gymnasium.make("InvertedPendulum-v5")
+    actor = policy.load(artifact, env.observation_space, env.action_space)
+    again = evaluate(actor, "InvertedPendulum-v5", score.evaluation.seeds)
+    assert score.evaluation.returns == again.returns
+    assert forged  # it was there
+
+
+def answer(**changes):
+    """What an evaluator could say of one episode, and what else."""
+    usual = {"token": "t", "digest": "d", "seconds": 1.0, "returns": [1.0], "lengths": [5]}
+    said = usual | changes
+    numbers = Evaluation(said.pop("returns"), said.pop("lengths"), [], 0.0).packed()
+    return said, said.pop("data", numbers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"token": "of another run"}, "another question"),
+        ({"digest": "of another policy"}, "another question"),
+        ({"data": b""}, "0 bytes for 1 episodes"),
+        ({"returns": [1.0, 2.0], "lengths": [1, 1]}, "32 bytes for 1 episodes"),
+        ({"returns": [np.nan]}, "no episodes have"),
+        ({"returns": [np.inf]}, "no episodes have"),
+        ({"lengths": [0]}, "no episodes have"),
+        ({"seconds": "nan"}, "no episodes have"),
+        ({"seconds": [1]}, "is none"),
+        ({"refused": "no\x1b]0;owned\x07\n---"}, "^no�]0;owned�\n---$"),
+    ],
+)
+def test_an_evaluator_that_was_taken_over_is_not_believed(monkeypatch, changes, message):
+    """Whatever it says that is no answer to this very question is refused."""
+    artifact = Artifact(b"program", b"params")
+    monkeypatch.setattr(scoring.secrets, "token_hex", lambda _: "t")
+    monkeypatch.setattr(Artifact, "digest", "d")
+    said = {}
+    monkeypatch.setattr(scoring, "run_apart", lambda *_: answer(**said))
+    honest = scoring.evaluate_apart(artifact, "Hopper-v5", [7], REFERENCE, HERE)
+    assert honest == Evaluation([1.0], [5], [7], 1.0)
+    said = changes
+    with pytest.raises(PolicyError, match=message):
+        scoring.evaluate_apart(artifact, "Hopper-v5", [7], REFERENCE, HERE)
+
+
+@pytest.mark.parametrize(
+    ("does", "message"),
+    [
+        ("os._exit(3)", "ended without an answer"),
+        ("os.write(channel, bytes([255] * 12)); time.sleep(60)", "bytes; 83,886,080 are allowed"),
+        ("print('last words', flush=True); os.abort()", "last words"),
+        ("[print('x' * 2**20) for _ in iter(int, 1)]", "did not end within 2 s"),
+    ],
+)
+def test_a_process_that_says_nothing_or_too_much_is_ended(tmp_path, monkeypatch, does, message):
+    code = f"import os, time\nchannel = int(os.environ['{wire.CHANNEL_VARIABLE}'])\n{does}\n"
+    (tmp_path / "hostile.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    place = scoring.Place(tmp_path, HERE.confinement)
+    with pytest.raises(PolicyError, match=message):
+        scoring.run_apart("hostile", ({}, bytes(2**22)), place, 2.0)
     assert psutil.Process().children(recursive=True) == []
-
-
-def test_what_a_hostile_process_leaves_is_never_read_through_a_link(tmp_path):
-    (tmp_path / "secret").write_text("of the user")
-    (tmp_path / "out.json").symlink_to(tmp_path / "secret")
-    with pytest.raises(OSError, match="symbolic links"):
-        scoring.left_behind(tmp_path / "out.json")
-    assert scoring.left_behind(tmp_path / "secret") == b"of the user"

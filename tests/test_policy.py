@@ -1,5 +1,6 @@
 """The policy artifact: what goes in comes out, and what may not go in is refused by name."""
 
+import dataclasses
 import io
 
 import gymnasium
@@ -37,7 +38,7 @@ def test_a_policy_acts_as_the_function_it_was_exported_from(tmp_path):
     actor = load(Artifact.load(tmp_path))
     obs = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     action, _ = actor.act(actor.begin(5), obs)
-    np.testing.assert_array_equal(action, jax.jit(linear)(PARAMS, obs))
+    np.testing.assert_allclose(action, jax.jit(linear)(PARAMS, obs), rtol=1e-6)
 
 
 def test_an_artifact_is_readable_with_jax_export_and_numpy_alone():
@@ -45,8 +46,8 @@ def test_an_artifact_is_readable_with_jax_export_and_numpy_alone():
     exported = jax.export.deserialize(bytearray(artifact.program))
     with np.load(io.BytesIO(artifact.params), allow_pickle=False) as arrays:
         params = tuple(arrays[name] for name in sorted(arrays.files))
-    action, _ = exported.call(params, (), jnp.ones((4, 3)))
-    np.testing.assert_allclose(action, linear(PARAMS, np.ones((4, 3))), rtol=1e-6)
+    action, _ = exported.call(params, (), jnp.ones(3))
+    np.testing.assert_allclose(action, linear(PARAMS, np.ones(3)), rtol=1e-6)
     assert exported.platforms == ("cpu", "cuda", "tpu")
 
 
@@ -92,12 +93,12 @@ def _callback(params, obs):
     return io_callback(lambda x: np.zeros((len(x), 2), np.float32), shape, obs) + params
 
 
-def _fixed_batch(act):
-    """Programs that `trial.publish` would not make, exported by hand for a fixed batch."""
+def _by_hand(act, obs=(3,)):
+    """Programs that `trial.publish` would not make, exported by hand."""
     specs = (
         (jax.ShapeDtypeStruct((), jnp.float32),),
         (),
-        jax.ShapeDtypeStruct((4, 3), jnp.float32),
+        jax.ShapeDtypeStruct(obs, jnp.float32),
     )
     exported = jax.export.export(
         jax.jit(lambda params, carry, obs: (act(params[0], obs), ())),
@@ -109,10 +110,10 @@ def _fixed_batch(act):
 
 def test_a_custom_call_is_refused_by_name():
     def sneaky(params, obs):
-        return jnp.linalg.qr(obs @ obs.T)[0][:, :2] + params
+        return jnp.linalg.qr(jnp.outer(obs, obs))[0][0, :2] + params
 
     with pytest.raises(PolicyError, match=r"custom call 'lapack_sgeqrf\w*'"):
-        load(_fixed_batch(sneaky))
+        load(_by_hand(sneaky))
 
 
 def test_a_host_callback_cannot_even_be_exported():
@@ -123,10 +124,10 @@ def test_a_host_callback_cannot_even_be_exported():
 def test_random_numbers_are_refused_by_name():
     def dice(params, obs):
         key = jax.random.key(0, impl="unsafe_rbg")
-        return jax.random.normal(key, (obs.shape[0], 2)) + params
+        return jax.random.normal(key, (2,)) + params
 
     with pytest.raises(PolicyError, match="rng_bit_generator"):
-        load(_fixed_batch(dice))
+        load(_by_hand(dice))
 
 
 def test_an_absurd_intermediate_is_refused_by_name():
@@ -137,18 +138,64 @@ def test_an_absurd_intermediate_is_refused_by_name():
         load(artifact_of(huge, np.float32(0)))
 
 
-def test_a_fixed_batch_size_is_refused():
-    with pytest.raises(PolicyError, match="obs has shape"):
-        load(_fixed_batch(lambda params, obs: obs[:, :2] + params))
+@pytest.mark.parametrize("batch", [4, jax.export.symbolic_shape("batch")[0]])
+def test_a_program_for_a_batch_is_refused(batch):
+    with pytest.raises(PolicyError, match=r"for a batch of obs|obs has shape \(4, 3\)"):
+        load(_by_hand(lambda params, obs: obs[:, :2] + params, (batch, 3)))
+
+
+def test_a_size_that_explodes_with_the_batch_is_refused_by_name():
+    """Ten rows would be a tensor of 10 ** 9 elements."""
+
+    def power(params, obs):
+        big = row = obs[:, 0] + params
+        for _ in range(8):
+            big = big[..., None] * row
+        return jnp.zeros((obs.shape[0], 2)) + jnp.sort(big, axis=0).sum()
+
+    with pytest.raises(PolicyError, match="for a batch of observations"):
+        load(_by_hand(power, (jax.export.symbolic_shape("batch")[0], 3)))
+    action, _ = load(artifact_of(power, np.float32(1))).act((), np.zeros((10, 3)))
+    np.testing.assert_array_equal(action, 1)  # of a row by itself it is one number
+
+
+def test_a_program_for_a_batch_that_says_it_is_for_one_observation_is_refused():
+    lies = jax.export.deserialize(bytearray(_by_hand(lambda p, obs: obs[:2] + p).program))
+    batch = _by_hand(lambda p, obs: obs[:, :2] + p, (jax.export.symbolic_shape("batch")[0], 3))
+    truth = jax.export.deserialize(bytearray(batch.program)).mlir_module_serialized
+    forged = dataclasses.replace(lies, mlir_module_serialized=truth).serialize()
+    with pytest.raises(PolicyError, match="get_dimension_size"):
+        load(Artifact(bytes(forged), batch.params))
+
+
+def test_a_row_sees_nothing_of_the_others():
+    """As exported, the policy of every row is that of a batch of one."""
+
+    def gossip(params, obs):
+        return (obs - obs.mean(0))[:, :2] + params
+
+    obs = np.arange(12, dtype=np.float32).reshape(4, 3)
+    assert np.abs(gossip(0, obs)).max() > 4  # together they do see each other
+    action, _ = load(artifact_of(gossip, np.float32(0.5))).act((), obs)
+    np.testing.assert_array_equal(action, 0.5)
+
+
+def test_what_a_row_gives_does_not_depend_on_how_many_there_are():
+    actor = load(artifact_of(linear))
+    obs = np.random.default_rng(1).normal(size=(100, 3)).astype(np.float32)
+    together, _ = actor.act((), obs)
+    for count in (1, 7):
+        action, _ = actor.act((), obs[:count])
+        np.testing.assert_array_equal(action, together[:count])
 
 
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda p, o: jnp.zeros((o.shape[0], 3)) + p, r"action has shape \('batch', '3'\)"),
-        (lambda p, o: jnp.zeros(2) + p, r"action has shape \('2',\)"),
+        (lambda p, o: jnp.zeros((o.shape[0], 3)) + p, r"action has shape \(3,\)"),
+        (lambda p, o: jnp.zeros(2) + p, r"action that act gives .* has the shape \(2,\)"),
         (lambda p, o: (o[:, :2] * 0).astype(jnp.int32), "float32"),
-        (lambda p, o: (o[:, :2], p), "gives 2 arrays"),
+        (lambda p, o: (o[:, :2], p), r"has the shape \(1, 2\), \(\); one array"),
     ],
 )
 def test_wrong_outputs_are_refused_by_name(act, message):
@@ -209,3 +256,13 @@ def test_pickles_and_noise_are_refused():
 def test_parameters_that_numpy_cannot_store_are_refused_with_the_way_out():
     with pytest.raises(PolicyError, match=r"bfloat16 cannot be stored.*float32"):
         policy.pack({"w": jnp.ones(3, jnp.bfloat16)}, None)
+
+
+def test_what_is_carried_is_bounded():
+    def remember(params, carry, obs):
+        return obs[:, :2] * params, carry
+
+    most = policy.MAX_CARRY_BYTES // 4
+    load(artifact_of(remember, np.float32(1), np.zeros(most, np.float32)))
+    with pytest.raises(PolicyError, match="carries 65,540 bytes from step to step; 65,536 are"):
+        load(artifact_of(remember, np.float32(1), np.zeros(most + 1, np.float32)))

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness import film, opengl, render, sandbox
-from harness.errors import InputError
+from harness import film, opengl, render, sandbox, tasks
+from harness.errors import InputError, PolicyError
 from harness.film import Pace
 from tests.conftest import ROOT, TRAIN_FILES, command, summary_block
 
@@ -189,13 +189,27 @@ def test_a_task_without_pictures_is_told():
         film.make_env(script)
 
 
-@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
-def test_a_link_that_a_hostile_process_left_is_not_followed(tmp_path):
-    (tmp_path / "secret").write_text('{"replayed": "secret"}')
-    (tmp_path / "out.json").symlink_to(tmp_path / "secret")
-    (tmp_path / "log").write_text("")
-    with pytest.raises(Exception, match="without a video"):
-        render._answer(tmp_path)
+def test_a_task_that_gymnasium_does_not_know_is_told(monkeypatch):
+    class Unregistered(type(tasks.TASKS["Hopper-v5"])):
+        id = "Unregistered-v0"
+
+    monkeypatch.setitem(tasks.TASKS, "Unregistered-v0", Unregistered())
+    script = film.Script("Unregistered-v0", [0], [0.0], {"best": 0}, 1.0, 240, "", None)
+    with pytest.raises(InputError, match=r"cannot be drawn: .*register the task there"):
+        film.make_env(script)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({}, "without a video"),
+        ({"replayed": [], "sizes": [1], "seconds": 1, "speed": 1}, "without a video"),
+        ({"refused": "no\x1b[2J"}, "^no�"),
+    ],
+)
+def test_what_a_hostile_process_says_of_its_video_is_checked(answer, message):
+    with pytest.raises(PolicyError, match=message):
+        render._checked(answer, {"best": 0})
 
 
 @pytest.mark.parametrize(

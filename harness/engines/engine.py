@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import traceback
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -63,3 +64,29 @@ class HostEngine(Protocol):
 def available_cpus() -> int:
     """Processors this process may use (`taskset` and containers counted in)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_dtype(actions: np.ndarray, space: gymnasium.Space) -> np.ndarray:
+    """Actions within a space, in its dtype; to the nearest integer where that is one."""
+    whole = isinstance(space, gymnasium.spaces.Box) and np.issubdtype(space.dtype, np.integer)
+    return np.asarray(np.rint(actions) if whole else actions, space.dtype)
+
+
+CONFINED_VARIABLE = "AUTORL_CONFINED"
+"""Set in the environment of a confined process."""
+
+CONFINED = (
+    ". It runs confined here: an empty home, no network, no display, few variables, no files to "
+    "write to but in /tmp. If it works outside, take what it needs from its package, or use "
+    "--no-sandbox"
+)
+
+
+def reason(error: BaseException) -> str:
+    """Why an environment failed: what it raised, where, and what may be behind it."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.line]
+    place = f" in {frames[-1].name}: {frames[-1].line}" if frames else ""
+    text = f"{type(error).__name__}{place}" + (f" ({error})" if str(error) else "")
+    if isinstance(error, ImportError):
+        text += ". If a package is missing, install it"
+    return text + (CONFINED if CONFINED_VARIABLE in os.environ else "")

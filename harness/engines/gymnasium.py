@@ -6,26 +6,40 @@ memory. (Gymnasium's AsyncVectorEnv sends one message per environment, and spend
 
 import contextlib
 import dataclasses
+import functools
 import json
 import mmap
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from typing import Any
 
 import gymnasium
 import numpy as np
 
-from harness.engines.engine import Step, available_cpus
-from harness.errors import InputError
+from harness import wire
+from harness.engines.engine import Step, available_cpus, in_dtype
+from harness.errors import InputError, TaskError
 from harness.tasks import TASKS, Task
 
 STEP, RESET, RESET_SEEDED = b"s", b"r", b"R"
 """Commands to a worker, one byte each."""
 DONE, FAILED = b"d", b"f"
-"""A worker's answers; FAILED is followed by the traceback as text, then the end of the stream."""
+"""A worker's answers; FAILED is followed by the reason as text, then the end of the stream."""
+
+SPACES_SECONDS = 120.0
+"""In which an environment must have been made, to be asked for its spaces."""
+
+CLOSE_SECONDS = 10.0
+"""In which the environments must have closed; then their processes are ended."""
+
+LARGEST = float(np.finfo(np.float32).max)
+"""Of rewards and observations, which policies see in float32."""
 
 
 def unsupported(task: Task) -> str | None:
@@ -82,6 +96,7 @@ class GymnasiumEngine:
     """A `HostEngine` of any Gymnasium id."""
 
     def __init__(self, task: Task, num_envs: int, seed: int, autoreset: bool = True) -> None:
+        self.task = task
         self.num_envs = num_envs
         self.observation_space, self.action_space = spaces(task)
         layout = Layout(
@@ -110,26 +125,47 @@ class GymnasiumEngine:
             self._arrays["seeds"][:] = seeds
         self._command(RESET_SEEDED if seeds is not None or self._first_reset else RESET)
         self._first_reset = False
+        self._check_numbers("obs")
         return self._arrays["obs"].copy()
 
     def step(self, actions: np.ndarray) -> Step:
         """One environment step; see `HostEngine.step`."""
-        self._arrays["actions"][:] = actions
+        self._arrays["actions"][:] = in_dtype(actions, self.action_space)
         self._command(STEP)
+        self._check_numbers("reward", "obs", "next_obs")
         names = ("obs", "next_obs", "reward", "terminated", "truncated")
         return Step(*(self._arrays[name].copy() for name in names))
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers, those that take too long to close by force."""
         for worker in self._workers:
-            worker.close()
+            worker.channel.close()
+        deadline = time.monotonic() + CLOSE_SECONDS
+        for worker in self._workers:
+            worker.end(deadline)
 
     def _command(self, command: bytes) -> None:
         for worker in self._workers:
-            with contextlib.suppress(OSError):  # it has failed: wait() tells why
+            with contextlib.suppress(OSError):  # it has failed: its problem tells why
                 worker.channel.sendall(command)
         for worker in self._workers:
-            worker.wait()
+            if problem := worker.problem():
+                raise TaskError(
+                    f"The environment {self.task.id} fails: {problem}. "
+                    "gymnasium.utils.env_checker.check_env tells what else may be wrong with it."
+                )
+
+    def _check_numbers(self, *names: str) -> None:
+        for name in names:
+            array = self._arrays[name]
+            if not np.abs(array).max() <= LARGEST:  # so that NaN is met, too
+                bad = array[~(np.abs(array) <= LARGEST)].flat[0]
+                what = "a reward" if name == "reward" else "an observation"
+                raise TaskError(
+                    f"The environment {self.task.id} gives {what} of {bad}, which no float32 can "
+                    "hold. Mend it, or wrap it in one of gymnasium.wrappers.Transform…, and "
+                    "register that."
+                )
 
 
 class _Worker:
@@ -148,25 +184,42 @@ class _Worker:
             "channel": theirs.fileno(),
             "memory": memory,
         }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "harness.engines.gymnasium_worker", json.dumps(settings)],
-            pass_fds=(theirs.fileno(), memory),
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        )
+        self.process = _start(settings, (theirs.fileno(), memory))
         theirs.close()
 
-    def wait(self) -> None:
-        answer = self.channel.recv(1)
-        if answer == DONE:
-            return
+    def problem(self) -> str | None:
+        """Wait for the answer to a command: None, or why there is none, in words."""
+        if self.channel.recv(1) == DONE:
+            return None
         with self.channel.makefile("rb") as stream:
             detail = stream.read().decode(errors="replace")
-        raise RuntimeError(f"A Gymnasium worker failed:\n{detail or 'it was ended from outside'}")
+        if not detail:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(CLOSE_SECONDS)
+            detail = f"its process has ended with code {self.process.returncode}"
+        return detail
 
-    def close(self) -> None:
-        self.channel.close()
-        self.process.wait(timeout=10)
+    def end(self, deadline: float) -> None:
+        """Wait for the process until the deadline, then end it."""
+        try:
+            self.process.wait(max(deadline - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _start(settings: dict[str, Any] | None, descriptors: Sequence[int], **options: Any) -> Any:
+    """Start a process of `gymnasium_worker`; without settings one that is asked for spaces."""
+    variables = {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONSAFEPATH": "1",
+    }
+    if settings is None:
+        variables[wire.CHANNEL_VARIABLE] = str(descriptors[0])
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness.engines.gymnasium_worker", json.dumps(settings)],
+        pass_fds=descriptors, stdin=subprocess.DEVNULL, env={**os.environ, **variables}, **options,
+    )  # fmt: skip
 
 
 def spaces(task: Task) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Space]:
@@ -175,38 +228,104 @@ def spaces(task: Task) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Space]:
     Raises:
       InputError: it cannot be made, or its spaces are not those that a policy here can have.
     """
-    task_id = task.id
-    try:
-        env = gymnasium.make(task_id, disable_env_checker=True)
-    except Exception as error:  # whatever an environment's constructor raises
-        raise InputError(
-            f"Gymnasium cannot make {task_id!r}: {error} ({type(error).__name__}). If a package is "
-            "missing, install it."
-        ) from error
-    observation_space, action_space = env.observation_space, env.action_space
-    env.close()
+    observation_space, action_space = (_space(**one) for one in _described(task.id))
+    _check_spaces(task.id, observation_space, action_space)
+    return observation_space, action_space
+
+
+@functools.cache
+def _described(task_id: str) -> list[dict[str, Any]]:
+    """An environment's spaces as a process of its own describes them.
+
+    Whatever making it does (move to another folder, take Ctrl-C, exit, hang), it does there.
+
+    Raises:
+      InputError: it cannot be made.
+    """
+    ours, theirs = socket.socketpair()
+    with tempfile.TemporaryFile() as output, ours:
+        with theirs:
+            process = _start(None, (theirs.fileno(),), stdout=output, stderr=output,
+                             start_new_session=True)  # fmt: skip
+        ours.settimeout(SPACES_SECONDS)
+        try:
+            ours.sendall(wire.encode({"task": task_id}))
+            answer, described = wire.receive(ours)
+        except TimeoutError as error:
+            raise InputError(
+                f"Gymnasium cannot make {task_id!r}: it takes over {SPACES_SECONDS:.0f} s. Have it "
+                "start what is slow in its first reset."
+            ) from error
+        except (EOFError, OSError, wire.WireError) as error:
+            process.wait()
+            output.seek(max(output.tell() - 1000, 0))
+            last = output.read().decode(errors="replace").strip()
+            raise InputError(
+                f"Gymnasium cannot make {task_id!r}: the process ended with code "
+                f"{process.returncode}. Its last output:\n{last}"
+            ) from error
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if "error" in answer:
+        raise InputError(f"Gymnasium cannot make {task_id!r}: {answer['error']}.")
+    return json.loads(described)
+
+
+def _space(kind: str, **details: Any) -> Any:
+    """A space, as far as it can be used, from what a process said of it."""
+    if kind == "Discrete":
+        return gymnasium.spaces.Discrete(**details)
+    if kind == "Box" and "low" in details:
+        dtype = np.dtype(details["dtype"])
+        low, high = (np.asarray(details[bound], dtype) for bound in ("low", "high"))
+        return gymnasium.spaces.Box(low, high, dtype=dtype.type)
+    return Unusable(kind, tuple(details.get("shape", ())))
+
+
+@dataclasses.dataclass(frozen=True)
+class Unusable:
+    """A space that no policy here can have.
+
+    Attributes:
+      kind: its class.
+      shape: of a Box that has not one axis.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+
+
+def _check_spaces(task_id: str, observation_space: Any, action_space: Any) -> None:
+    """Make sure that a policy can have these spaces.
+
+    Raises:
+      InputError: it cannot.
+    """
+    for what, space in (("observations", observation_space), ("actions", action_space)):
+        if isinstance(space, Unusable) and space.kind == "Box":
+            raise InputError(
+                f"{task_id} has {what} of shape {space.shape}; one axis is needed (images are not "
+                "supported). Register it with a wrapper that has a vector of them."
+            )
     if not isinstance(observation_space, gymnasium.spaces.Box):
         raise InputError(
-            f"{task_id} has {type(observation_space).__name__} observations; a Box is needed. "
+            f"{task_id} has {_kind(observation_space)} observations; a Box is needed. "
             "Wrap the environment in gymnasium.wrappers.FlattenObservation and register that."
         )
-    if len(observation_space.shape) != 1:
-        raise InputError(
-            f"{task_id} has observations of shape {observation_space.shape}; one axis is needed "
-            "(images are not supported). Register it with a wrapper that yields a vector."
-        )
     if not isinstance(action_space, gymnasium.spaces.Box | gymnasium.spaces.Discrete):
-        raise InputError(
-            f"{task_id} has {type(action_space).__name__} actions; Box or Discrete is needed."
-        )
-    if isinstance(action_space, gymnasium.spaces.Box) and not action_space.is_bounded():
-        raise InputError(
-            f"{task_id} has unbounded actions; finite bounds are needed to clip to. "
-            "Register it with gymnasium.wrappers.TransformAction and a bounded Box."
-        )
-    if isinstance(action_space, gymnasium.spaces.Box) and len(action_space.shape) != 1:
-        raise InputError(
-            f"{task_id} has actions of shape {action_space.shape}; one axis is needed. Register it "
-            "with gymnasium.wrappers.TransformAction and a Box of one axis."
-        )
-    return observation_space, action_space
+        raise InputError(f"{task_id} has {_kind(action_space)} actions; Box or Discrete is needed.")
+    if isinstance(action_space, gymnasium.spaces.Box):
+        with np.errstate(over="ignore"):
+            extent = action_space.high.astype(np.float32) - action_space.low.astype(np.float32)
+        if not np.isfinite(extent).all():
+            raise InputError(
+                f"{task_id} has unbounded actions; finite bounds, not too wide for float32, are "
+                "needed to clip to. Register it with gymnasium.wrappers.TransformAction and a "
+                "bounded Box."
+            )
+
+
+def _kind(space: Any) -> str:
+    return space.kind if isinstance(space, Unusable) else type(space).__name__

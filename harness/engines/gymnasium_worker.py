@@ -1,15 +1,27 @@
-"""One worker of the Gymnasium engine: a chunk of environments, one step of all a message."""
+"""The processes in which Gymnasium's environments live: nothing that they do reaches their parent.
 
+A worker of the engine steps a chunk of environments, all of them a message. Another process only
+makes an environment, says what its spaces are, and ends.
+"""
+
+import contextlib
 import json
 import mmap
+import os
 import socket
 import sys
-import traceback
+from typing import Any
 
 import gymnasium
 import numpy as np
 
+from harness import wire
+from harness.engines.engine import reason
 from harness.engines.gymnasium import DONE, FAILED, RESET, RESET_SEEDED, STEP, Layout
+
+
+class MisfitError(Exception):
+    """An environment does not keep to Gymnasium's interface, or to what it says of itself."""
 
 
 class Chunk:
@@ -18,8 +30,13 @@ class Chunk:
     def __init__(self, task_id: str, arrays: dict[str, np.ndarray], autoreset: bool) -> None:
         self.arrays = arrays
         self.autoreset = autoreset
+        self.envs: list[gymnasium.Env] = []
         num_envs = len(arrays["reward"])
-        self.envs = [gymnasium.make(task_id, disable_env_checker=True) for _ in range(num_envs)]
+        for i in range(num_envs):
+            try:
+                self.envs.append(gymnasium.make(task_id, disable_env_checker=True))
+            except Exception as error:
+                raise MisfitError(_cannot_be_made(error, i, num_envs)) from error
         self.running = np.ones(num_envs, bool)
 
     def reset(self, seeded: bool) -> None:
@@ -27,7 +44,7 @@ class Chunk:
         self.running[:] = True
         for i, env in enumerate(self.envs):
             seed = int(self.arrays["seeds"][i]) if seeded else None
-            self.arrays["obs"][i] = env.reset(seed=seed)[0]
+            self.arrays["obs"][i] = self._first(env, seed)
 
     def step(self) -> None:
         """Step every running environment of the chunk."""
@@ -36,23 +53,85 @@ class Chunk:
             arrays[name][:] = 0
         for i in np.flatnonzero(self.running):
             env = self.envs[i]
-            action = arrays["actions"][i]
-            obs, reward, terminated, truncated, _ = env.step(action.copy())
+            result = env.step(arrays["actions"][i].copy())
+            if not isinstance(result, tuple) or len(result) != 5:
+                raise MisfitError(
+                    f"step gives {_shown(result)}; (observation, reward, terminated, truncated, "
+                    "info) is needed"
+                )
+            obs, reward, terminated, truncated, _ = result
+            obs = self._checked("step", obs)
             arrays["next_obs"][i] = obs
             arrays["reward"][i] = reward
             arrays["terminated"][i] = terminated
             arrays["truncated"][i] = truncated
             if terminated or truncated:
                 if self.autoreset:
-                    obs, _ = env.reset()
+                    obs = self._first(env, None)
                 else:
                     self.running[i] = False
             arrays["obs"][i] = obs
 
+    def close(self) -> None:
+        """Close the environments, whatever they say to it."""
+        for env in self.envs:
+            with contextlib.suppress(Exception):
+                env.close()
 
-def main() -> None:
+    def _first(self, env: gymnasium.Env, seed: int | None) -> Any:
+        result = env.reset(seed=seed)
+        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
+            raise MisfitError(f"reset gives {_shown(result)}; (observation, info) is needed")
+        return self._checked("reset", result[0])
+
+    def _checked(self, method: str, obs: Any) -> Any:
+        expected = self.arrays["obs"].shape[1:]
+        if np.shape(obs) != expected:
+            raise MisfitError(
+                f"{method} gives an observation of shape {np.shape(obs)}; its observation space "
+                f"says {expected}"
+            )
+        return obs
+
+
+def _shown(result: Any) -> str:
+    """What a method gave, in words."""
+    return f"{len(result)} values" if isinstance(result, tuple) else f"a {type(result).__name__}"
+
+
+def _cannot_be_made(error: Exception, made: int, wanted: int) -> str:
+    if not made:
+        return f"it cannot be made: {reason(error)}"
+    return (
+        f"{made} could be made in a process, another one not: {reason(error)}. A training makes "
+        f"128, an evaluation 100, each of their processes here {wanted}: a simulator of which a "
+        "process can hold one has to start a process of its own for each"
+    )
+
+
+def describe(question: dict[str, Any], _: bytes) -> wire.Message:
+    """Make an environment and say what its spaces are; or why it cannot be made."""
+    try:
+        env = gymnasium.make(question["task"], disable_env_checker=True)
+        spaces = [_described(space) for space in (env.observation_space, env.action_space)]
+    except (Exception, SystemExit) as error:
+        return {"error": reason(error)}, b""
+    return {}, json.dumps(spaces).encode()
+
+
+def _described(space: gymnasium.Space) -> dict[str, Any]:
+    """A space in JSON's words; of one that cannot be used what a message about it says."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+    if not isinstance(space, gymnasium.spaces.Box):
+        return {"kind": type(space).__name__}
+    one_axis = len(space.shape) == 1
+    bounds = {"low": space.low.tolist(), "high": space.high.tolist()} if one_axis else {}
+    return {"kind": "Box", "shape": space.shape, "dtype": str(space.dtype), **bounds}
+
+
+def work(settings: dict[str, Any]) -> None:
     """Serve commands until the parent closes the channel."""
-    settings = json.loads(sys.argv[1])
     layout = Layout(**settings["layout"])
     arrays = layout.views(mmap.mmap(settings["memory"], layout.nbytes))
     chunk_arrays = {name: a[settings["low"] : settings["high"]] for name, a in arrays.items()}
@@ -68,10 +147,32 @@ def main() -> None:
             channel.sendall(DONE)
     except (KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
         pass  # the parent is ending, or has ended
-    except Exception:  # the parent raises it
-        channel.sendall(FAILED + traceback.format_exc().encode())
-    finally:
-        channel.close()
+    except MisfitError as error:
+        _say(channel, str(error))
+    except (Exception, SystemExit) as error:  # whatever an environment raises
+        _say(channel, reason(error))
+    channel.close()
+    if chunk is not None:
+        chunk.close()
+
+
+def _say(channel: socket.socket, problem: str) -> None:
+    """Tell the parent what is wrong, who raises it, and wait until it has gone."""
+    with contextlib.suppress(OSError):
+        channel.sendall(FAILED + problem.encode(errors="replace"))
+        channel.shutdown(socket.SHUT_WR)
+        while channel.recv(1):  # a channel with something unread in it takes what was said along
+            pass
+
+
+def main() -> None:
+    """Be what the parent asks for; end without waiting for threads that an environment left."""
+    settings = json.loads(sys.argv[1])
+    wire.serve(describe) if settings is None else work(settings)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import difflib
 import importlib
 
 import gymnasium
+from gymnasium.envs.registration import EnvSpec
 
 from harness.errors import InputError
 from harness.tasks.ant import Ant
@@ -18,7 +19,9 @@ from harness.tasks.swimmer import Swimmer
 from harness.tasks.task import Box2DTask, BraxTask, GymnasiumTask, MujocoTask, Task
 from harness.tasks.walker2d import Walker2d
 
-__all__ = ["TASKS", "Box2DTask", "BraxTask", "GymnasiumTask", "MujocoTask", "Task", "get"]
+__all__ = [
+    "TASKS", "Box2DTask", "BraxTask", "GymnasiumTask", "MujocoTask", "Task", "get", "horizon",
+]  # fmt: skip
 
 TASKS: dict[str, Task] = {
     task.id: task
@@ -41,6 +44,10 @@ TASKS: dict[str, Task] = {
 """The tasks that have an engine of their own; any other Gymnasium id can be run, too."""
 
 
+GYMNASIUMS = frozenset(gymnasium.registry)
+"""What is registered before any task is asked for: Gymnasium's own ids."""
+
+
 def get(task_id: str) -> Task:
     """The task with this id: one of `TASKS`, or anything that Gymnasium knows.
 
@@ -56,16 +63,18 @@ def get(task_id: str) -> Task:
     if task_id.partition(":")[0] in BraxTask.PACKAGES:
         return BraxTask(task_id)
     module, _, name = task_id.rpartition(":")
+    suites = " and ".join(f"{library}:" for library in BraxTask.PACKAGES)
     try:
         if module:
             importlib.import_module(module)
-    except Exception as error:  # whatever a user's module raises
+    except (Exception, SystemExit) as error:  # whatever a user's module raises
         raise InputError(
             f"Importing {module!r} for task {task_id!r} failed: {error} ({type(error).__name__}). "
-            "Install the package, or run from where it can be imported."
+            f"Install the package, or run from where it can be imported. ({suites} are suites that "
+            "are known here; before any other colon stands a package that registers the task.)"
         ) from error
     try:
-        gymnasium.spec(name)
+        spec = gymnasium.spec(name)
     except gymnasium.error.Error as error:
         known = [*TASKS, *(set(gymnasium.registry) - set(TASKS))]
         near = difflib.get_close_matches(task_id, known, n=3, cutoff=0.6)
@@ -74,4 +83,23 @@ def get(task_id: str) -> Task:
             f"Unknown task {task_id!r}. {hint} Any registered Gymnasium id can be used; write "
             "my_package:MyEnv-v0 where importing my_package registers it."
         ) from error
+    if module and module.partition(".")[0] != "gymnasium" and _is_gymnasiums(spec):
+        raise InputError(
+            f"{name} is Gymnasium's own task, and {module} registers no other: {task_id!r} would "
+            f"run {name}. Write {name} if that is meant. ({suites} are suites that are known here.)"
+        )
     return GymnasiumTask(task_id)
+
+
+def _is_gymnasiums(spec: EnvSpec) -> bool:
+    """Whether an id means what Gymnasium itself registers under it."""
+    return spec.id in GYMNASIUMS and str(spec.entry_point).startswith("gymnasium.")
+
+
+def horizon(task: Task) -> int | None:
+    """Environment steps after which an episode is truncated; None where nobody says."""
+    if isinstance(task, MujocoTask):
+        return task.horizon
+    if isinstance(task, GymnasiumTask):
+        return gymnasium.spec(task.id.rpartition(":")[2]).max_episode_steps
+    return None

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import backends, cli
-from harness.tasks import TASKS, MujocoTask, Task, anchors
+from harness.tasks import TASKS, Task, anchors, horizon
 
 COLUMNS = ("task", "observation", "action", "horizon", "engines here", "random", "autoRL", "solved")
 NARROW_ENOUGH = 120
@@ -33,18 +33,12 @@ def _cells(task: Task) -> tuple[str, ...]:
         task.id,
         str(observation.shape[0]),
         _action(action),
-        str(_horizon(task)),
+        str(horizon(task)),
         ", ".join(engines),
         _number(anchors.RANDOM.get(task.id)),
         _number(anchors.AUTORL.get(task.id)),
         _number(anchors.solved(task.id)),
     )
-
-
-def _horizon(task: Task) -> int | None:
-    if isinstance(task, MujocoTask):
-        return task.horizon
-    return gymnasium.spec(task.id).max_episode_steps
 
 
 def _action(space: gymnasium.Space) -> str:
