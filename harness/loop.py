@@ -19,6 +19,7 @@ from harness import (
     experiment,
     measurement,
     objective,
+    origin,
     tracking,
     tuners,
 )
@@ -171,10 +172,15 @@ def _begin(
 def _become_a_copy() -> None:
     """Start again from a copy of the harness, which no agent knows the place of."""
     folder = Path(tempfile.mkdtemp(prefix="autorl-loop-"))
-    shutil.copytree(Path(__file__).resolve().parent, folder / "harness")
-    places = [str(folder), str(Path.cwd()), os.environ.get("PYTHONPATH", "")]
-    path = os.pathsep.join(filter(None, places))
-    variables = {**os.environ, "PYTHONPATH": path, COPY: str(folder)}
+    ours = Path(__file__).resolve().parent
+    shutil.copytree(ours, folder / ours.name, ignore=shutil.ignore_patterns("__pycache__"))
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
+    variables = {
+        **os.environ,
+        "PYTHONPATH": path,
+        COPY: str(folder),
+        origin.FOLDER: str(Path.cwd()),
+    }
     # -P: else the working directory, with a harness that an agent can reach, would come first.
     command = [sys.executable, "-P", "-m", "harness.loop", *sys.argv[1:]]
     os.execve(sys.executable, command, variables)

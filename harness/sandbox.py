@@ -9,7 +9,6 @@ the kernel's own means; where the system has neither, the run is not confined, a
 
 import functools
 import os
-import shutil
 import site
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import launcher, processes
+from harness import launcher, processes, programs, sources
 from harness.launcher import Limits, Mount
 from harness.ledger import FILE, state_folder
 
@@ -53,7 +52,7 @@ def works(kind: str) -> bool:
     """Whether this system can confine a process so: a real one is started and confined."""
     if kind == NONE:
         return True
-    if sys.platform != "linux" or (kind == BUBBLEWRAP and shutil.which("bwrap") is None):
+    if sys.platform != "linux" or (kind == BUBBLEWRAP and programs.find("bwrap") is None):
         return False
     try:
         probe = start(kind, [sys.executable, "-c", ""], system(), {}, Path("/"),
@@ -121,12 +120,12 @@ def leash(inner: Sequence[str], root: Path) -> list[str]:
     """
     if not works(BUBBLEWRAP):
         return [*launcher.command(Limits()), *inner]
-    kept = [str(root.resolve()), str(Path(__file__).resolve().parent)]
+    kept = [str(root.resolve()), str(Path(__file__).resolve().parent), str(sources.folder())]
     kept += [str(state_folder())] if state_folder().is_dir() else []
     bind = [argument for path in kept for argument in ("--ro-bind", path, path)]
     alone = ["--unshare-pid", "--die-with-parent", "--dev-bind", "/", "/", "--proc", "/proc"]
     alone += ["--cap-drop", "CAP_SYS_ADMIN"]  # with which root could undo the mounts that follow
-    return ["bwrap", *alone, *bind, *inner]
+    return [str(programs.find("bwrap")), *alone, *bind, *inner]
 
 
 def environment() -> dict[str, str]:
@@ -166,7 +165,8 @@ def _python() -> list[Path]:
     """
     harness = str(Path(__file__).resolve().parent.parent)
     named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    places = (sys.prefix, sys.base_prefix, harness, *site.getsitepackages(), *named)
+    copy = str(sources.folder())
+    places = (sys.prefix, sys.base_prefix, harness, copy, *site.getsitepackages(), *named)
     folders = {Path(place).resolve() for place in places if place and os.path.isdir(place)}
     files = [getattr(module, "__file__", None) for name, module in sys.modules.items()
              if "." not in name and name != "__main__"]  # fmt: skip
@@ -182,7 +182,13 @@ def _is_own_folder(path: str) -> bool:
 
 def _bubblewrap(mounts: Sequence[Mount]) -> list[str]:
     """Arguments of bubblewrap for these mounts."""
-    arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL"]
+    arguments = [
+        str(programs.find("bwrap")),
+        "--unshare-all",
+        "--die-with-parent",
+        "--cap-drop",
+        "ALL",
+    ]
     arguments += ["--ro-bind", "/", "/"]
     for mount in mounts:
         match mount.action:
