@@ -51,9 +51,7 @@ class Branch:
     @property
     def exists(self) -> bool:
         """Whether it has been begun."""
-        with contextlib.suppress(subprocess.CalledProcessError):
-            return bool(git.text(self.root, "rev-parse", "--verify", "--quiet", self._head))
-        return False
+        return _exists(self.root, self._head)
 
     def log(self) -> list[str]:
         """Its commits, the tip first."""
@@ -161,10 +159,21 @@ def create(root: Path, tag: str) -> Branch:
     """Make the branch from what is checked out and switch to it; files stay as they are.
 
     Raises:
+      InputError: as `check`.
+    """
+    branch, head = Branch(root, tag), check(root, tag)
+    git.run(root, "update-ref", branch._head, head, "0" * len(head))
+    git.run(root, "symbolic-ref", "-m", "autorl: init", "HEAD", branch._head)
+    return branch
+
+
+def check(root: Path, tag: str) -> str:
+    """Make sure that a branch could be made; the commit from which.
+
+    Raises:
       InputError: the name is taken or none, or this is no git checkout with a commit.
     """
-    branch = Branch(root, tag)
-    head = _start(root)
+    branch, head = Branch(root, tag), _start(root)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", tag) or not _is_name(root, branch._head):
         raise InputError(f"{tag!r} cannot be part of a branch name; try letters and digits.")
     if branch.exists:
@@ -172,12 +181,13 @@ def create(root: Path, tag: str) -> Branch:
             f"There is a branch {branch.name} already: git switch {branch.name} goes on with it, "
             "another tag begins anew."
         )
-    try:
-        git.run(root, "update-ref", branch._head, head, "0" * len(head))
-    except subprocess.CalledProcessError as error:
-        raise InputError(f"git cannot make the branch {branch.name}: {git.said(error)}") from error
-    git.run(root, "symbolic-ref", "-m", "autorl: init", "HEAD", branch._head)
-    return branch
+    folder = PREFIX.rstrip("/")
+    if _exists(root, HEADS + folder):
+        raise InputError(
+            f"There is a branch {folder}, and git keeps none called {branch.name} beside it: "
+            f"git branch -m {folder} ANOTHER_NAME makes room."
+        )
+    return head
 
 
 def _start(root: Path) -> str:
@@ -199,6 +209,13 @@ def _start(root: Path) -> str:
     raise InputError(
         f"An experiment branch needs a git checkout with at least one commit: {advice}."
     )
+
+
+def _exists(root: Path, ref: str) -> bool:
+    """Whether there is a ref of this full name."""
+    with contextlib.suppress(subprocess.CalledProcessError):
+        return bool(git.run(root, "rev-parse", "--verify", "--quiet", ref))
+    return False
 
 
 def _is_name(root: Path, name: str) -> bool:

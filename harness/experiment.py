@@ -371,6 +371,7 @@ def _details(this: _Run, summary: Summary, measured: Measurement) -> dict[str, A
         "versions": measured.versions,
         "git_commit": this.commit,
         "git_diff": this.diff,
+        "harness_commit": integrity.harness_commit(),
     }
 
 

@@ -188,6 +188,33 @@ def commit(root: Path) -> tuple[str, str]:
     return name + ("+" if different else ""), _difference(root, then, different)
 
 
+def harness_commit() -> str:
+    """The commit of the checkout that this harness is from, `+` where the harness differs from it.
+
+    It is `-` where it is from none, as one that is installed, or a copy.
+    """
+    home = HARNESS.parent
+    then = committed(home)
+    if then is None:
+        return "-"
+    files = {path: entry for path, entry in then.items() if path.startswith(f"{HARNESS.name}/")}
+    new = [path for path in added(home, then) if path.startswith(f"{HARNESS.name}/")]
+    name = git.text(home, "rev-parse", "--short", "HEAD")
+    return name + ("+" if new or changed(home, files) else "")
+
+
+def unguarded(root: Path) -> str:
+    """A note for the user where there is no commit that a checkout could be compared with."""
+    if committed(root) is not None:
+        return ""
+    other = git.surrounding(root)
+    where = f"lies in the repository of {other}" if other else "is no git checkout with a commit"
+    return (
+        f"note: {root.resolve()} {where}: what lies beside the training file is compared with no "
+        "commit, and the rows say so (commit -)."
+    )
+
+
 def _difference(root: Path, then: Mapping[str, tuple[str, str]], paths: list[str]) -> str:
     """A patch from the commit to what is there, as git writes them."""
     if not paths:

@@ -31,7 +31,7 @@ from harness.history import Conditions
 from harness.integrity import EDITABLE
 from harness.measurement import Site
 from harness.night import Night, Plan
-from harness.run import check_budget, check_conditions, check_task, confinement, shown
+from harness.run import at_work, check_budget, check_conditions, check_task, confinement, shown
 
 COPY = "AUTORL_LOOP_COPY"
 """Set in the process that runs from its own copy of the harness, to the folder of that copy."""
@@ -117,15 +117,16 @@ def loop(
     if COPY not in os.environ:
         _become_a_copy()
     try:
-        site = _site(workers, ray, cores)
-        run = shown if site.slots == 1 else experiment.run
-        ongoing = contest.resume(Path.cwd(), confinement, run, site)
-        if ongoing is None:
-            chosen = task or TASK, check_budget(budget), backend or "auto"
-            made, conditions = _begin(tag, *chosen, not no_sandbox)
-            ongoing = Contest(made, conditions, confinement(conditions.confined), run, site)
-        check_conditions(ongoing, tag, task, budget, backend)
-        Night(ongoing, plan, _say).run()
+        with at_work(Path.cwd()):
+            site = _site(workers, ray, cores)
+            run = shown if site.slots == 1 else experiment.run
+            ongoing = contest.resume(Path.cwd(), confinement, run, site)
+            if ongoing is None:
+                chosen = task or TASK, check_budget(budget), backend or "auto"
+                made, conditions = _begin(tag, *chosen, not no_sandbox)
+                ongoing = Contest(made, conditions, confinement(conditions.confined), run, site)
+            check_conditions(ongoing, tag, task, budget, backend)
+            Night(ongoing, plan, _say).run()
     finally:
         shutil.rmtree(os.environ[COPY], ignore_errors=True)
 
