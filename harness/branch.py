@@ -150,8 +150,7 @@ class Branch:
         """The index as the tip has it, and the trial over: the last step of both outcomes."""
         if current(self.root) == self.tag:
             mode, _, blob, *_ = git.text(self.root, "ls-tree", self.tip, EDITABLE).split()
-            entry = f"{mode},{blob},{EDITABLE}"
-            git.run(self.root, "update-index", "--add", "--cacheinfo", entry)
+            git.stage(self.root, EDITABLE, (mode, blob))
         git.run(self.root, "update-ref", "-d", self._trial + commit)
 
 

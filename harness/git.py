@@ -12,6 +12,7 @@ import functools
 import os
 import re
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,13 +55,14 @@ ALONE = {
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ALLOW_PROTOCOL": "none",
     "LC_ALL": "C",
 }
-"""Variables with which git reads no settings but the repository's, and commits as they are."""
+"""Variables with which git reads no settings but the repository's, takes commits as they are, and
+fetches an object that is missing from nowhere."""
 
-NO_TRANSPORT, LOCAL_TRANSPORT = "none", "file"
-"""Ways to other repositories: none, so that an object that is missing is fetched from nowhere, or
-folders of this machine."""
+LOCAL = {"GIT_ALLOW_PROTOCOL": "file"}
+"""With which a repository on this machine can be cloned."""
 
 AUTHORSHIP = tuple(
     f"GIT_{role}_{part}" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL", "DATE")
@@ -89,7 +91,7 @@ def run(
       subprocess.CalledProcessError: it failed; `cmd` is without our settings.
     """
     place = root.resolve()
-    limits = {"GIT_CEILING_DIRECTORIES": str(place.parent), "GIT_ALLOW_PROTOCOL": NO_TRANSPORT}
+    limits = {"GIT_CEILING_DIRECTORIES": str(place.parent)}
     options = ["-C", str(place), f"--work-tree={place}"]
     return _run(options, arguments, data, {**limits, **(variables or {})})
 
@@ -101,6 +103,24 @@ def text(
     return run(root, *arguments, data=data, variables=variables).decode(errors="replace").strip()
 
 
+def stage(root: Path, path: str, entry: tuple[str, str] | None) -> None:
+    """Set what the index has at a path.
+
+    git sees an empty folder in the place of the checkout meanwhile: else it would compare files
+    that were changed as late as the index, through their filters.
+
+    Args:
+      root: the checkout.
+      path: in it.
+      entry: mode and object name; None takes the path out.
+    """
+    repository = text(root, "rev-parse", "--absolute-git-dir")
+    change = ["--cacheinfo", ",".join((*entry, path))] if entry else ["--force-remove", path]
+    with tempfile.TemporaryDirectory(prefix="autorl-git-") as empty:
+        options = ["-C", empty, f"--git-dir={repository}", f"--work-tree={empty}"]
+        _run(options, ["update-index", "--add", *change])
+
+
 def clone(root: Path, commit: str, target: Path) -> None:
     """A copy of a repository without a way back: whatever is done to its refs stays in it.
 
@@ -110,8 +130,7 @@ def clone(root: Path, commit: str, target: Path) -> None:
       target: a folder that is not there yet.
     """
     options = ("--quiet", "--no-checkout", "--no-hardlinks", "--template=", "--origin=origin")
-    _run([], ("clone", *options, str(root.resolve()), str(target)), b"",
-         {"GIT_ALLOW_PROTOCOL": LOCAL_TRANSPORT})  # fmt: skip
+    _run([], ("clone", *options, str(root.resolve()), str(target)), variables=LOCAL)
     run(target, "checkout", "--quiet", "--detach", commit)
     run(target, "remote", "remove", "origin")
 
@@ -168,7 +187,10 @@ def said(error: subprocess.CalledProcessError) -> str:
 
 
 def _run(
-    options: Sequence[str], arguments: Sequence[str], data: bytes, variables: Mapping[str, str]
+    options: Sequence[str],
+    arguments: Sequence[str],
+    data: bytes = b"",
+    variables: Mapping[str, str] | None = None,
 ) -> bytes:
     """Run git; wait where another git holds a lock."""
     settings = [*HARMLESS.items(), *(("safe.directory", path) for path in _trusted())]
@@ -178,7 +200,7 @@ def _run(
     while True:
         done = subprocess.run(
             command, input=data, capture_output=True, check=False,
-            env={**_environment(), **ALONE, **variables},
+            env={**_environment(), **ALONE, **(variables or {})},
         )  # fmt: skip
         if done.returncode == 0:
             return done.stdout

@@ -251,9 +251,9 @@ def put_back(root: Path, copies: Path) -> list[str]:
     for path in different:
         mode, name = then[path]
         _write(root / path, mode, git.run(root, "cat-file", "blob", name))
-        git.run(root, "update-index", "--add", "--cacheinfo", f"{mode},{name},{path}")
+        git.stage(root, path, then[path])
     for path in new:
-        git.run(root, "update-index", "--force-remove", "--", path.rstrip("/"))
+        git.stage(root, path.rstrip("/"), None)
     return sorted([*different, *new])
 
 

@@ -29,8 +29,8 @@ def replay(
 
     A budget of wall-clock time never gives the same training twice. The result is therefore
     compared with an interval: from the runs of the same edit where there are three, else from the
-    episodes alone, which leaves the spread between trainings out. It is confined whatever the record
-    says: a folder may come from elsewhere.
+    episodes alone, which leaves the spread between trainings out. It is confined, whatever the
+    record says: a folder may come from elsewhere.
     """
     root = Path.cwd()
     record = Record.load(root, run_id)

@@ -157,16 +157,16 @@ def test_what_was_tampered_with_is_put_back_and_a_copy_kept(committed):
     git(committed, "diff", "--cached", "--exit-code")
 
 
-def test_what_is_put_back_never_follows_a_link_out_of_the_checkout(committed, tmp_path):
-    elsewhere = tmp_path / "elsewhere"
-    shutil.copytree(committed / "agent_space", elsewhere)
+def test_what_is_put_back_never_follows_a_link_out_of_the_checkout(committed, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
     (committed / "docs").mkdir()
     (committed / "docs" / "page.md").write_text("a page")
     git(committed, "add", "docs")
     git(committed, "commit", "-qm", "a page")
     shutil.rmtree(committed / "docs")
     (committed / "docs").symlink_to(elsewhere)
-    assert "docs/page.md" in integrity.put_back(committed, committed / "runs" / "tampered")
+    changed = integrity.put_back(committed, committed / "runs" / "tampered")
+    assert changed == ["docs", "docs/page.md"]
     assert (committed / "docs" / "page.md").read_text() == "a page"
     assert not (committed / "docs").is_symlink()
     assert not (elsewhere / "page.md").exists()
