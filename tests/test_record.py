@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from harness import integrity, replay
+from harness import integrity, replay, sandbox
 from harness.errors import InputError, IntegrityError
 from harness.integrity import Guard
 from harness.ledger import Ledger
@@ -229,6 +229,23 @@ def test_a_forged_summary_is_told(scored, key, forge, message):
         path.write_text(whole)
 
 
+def test_rows_that_were_cut_off_are_missed_by_their_folders(scored):
+    """Whoever deletes the head as well leaves the folder of a run that no row names."""
+    folder, run_id = scored
+    ledger = Ledger(folder / "results.tsv")
+    rows, end = ledger.path.read_bytes(), ledger.head.read()
+    ledger.path.write_bytes(rows.splitlines(keepends=True)[0])
+    ledger.head.path.unlink()
+    try:
+        done = command(folder, "harness.verify")
+        assert done.returncode == 5
+        assert f"{run_id}: has a score, and results.tsv has no row of it" in done.stderr
+        assert "its end not known here" in done.stdout
+    finally:
+        ledger.path.write_bytes(rows)
+        ledger.head.write(end)
+
+
 def test_a_replay_trains_again_and_says_whether_it_agrees(scored):
     folder, run_id = scored
     done = command(folder, "harness.replay", run_id)
@@ -238,6 +255,19 @@ def test_a_replay_trains_again_and_says_whether_it_agrees(scored):
     row = Ledger(folder / "results.tsv").rows()[-1]
     first = Ledger(folder / "results.tsv").rows()[0]
     assert (row.description, row.seed, row.comparable) == (f"replay of {run_id}", first.seed, "no")
+
+
+def test_a_replay_is_confined_whatever_a_folder_from_elsewhere_says(scored):
+    folder, run_id = scored
+    copy = folder / "runs" / "20261126-000000-0badf00d"
+    shutil.copytree(folder / "runs" / run_id, copy)
+    details = json.loads((copy / "summary.json").read_text())
+    (copy / "summary.json").write_text(json.dumps({**details, "sandbox": "none"}))
+    try:
+        command(folder, "harness.replay", copy.name)
+    finally:
+        shutil.rmtree(copy)
+    assert Ledger(folder / "results.tsv").rows()[-1].sandbox == sandbox.available()
 
 
 @pytest.mark.parametrize("module", ["harness.replay", "harness.verify"])
