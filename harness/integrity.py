@@ -123,16 +123,11 @@ def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
 
 
 class Guard:
-    """Compares a checkout with its commit before a run, and with itself after it.
-
-    Attributes:
-      watches: whether there is a commit to compare with.
-    """
+    """Compares a checkout with its commit before a run, and with itself after it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._committed = committed(root)
-        self.watches = self._committed is not None
 
     def check(self) -> None:
         """Make sure that nothing outside `FREE` differs.
