@@ -1,1 +1,5 @@
 """The fixed part of autoRL-JAX: it gives a training file time, takes a policy, and scores it."""
+
+from harness import origin
+
+origin.settle()

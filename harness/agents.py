@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from harness import processes, sandbox
+from harness import git, processes, sandbox
 from harness.integrity import EDITABLE
 
 DESCRIPTION = "DESCRIPTION"
@@ -110,7 +110,7 @@ def call(
     with tempfile.TemporaryDirectory(prefix="autorl-agent-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         clone, brief_file = folder / "checkout", folder / "brief.md"
-        _clone(root, tip, clone)
+        git.clone(root, tip, clone)
         (clone / EDITABLE).write_bytes(start)
         brief_file.write_text(brief, encoding="utf-8", errors="replace")
         before = _files(clone)
@@ -120,16 +120,6 @@ def call(
         seconds = time.monotonic() - begin
         text = (folder / OUTPUT).read_text(errors="replace")[-OUTPUT_KEPT:]
         return _outcome(clone, before, start, code, text, seconds)
-
-
-def _clone(root: Path, tip: str, target: Path) -> None:
-    """A clone without a way back: whatever is done to its refs stays in it."""
-    for arguments, cwd in (
-        (("clone", "--quiet", "--no-checkout", "--no-hardlinks", str(root), str(target)), root),
-        (("checkout", "--quiet", "--detach", tip), target),
-        (("remote", "remove", "origin"), target),
-    ):
-        subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True)
 
 
 def _run(

@@ -12,16 +12,18 @@ ever written.
 """
 
 import contextlib
-import os
 import re
 import subprocess
 import tempfile
 from pathlib import Path
 
+from harness import git
 from harness.errors import InputError
-from harness.integrity import EDITABLE
+from harness.integrity import EDITABLE, plain
 
 PREFIX = "autorl/"
+HEADS = "refs/heads/"
+"""Full names are used everywhere: a tag may be called as a branch is."""
 
 IDENTITY = {"NAME": "autorl", "EMAIL": "autorl@localhost"}
 """Who commits where the user has told git no name."""
@@ -38,7 +40,7 @@ class Branch:
     def __init__(self, root: Path, tag: str) -> None:
         self.root = root
         self.tag = tag
-        self._head = f"refs/heads/{PREFIX}{tag}"
+        self._head = f"{HEADS}{PREFIX}{tag}"
         self._trial = f"refs/autorl/{tag}/trial/"
 
     @property
@@ -49,49 +51,47 @@ class Branch:
     @property
     def exists(self) -> bool:
         """Whether it has been begun."""
-        with contextlib.suppress(subprocess.CalledProcessError):
-            return bool(_git(self.root, "rev-parse", "--verify", "--quiet", self._head))
-        return False
+        return _exists(self.root, self._head)
 
     def log(self) -> list[str]:
         """Its commits, the tip first."""
-        return _git(self.root, "rev-list", self._head).split()
+        return git.text(self.root, "rev-list", self._head).split()
 
     @property
     def tip(self) -> str:
         """The commit of the incumbent."""
-        return _git(self.root, "rev-parse", self._head)
+        return git.text(self.root, "rev-parse", self._head)
 
     @property
     def trials(self) -> list[str]:
         """The commits on trial; none between trials."""
-        return _git(self.root, "for-each-ref", "--format=%(objectname)", self._trial).split()
+        return git.text(self.root, "for-each-ref", "--format=%(objectname)", self._trial).split()
 
     @property
     def edit(self) -> bytes:
-        """The training file as it stands in the working tree."""
-        return (self.root / EDITABLE).read_bytes()
+        """The training file as it stands in the working tree, with git's line ends."""
+        return plain((self.root / EDITABLE).read_bytes())
 
     def write(self, edit: bytes) -> None:
         """Replace the training file of the working tree, whole or not at all."""
-        temporary = self.root / "runs" / "train.py.new"  # ignored by git, and on the same disk
-        temporary.parent.mkdir(exist_ok=True)
+        file = self.root / EDITABLE
+        temporary = file.with_name(f".{file.name}.new")  # runs/ may be a link to another disk
         temporary.write_bytes(edit)
-        temporary.replace(self.root / EDITABLE)
+        temporary.replace(file)
 
     def edit_of(self, commit: str) -> bytes:
         """The training file of a commit, or of the `tip`."""
         name = self.tip if commit == "tip" else commit
-        return _raw(self.root, "show", f"{name}:{EDITABLE}")
+        return plain(git.run(self.root, "cat-file", "blob", f"{name}:{EDITABLE}"))
 
     def follows_tip(self, commit: str) -> bool:
         """Whether a commit's parent is the tip: somebody may have committed since it was made."""
-        return _git(self.root, "rev-parse", f"{commit}^") == self.tip
+        return git.text(self.root, "rev-parse", f"{commit}^") == self.tip
 
     def propose(self, edit: bytes, message: str) -> str:
         """Commit a training file beside the branch and put it on trial; the commit."""
         commit = self._commit(edit, message)
-        _git(self.root, "update-ref", self._trial + commit, commit)
+        git.text(self.root, "update-ref", self._trial + commit, commit)
         return commit
 
     def keep(self, commit: str) -> None:
@@ -105,11 +105,10 @@ class Branch:
             if self.edit == self.edit_of(tip):  # the edit came from elsewhere
                 self.write(self.edit_of(commit))
             if not self.follows_tip(commit):
-                message = _git(self.root, "log", "-1", "--format=%B", commit)
-                new = self._commit(self.edit_of(commit), message)
-            _git(self.root, "update-ref", "-m", "autorl: keep", self._head, new, tip)
+                new = self._commit(self.edit_of(commit), self._message(commit))
+            git.text(self.root, "update-ref", "-m", "autorl: keep", self._head, new, tip)
         if commit not in self.log():  # the ledger names this one: it must not be lost
-            _git(self.root, "update-ref", f"refs/autorl/{self.tag}/kept/{commit}", commit)
+            git.text(self.root, "update-ref", f"refs/autorl/{self.tag}/kept/{commit}", commit)
         self._settle(commit)
 
     def discard(self, commit: str, run_id: str) -> None:
@@ -122,7 +121,7 @@ class Branch:
           commit: the challenger; it stays reachable.
           run_id: of its last run, the name under which it does.
         """
-        _git(self.root, "update-ref", f"refs/autorl/{self.tag}/discarded/{run_id}", commit)
+        git.text(self.root, "update-ref", f"refs/autorl/{self.tag}/discarded/{run_id}", commit)
         if self.edit == self.edit_of(commit):
             self.write(self.edit_of("tip"))
         self._settle(commit)
@@ -130,80 +129,102 @@ class Branch:
     def _commit(self, edit: bytes, message: str) -> str:
         """A commit on top of the tip, with another training file."""
         tip = self.tip
-        blob = _git(self.root, "hash-object", "-w", "--stdin", data=edit)
+        blob = git.text(self.root, "hash-object", "-w", "--stdin", data=edit)
         with tempfile.TemporaryDirectory(prefix="autorl-index-") as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
-            _git(self.root, "read-tree", tip, variables=index)
+            git.text(self.root, "read-tree", tip, variables=index)
             entry = f"100644,{blob},{EDITABLE}"
-            _git(self.root, "update-index", "--add", "--cacheinfo", entry, variables=index)
-            tree = _git(self.root, "write-tree", variables=index)
-        author, text = self._author(), message.encode()
-        return _git(
-            self.root, "commit-tree", tree, "-p", tip, "-F", "-", data=text, variables=author
-        )
+            git.text(self.root, "update-index", "--add", "--cacheinfo", entry, variables=index)
+            tree = git.text(self.root, "write-tree", variables=index)
+        author, text = git.author(self.root, IDENTITY), message.replace("\0", "?")
+        return git.text(
+            self.root, "commit-tree", "--no-gpg-sign", tree, "-p", tip, "-F", "-",
+            data=text.encode(errors="replace"), variables=author,
+        )  # fmt: skip
+
+    def _message(self, commit: str) -> str:
+        """What a commit says of itself."""
+        return git.text(self.root, "cat-file", "commit", commit).partition("\n\n")[2]
 
     def _settle(self, commit: str) -> None:
         """The index as the tip has it, and the trial over: the last step of both outcomes."""
         if current(self.root) == self.tag:
-            _git(self.root, "reset", "--quiet", "--", EDITABLE)
-        _git(self.root, "update-ref", "-d", self._trial + commit)
-
-    def _author(self) -> dict[str, str]:
-        """Variables that name an author where git knows none."""
-        with contextlib.suppress(subprocess.CalledProcessError):
-            _git(self.root, "var", "GIT_COMMITTER_IDENT")
-            return {}
-        roles = ("AUTHOR", "COMMITTER")
-        return {f"GIT_{role}_{key}": value for role in roles for key, value in IDENTITY.items()}
+            mode, _, blob, *_ = git.text(self.root, "ls-tree", self.tip, EDITABLE).split()
+            git.stage(self.root, EDITABLE, (mode, blob))
+        git.run(self.root, "update-ref", "-d", self._trial + commit)
 
 
 def create(root: Path, tag: str) -> Branch:
     """Make the branch from what is checked out and switch to it; files stay as they are.
 
     Raises:
+      InputError: as `check`.
+    """
+    branch, head = Branch(root, tag), check(root, tag)
+    git.run(root, "update-ref", branch._head, head, "0" * len(head))
+    git.run(root, "symbolic-ref", "-m", "autorl: init", "HEAD", branch._head)
+    return branch
+
+
+def check(root: Path, tag: str) -> str:
+    """Make sure that a branch could be made; the commit from which.
+
+    Raises:
       InputError: the name is taken or none, or this is no git checkout with a commit.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", tag) or tag.endswith((".", ".lock")):
+    branch, head = Branch(root, tag), _start(root)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", tag) or not _is_name(root, branch._head):
         raise InputError(f"{tag!r} cannot be part of a branch name; try letters and digits.")
-    try:
-        head = _git(root, "rev-parse", "--verify", "HEAD")
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise InputError(
-            "An experiment branch needs a git checkout with at least one commit: git init, git "
-            "add --all, git commit."
-        ) from error
-    branch = Branch(root, tag)
-    try:
-        _git(root, "update-ref", branch._head, head, "0" * len(head))
-    except subprocess.CalledProcessError as error:
+    if branch.exists:
         raise InputError(
             f"There is a branch {branch.name} already: git switch {branch.name} goes on with it, "
             "another tag begins anew."
-        ) from error
-    _git(root, "symbolic-ref", "-m", "autorl: init", "HEAD", branch._head)
-    return branch
+        )
+    folder = PREFIX.rstrip("/")
+    if _exists(root, HEADS + folder):
+        raise InputError(
+            f"There is a branch {folder}, and git keeps none called {branch.name} beside it: "
+            f"git branch -m {folder} ANOTHER_NAME makes room."
+        )
+    return head
+
+
+def _start(root: Path) -> str:
+    """The commit that is checked out.
+
+    Raises:
+      InputError: there is none, or the repository is not this folder's own.
+    """
+    advice = "git init, git add --all, git commit"
+    if git.is_own(root):
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return git.text(root, "rev-parse", "--verify", "HEAD^{commit}")
+    elif (other := git.surrounding(root)) is not None:
+        raise InputError(
+            f"This folder lies in the repository of {other}, and an experiment branch would be "
+            f"that one's. Run from a checkout's own root, or give this folder a repository: "
+            f"{advice}."
+        )
+    raise InputError(
+        f"An experiment branch needs a git checkout with at least one commit: {advice}."
+    )
+
+
+def _exists(root: Path, ref: str) -> bool:
+    """Whether there is a ref of this full name."""
+    with contextlib.suppress(subprocess.CalledProcessError):
+        return bool(git.run(root, "rev-parse", "--verify", "--quiet", ref))
+    return False
+
+
+def _is_name(root: Path, name: str) -> bool:
+    """Whether git takes something for a ref's name."""
+    with contextlib.suppress(subprocess.CalledProcessError):
+        return not git.run(root, "check-ref-format", name)
+    return False
 
 
 def current(root: Path) -> str | None:
     """The tag of the experiment branch that is checked out; None on other branches."""
-    try:
-        name = _git(root, "symbolic-ref", "--quiet", "--short", "HEAD")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return name.removeprefix(PREFIX) if name.startswith(PREFIX) else None
-
-
-def _git(
-    root: Path, *arguments: str, data: bytes = b"", variables: dict[str, str] | None = None
-) -> str:
-    """One git command; its output without the last line end."""
-    return _raw(root, *arguments, data=data, variables=variables).decode(errors="replace").strip()
-
-
-def _raw(
-    root: Path, *arguments: str, data: bytes = b"", variables: dict[str, str] | None = None
-) -> bytes:
-    return subprocess.run(
-        ["git", *arguments], cwd=root, input=data, capture_output=True, check=True,
-        env={**os.environ, **(variables or {})},
-    ).stdout  # fmt: skip
+    name = git.head(root) or ""
+    return name.removeprefix(HEADS + PREFIX) if name.startswith(HEADS + PREFIX) else None

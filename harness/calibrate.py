@@ -11,7 +11,7 @@ from harness import cli, contest, nights, verdict
 from harness.contest import Contest
 from harness.errors import InputError
 from harness.history import INCUMBENT
-from harness.run import confinement, shown
+from harness.run import at_work, confinement, shown
 
 ENOUGH_TO_RESAMPLE = 20
 """Runs from which the shape of the noise can be seen; with fewer it is taken as normal."""
@@ -40,9 +40,10 @@ def calibrate(
         raise InputError(
             "There is no experiment branch here: python -m harness.run --init TAG makes one."
         )
-    ongoing.settle()
-    ongoing.measure()
-    scores = ongoing.repeat(runs)
+    with at_work(Path.cwd()):
+        ongoing.settle()
+        ongoing.measure()
+        scores = ongoing.repeat(runs)
     _report(ongoing, scores)
 
 

@@ -18,6 +18,7 @@ was refused · {errors.LedgerError.exit_code} the ledger is damaged ·
 {errors.StorageError.exit_code} no room or no right to write ·
 {errors.IntegrityError.exit_code} something else than train.py was changed ·
 {errors.WorkerError.exit_code} the workers of a cluster died ·
+{errors.BusyError.exit_code} another command is at work in this checkout ·
 {errors.EXIT_INTERRUPTED} interrupted · {errors.EXIT_BUG} a bug of the harness.
 """
 

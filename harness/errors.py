@@ -63,3 +63,9 @@ class WorkerError(HarnessError):
     """A worker of a cluster died, and its run with it."""
 
     exit_code = 8
+
+
+class BusyError(HarnessError):
+    """Another command is at work in the checkout."""
+
+    exit_code = 9

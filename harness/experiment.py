@@ -7,7 +7,6 @@ import math
 import os
 import secrets
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -16,7 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness import backends, integrity, measurement, processes, storage, tasks, tracking
+from harness import (
+    backends,
+    integrity,
+    measurement,
+    processes,
+    sources,
+    storage,
+    tasks,
+    tracking,
+)
 from harness.errors import (
     HarnessError,
     IntegrityError,
@@ -223,7 +231,8 @@ def run(
       The summary, which `runs/<run_id>/summary.json` and the ledger hold too.
 
     Raises:
-      TrainingError, PolicyError, IntegrityError: the run failed; its row is in the ledger.
+      TrainingError, PolicyError: the run failed; its row is in the ledger.
+      IntegrityError: likewise where something was changed during the run; else nothing was started.
       KeyboardInterrupt: likewise, with status `interrupted`.
       LedgerError: the ledger was damaged before the run; nothing was started.
       StorageError: the disk is full or read-only.
@@ -232,11 +241,12 @@ def run(
     with storage.plainly():
         ledger.prepare()  # a damaged ledger is told before the budget is spent, not after
         guard = integrity.Guard(request.root)
+        guard.check()
         this = _begin(request)
         try:
-            guard.check()
             measured = _measure(this, watch, announce)
             guard.check()
+            sources.check()
         except BaseException as error:
             _record_failure(ledger, this, error)
             if isinstance(error, HarnessError):
@@ -283,9 +293,8 @@ def _begin(request: Request) -> _Run:
     folder.mkdir(parents=True)
     (folder / TRAIN_FILE).write_bytes(request.source)
     seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
-    commit, diff = _checkout(request.root)
-    if request.part:
-        commit, diff = request.part.commit, ""
+    part = request.part
+    commit, diff = (part.commit, "") if part else integrity.commit(request.root)
     return _Run(request, run_id, folder, seed, commit, diff, time.monotonic())
 
 
@@ -362,6 +371,7 @@ def _details(this: _Run, summary: Summary, measured: Measurement) -> dict[str, A
         "versions": measured.versions,
         "git_commit": this.commit,
         "git_diff": this.diff,
+        "harness_commit": integrity.harness_commit(),
     }
 
 
@@ -373,18 +383,3 @@ def _write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def _checkout(root: Path) -> tuple[str, str]:
-    """The commit that is checked out, `+` where files differ from it, and the difference."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, check=True
-        ).stdout.decode(errors="replace")
-
-    try:
-        commit, diff = git("rev-parse", "--short", "HEAD").strip(), git("diff", "HEAD")
-    except (OSError, subprocess.CalledProcessError):
-        return "-", ""
-    return commit + ("+" if diff else ""), diff

@@ -1,88 +1,126 @@
-"""What was changed outside the one file that may change.
+"""What was changed outside the files that may change.
 
 Files are compared by content with git's own object names, never through git's index, which can be
-told to look away (`update-index --assume-unchanged`).
+told to look away (`update-index --assume-unchanged`). A line may end as in Windows where git has
+been told so: the content is the same.
+
+Of what nobody has committed only what Python could import counts. The rest cannot influence a run:
+child processes import from a copy of the harness and from what is installed (`sources`, `origin`).
 """
 
 import hashlib
+import importlib.machinery
+import os
 import shutil
 import subprocess
-from pathlib import Path
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 
-from harness.errors import InputError, IntegrityError
+from harness import git
+from harness.errors import IntegrityError
 
 EDITABLE = "agent_space/train.py"
 """The file that an agent edits."""
+
+PROGRAM = "program.md"
+"""The file in which the human says what to try: to be edited whenever they like."""
+
+FREE = (EDITABLE, PROGRAM)
 
 HARNESS = Path(__file__).resolve().parent
 LISTED = 20
 """Paths in a message."""
 
-ABSENT, REPOSITORY = "", "a repository"
+ABSENT = ""
+NO_INDEX = {"GIT_INDEX_FILE": "/nonexistent/index"}
+"""For git to list everything that is there, whatever its index says."""
+
+SUBMODULE, LINK, PROGRAM_MODE = "160000", "120000", "100755"
+"""Modes of git's trees: a commit of another repository, a link, a file that can be run."""
+
+IGNORED = ".gitignore"
+RUNS = "runs"
 
 
-def committed(root: Path) -> dict[str, str] | None:
-    """Object names by path in the commit that is checked out; None without git or a commit.
+def plain(content: bytes) -> bytes:
+    """A text with line ends as git keeps them."""
+    return content.replace(b"\r\n", b"\n")
+
+
+def committed(root: Path) -> dict[str, tuple[str, str]] | None:
+    """Modes and object names by path in the commit that is checked out, `FREE` left out.
+
+    None where the folder is no repository of its own, or one without a commit.
 
     Raises:
       InputError: git refuses to read the checkout, as it does one that belongs to somebody else.
     """
-    try:
-        top = _git(root, "rev-parse", "--show-toplevel").strip()
-    except OSError:
-        return None
-    except subprocess.CalledProcessError as error:
-        if (root / ".git").exists():
-            said = error.stderr.decode(errors="replace").strip()
-            raise InputError(f"git cannot read this checkout: {said}") from error
-        return None
-    if Path(top) != root.resolve():
+    if not git.is_own(root):
         return None
     try:
-        listing = _git(root, "ls-tree", "-r", "-z", "--full-tree", "HEAD")
+        listing = git.run(root, "ls-tree", "-r", "-z", "--full-tree", "HEAD")
     except subprocess.CalledProcessError:
         return None
     files = {}
-    for entry in filter(None, listing.split("\0")):
+    for entry in filter(None, listing.decode(errors="surrogateescape").split("\0")):
         kind, path = entry.split("\t", 1)
         mode, _, name = kind.split()
-        if path != EDITABLE and mode != "160000":  # a submodule is a commit, not a file
-            files[path] = name
+        if path not in FREE:
+            files[path] = (mode, name)
     return files
 
 
-def present(root: Path, length: int = 40) -> dict[str, str]:
-    """Object names by path of what is there: tracked, or neither tracked nor ignored by .gitignore.
-
-    A git repository in the checkout is one path with a slash at its end: git does not look into it.
+def changed(root: Path, then: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Committed files that are not there as they were.
 
     Args:
-      root: a checkout.
-      length: of the repository's object names, 40 or 64.
+      root: the checkout.
+      then: as of `committed`.
     """
-    listing = _git(
-        root, "ls-files", "-z", "--cached", "--others", "--exclude-per-directory=.gitignore"
-    )
-    paths = {path for path in listing.split("\0") if path and path != EDITABLE}
-    names = {path: REPOSITORY for path in paths if path.endswith("/")}
-    files = {path: _name(root / path, length) for path in paths - names.keys()}
-    return names | {path: name for path, name in files.items() if name != ABSENT}
+    files = {path: name for path, (mode, name) in then.items() if mode != SUBMODULE}
+    return sorted(p for p, name in files.items() if name not in _names(root / p, len(name)))
+
+
+def added(root: Path, then: Iterable[str]) -> list[str]:
+    """What Python could import, and nobody has committed; repositories with a slash at their end.
+
+    What is ignored by the checkout's own .gitignore is left out, if that is committed: a folder
+    cannot hide itself.
+
+    Args:
+      root: the checkout.
+      then: the committed paths.
+    """
+    known = set(then)
+    ignored = [f"--exclude-from={root.resolve() / IGNORED}"] if IGNORED in known else []
+    listing = git.run(root, "ls-files", "-z", "--others", *ignored, variables=NO_INDEX)
+    paths = filter(None, listing.decode(errors="surrogateescape").split("\0"))
+    new = (path for path in paths if path.rstrip("/") not in known and path not in FREE)
+    return sorted(path for path in new if _importable(root, path))
+
+
+def name(path: Path) -> str:
+    """What git would call a text."""
+    content = _content(path)
+    return ABSENT if content is None else _hash(plain(content), 40)
 
 
 def listed(root: Path) -> list[str] | None:
     """Files of a checkout that are tracked, or neither tracked nor ignored; None without git."""
     try:
-        listing = _git(
+        listing = git.run(
             root, "ls-files", "-z", "--cached", "--others", "--exclude-per-directory=.gitignore"
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return [path for path in listing.split("\0") if path and not path.endswith("/")] or None
+    paths = listing.decode(errors="surrogateescape").split("\0")
+    return [path for path in paths if path and not path.endswith("/")] or None
 
 
 def harness_files() -> dict[str, str]:
     """Object names by path of the harness that runs, wherever it is installed."""
-    return {str(path): _name(path, 40) for path in sorted(HARNESS.rglob("*.py"))}
+    return {str(path): name(path) for path in sorted(HARNESS.rglob("*.py"))}
 
 
 def fingerprint() -> str:
@@ -91,7 +129,7 @@ def fingerprint() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
+def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     """Paths that are not the same in both."""
     return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
 
@@ -104,26 +142,108 @@ class Guard:
         self._committed = committed(root)
 
     def check(self) -> None:
-        """Make sure that nothing outside `EDITABLE` differs.
+        """Make sure that nothing outside `FREE` differs.
 
         Raises:
           IntegrityError: something does; the message lists it.
         """
-        changed = differences(AT_START, harness_files())
+        different = differences(AT_START, harness_files())
+        new: list[str] = []
         if self._committed is not None:
-            length = len(next(iter(self._committed.values()), "0" * 40))
-            changed += differences(self._committed, present(self._root, length))
-        if changed:
-            more = f" and {len(changed) - LISTED} more" if len(changed) > LISTED else ""
-            raise IntegrityError(
-                f"Changed outside {EDITABLE}: {', '.join(changed[:LISTED])}{more}. Only that file "
-                "may differ from the commit during an experiment. If these changes are yours, "
-                "commit them and run again; if not, git restore puts them back."
-            )
+            different += changed(self._root, self._committed)
+            new = added(self._root, self._committed)
+        if different or new:
+            raise IntegrityError(_told(different, new))
+
+
+def _told(different: list[str], new: list[str]) -> str:
+    """What differs, and what to do about it."""
+    parts = []
+    if different:
+        parts.append(
+            f"Changed outside {EDITABLE}: {_listed(different)}. Only that file and {PROGRAM} may "
+            "differ from the commit during an experiment. If these changes are yours, commit them "
+            "and run again; if not, git restore puts them back."
+        )
+    if new:
+        parts.append(
+            f"Not committed, and Python could import it: {_listed(new)}. Delete it or move it out "
+            f"of the checkout; or commit it, or a line for it in {IGNORED}."
+        )
+    return " ".join(parts)
+
+
+def _listed(paths: list[str]) -> str:
+    """Some paths, and how many more there are."""
+    more = f" and {len(paths) - LISTED} more" if len(paths) > LISTED else ""
+    return ", ".join(paths[:LISTED]) + more
+
+
+def commit(root: Path) -> tuple[str, str]:
+    """The commit that is checked out, `+` where committed files differ from it, and the difference.
+
+    The name is `-` where the folder is no repository of its own, or one without a commit.
+    """
+    then = committed(root)
+    if then is None:
+        return "-", ""
+    name = git.text(root, "rev-parse", "--short", "HEAD")
+    free = git.text(root, "ls-tree", "HEAD", *FREE)
+    entries = [line.split("\t") for line in free.splitlines()]
+    then |= {path: (kind.split()[0], kind.split()[2]) for kind, path in entries}
+    different = changed(root, then)
+    return name + ("+" if different else ""), _difference(root, then, different)
+
+
+def harness_commit() -> str:
+    """The commit of the checkout that this harness is from, `+` where the harness differs from it.
+
+    It is `-` where it is from none, as one that is installed, or a copy.
+    """
+    home = HARNESS.parent
+    then = committed(home)
+    if then is None:
+        return "-"
+    files = {path: entry for path, entry in then.items() if path.startswith(f"{HARNESS.name}/")}
+    new = [path for path in added(home, then) if path.startswith(f"{HARNESS.name}/")]
+    name = git.text(home, "rev-parse", "--short", "HEAD")
+    return name + ("+" if new or changed(home, files) else "")
+
+
+def unguarded(root: Path) -> str:
+    """A note for the user where there is no commit that a checkout could be compared with."""
+    if committed(root) is not None:
+        return ""
+    other = git.surrounding(root)
+    where = f"lies in the repository of {other}" if other else "is no git checkout with a commit"
+    return (
+        f"note: {root.resolve()} {where}: what lies beside the training file is compared with no "
+        "commit, and the rows say so (commit -)."
+    )
+
+
+def _difference(root: Path, then: Mapping[str, tuple[str, str]], paths: list[str]) -> str:
+    """A patch from the commit to what is there, as git writes them."""
+    if not paths:
+        return ""
+    with tempfile.TemporaryDirectory(prefix="autorl-index-") as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+        git.run(root, "read-tree", "HEAD", variables=index)
+        for path in paths:
+            content = _content(root / path)
+            if content is None:
+                git.run(root, "update-index", "--force-remove", "--", path, variables=index)
+                continue
+            name = git.text(root, "hash-object", "-w", "--stdin", data=plain(content))
+            entry = f"{then[path][0]},{name},{path}"
+            git.run(root, "update-index", "--cacheinfo", entry, variables=index)
+        tree = git.text(root, "write-tree", variables=index)
+    shown = ("--no-ext-diff", "--no-textconv", "--no-color")
+    return git.run(root, "diff-tree", "-p", *shown, "HEAD", tree).decode(errors="replace")
 
 
 def put_back(root: Path, copies: Path) -> list[str]:
-    """Make the checkout what was committed, `EDITABLE` left aside; the paths that were not.
+    """Make the checkout what was committed, `FREE` left aside; the paths that were not.
 
     Args:
       root: the checkout.
@@ -132,30 +252,74 @@ def put_back(root: Path, copies: Path) -> list[str]:
     then = committed(root)
     if then is None:
         return []
-    length = len(next(iter(then.values()), "0" * 40))
-    changed = differences(then, present(root, length))
-    for path in changed:
-        if path.endswith("/") or (root / path).is_file() or (root / path).is_symlink():
-            (copies / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(root / path, copies / path)
-        if path in then:
-            _git(root, "checkout", "HEAD", "--", path)
-    return changed
+    different, new = changed(root, then), added(root, then)
+    for path in (*new, *different):
+        _put_away(root, path, copies)
+    for path in different:
+        mode, name = then[path]
+        _write(root / path, mode, git.run(root, "cat-file", "blob", name))
+        git.stage(root, path, then[path])
+    for path in new:
+        git.stage(root, path.rstrip("/"), None)
+    return sorted([*different, *new])
 
 
-def _name(path: Path, length: int) -> str:
-    """What git would call the content of a file; a link's is where it points."""
+def _put_away(root: Path, path: str, copies: Path) -> None:
+    """Move what stands at a path, or in its way, to another folder."""
+    parts = PurePosixPath(path).parts
+    for depth in range(1, len(parts) + 1):
+        part = Path(*parts[:depth])
+        there = root / part
+        in_the_way = there.is_symlink() or (there.exists() and not there.is_dir())
+        if in_the_way or (depth == len(parts) and there.exists()):
+            (copies / part).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(there, copies / part)
+            return
+
+
+def _write(path: Path, mode: str, content: bytes) -> None:
+    """Write a file as git has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if mode == LINK:
+        path.symlink_to(os.fsdecode(content))
+        return
+    path.write_bytes(content)
+    if mode == PROGRAM_MODE:
+        path.chmod(path.stat().st_mode | 0o111)
+
+
+def _importable(root: Path, path: str) -> bool:
+    """Whether an import statement could reach something in a checkout."""
+    *folders, name = PurePosixPath(path).parts
+    stem, _, rest = name.partition(".")
+    if not all(part.isidentifier() for part in (*folders, stem)):
+        return False
+    if not rest:  # a repository, or a link to a folder, is a package; a folder of runs is ours
+        return path != RUNS and (root / path).is_dir()
+    return any(name == stem + suffix for suffix in importlib.machinery.all_suffixes())
+
+
+def _names(path: Path, length: int) -> tuple[str, ...]:
+    """What git would call the content of a file, as it stands and with git's own line ends."""
+    content = _content(path)
+    if content is None:
+        return (ABSENT,)
+    return tuple(_hash(text, length) for text in dict.fromkeys((content, plain(content))))
+
+
+def _content(path: Path) -> bytes | None:
+    """Of a file; a link's is where it points. None where there is none that can be read."""
     try:
-        content = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return ABSENT
+        if path.is_symlink():
+            return os.fsencode(path.readlink())
+        return path.read_bytes() if path.is_file() else None
+    except OSError:
+        return None
+
+
+def _hash(content: bytes, length: int) -> str:
     digest = hashlib.sha1 if length == 40 else hashlib.sha256
     return digest(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True)
-    return done.stdout.decode(errors="surrogateescape")
 
 
 AT_START = harness_files()

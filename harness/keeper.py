@@ -11,9 +11,9 @@ import signal
 import subprocess
 import sys
 
-from harness import processes
+from harness import origin, processes
 
-OURS = ("PYTHONPATH", "AUTORL_LOOP_COPY")
+OURS = ("PYTHONPATH", "AUTORL_LOOP_COPY", origin.FOLDER)
 """Variables that say where the loop's copy of the harness is: nothing that an agent needs."""
 
 

@@ -20,6 +20,9 @@ FILE = "results.tsv"
 LOST = "lost"
 """Status of a run whose worker died."""
 
+BEGUN = "begun"
+"""Status of a row that is no run: the first one of a ledger in the place of another one."""
+
 NAME_LENGTH = 16
 """Characters of a head's file name, which is a hash of the ledger's path."""
 
@@ -33,7 +36,7 @@ class Row:
       avg_return: mean over the episodes; empty where there is no score.
       status: `scored`, or what the run decided (`keep`, `discard`); of runs without a score
         `crash`, `timeout`, `tampered`, `interrupted`, `lost` (its worker died), `inconclusive`
-        (something else went wrong).
+        (something else went wrong). `begun` is no run, see `Ledger.renew`.
       description: one line of text from the user.
       task: its Gymnasium id.
       run_id: the folder in `runs/`.
@@ -111,6 +114,12 @@ class Head:
         except FileNotFoundError:
             return ""
 
+    def retire(self) -> str:
+        """Put it aside, for a ledger that begins anew at the same place; the hash."""
+        digest = self.read()
+        self.path.replace(self.path.with_suffix(f".{digest[:NAME_LENGTH]}.head"))
+        return digest
+
     def prepare(self) -> None:
         """Make sure that it could be written.
 
@@ -180,6 +189,34 @@ class Ledger:
         with self._locked() as fd:
             self._compare(_lines(os.pread(fd, os.fstat(fd).st_size, 0), self.path))
 
+    def renew(self) -> str:
+        """Begin anew where a checkout was removed and another one stands in its place.
+
+        That is so where there is neither a row nor a run's folder, but a head. The new ledger's
+        first row names the end of the old one: whoever has removed the rows of a checkout, and all
+        its runs, leaves that behind.
+
+        Returns:
+          A note for the user; empty where nothing was to be done.
+
+        Raises:
+          LedgerError: as `check`.
+          OSError: ledger or head cannot be written.
+        """
+        runs = self.path.with_name("runs")
+        if not self.head.read() or self.rows() or (runs.is_dir() and any(runs.iterdir())):
+            return ""
+        self.head.prepare()
+        digest = self.head.retire()
+        reason = f"A ledger that ended with {digest} was here before."
+        empty = dict.fromkeys(COLUMNS, "")
+        fields = {"commit": "-", "status": BEGUN, "branch": "-", "role": "-", "reason": reason}
+        self.append(Row(**(empty | fields)))
+        return (
+            f"note: a ledger that was here before is gone, with all its runs: {self.path} begins "
+            "anew, and says so in its first row. If you did not remove it, somebody else did."
+        )
+
     def append(self, row: Row) -> None:
         """Add one row at the end, flushed to the disk; all of it or nothing.
 
@@ -212,12 +249,21 @@ class Ledger:
         """Compare with the head; one row more than it knows is what a crash leaves."""
         head = self.head.read()
         ends = [_hash(line) for line in (_HEADER, *lines)[-2:]]
-        if head and head not in ends:
+        if not head or head in ends:
+            return
+        known = [_hash(line) for line in lines]
+        if head in known:
             raise LedgerError(
-                f"{self.path} does not end with the row that was written last: rows were removed, "
-                f"or all of them rewritten. Restore it from a copy. If you moved it away "
-                f"yourself, delete {self.head.path}, and the next run begins a new one."
+                f"{self.path} has {len(lines) - known.index(head) - 1} rows more than were written "
+                f"from here, the first of them in line {known.index(head) + 3}: another home or "
+                "machine, as a container's, or another program has appended them. If that was you, "
+                f"delete {self.head.path}, and the next run goes on with it as it is."
             )
+        raise LedgerError(
+            f"{self.path} does not end with the row that was written last: rows were removed, or "
+            "all of them rewritten. Restore it from a copy. If you moved it away yourself, delete "
+            f"{self.head.path}, and the next run begins a new one."
+        )
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:

@@ -19,6 +19,7 @@ from harness import (
     experiment,
     measurement,
     objective,
+    origin,
     sandbox,
     tracking,
     tuners,
@@ -31,7 +32,7 @@ from harness.history import Conditions
 from harness.integrity import EDITABLE
 from harness.measurement import Site
 from harness.night import Night, Plan
-from harness.run import check_budget, check_conditions, check_task, confinement, shown
+from harness.run import at_work, check_budget, check_conditions, check_task, confinement, shown
 
 COPY = "AUTORL_LOOP_COPY"
 """Set in the process that runs from its own copy of the harness, to the folder of that copy."""
@@ -117,15 +118,16 @@ def loop(
     if COPY not in os.environ:
         _become_a_copy()
     try:
-        site = _site(workers, ray, cores)
-        run = shown if site.slots == 1 else experiment.run
-        ongoing = contest.resume(Path.cwd(), confinement, run, site)
-        if ongoing is None:
-            chosen = task or TASK, check_budget(budget), backend or "auto"
-            made, conditions = _begin(tag, *chosen, sandbox.NONE if no_sandbox else None)
-            ongoing = Contest(made, conditions, confinement(conditions.sandbox), run, site)
-        check_conditions(ongoing, tag, task, budget, backend)
-        Night(ongoing, plan, _say).run()
+        with at_work(Path.cwd()):
+            site = _site(workers, ray, cores)
+            run = shown if site.slots == 1 else experiment.run
+            ongoing = contest.resume(Path.cwd(), confinement, run, site)
+            if ongoing is None:
+                chosen = task or TASK, check_budget(budget), backend or "auto"
+                made, conditions = _begin(tag, *chosen, sandbox.NONE if no_sandbox else None)
+                ongoing = Contest(made, conditions, confinement(conditions.sandbox), run, site)
+            check_conditions(ongoing, tag, task, budget, backend)
+            Night(ongoing, plan, _say).run()
     finally:
         shutil.rmtree(os.environ[COPY], ignore_errors=True)
 
@@ -172,10 +174,15 @@ def _begin(
 def _become_a_copy() -> None:
     """Start again from a copy of the harness, which no agent knows the place of."""
     folder = Path(tempfile.mkdtemp(prefix="autorl-loop-"))
-    shutil.copytree(Path(__file__).resolve().parent, folder / "harness")
-    places = [str(folder), str(Path.cwd()), os.environ.get("PYTHONPATH", "")]
-    path = os.pathsep.join(filter(None, places))
-    variables = {**os.environ, "PYTHONPATH": path, COPY: str(folder)}
+    ours = Path(__file__).resolve().parent
+    shutil.copytree(ours, folder / ours.name, ignore=shutil.ignore_patterns("__pycache__"))
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
+    variables = {
+        **os.environ,
+        "PYTHONPATH": path,
+        COPY: str(folder),
+        origin.FOLDER: str(Path.cwd()),
+    }
     # -P: else the working directory, with a harness that an agent can reach, would come first.
     command = [sys.executable, "-P", "-m", "harness.loop", *sys.argv[1:]]
     os.execve(sys.executable, command, variables)

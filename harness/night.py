@@ -262,8 +262,13 @@ class Night:
         return _note(turns[-1].status, self._made(turns[-1])) if turns else ""
 
     def _put_back(self) -> list[str]:
-        """Undo what the agent changed in the checkout itself, keeping a copy; the paths."""
-        return integrity.put_back(self._root, self._root / "runs" / "tampered")
+        """Undo what was changed in the checkout itself, keeping a copy; the paths."""
+        copies = self._root / "runs" / "tampered"
+        paths = integrity.put_back(self._root, copies)
+        if paths:
+            self._say(f"put back what was changed in the checkout: {_listed(paths)}. Copies are in "
+                      f"{copies}; what is yours, commit.")  # fmt: skip
+        return paths
 
     def _turns(self) -> list[Row]:
         return [row for row in self._contest.history.rows if row.role == AGENT]

@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from harness import origin, sources
+
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 """prctl options (Linux): the signal that we get when our parent ends; orphaned descendants become
 our children instead of init's."""
@@ -80,10 +82,18 @@ def end_all(grace: float = TERM_GRACE) -> None:
 
 
 def python_path() -> dict[str, str]:
-    """Variables with which a child imports what we import, this copy of `harness` first."""
-    root = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join([root, str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
-    return {"PYTHONPATH": path.rstrip(os.pathsep), "PYTHONUNBUFFERED": "1"}
+    """Variables with which a child imports what we import, but `harness` from its sources only.
+
+    What is in the current folder comes last, see `origin`.
+    """
+    ours = (Path.cwd().resolve(), Path(__file__).resolve().parent.parent)
+    named = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    others = [place for place in named if Path(place).resolve() not in ours]
+    return {
+        "PYTHONPATH": os.pathsep.join([str(sources.folder()), *others]),
+        origin.FOLDER: os.environ.get(origin.FOLDER) or str(Path.cwd()),
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def _descendants() -> list[psutil.Process]:

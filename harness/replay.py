@@ -14,18 +14,23 @@ from harness import cli, experiment, sandbox
 from harness.display import Display
 from harness.ledger import FILE, Ledger
 from harness.record import Record
+from harness.run import at_work
 
 CONFIDENCE = 0.95
 ENOUGH_RUNS = 3
 """Of one edit, from which a spread between runs can be estimated at all."""
 
 
-def replay(run_id: Annotated[str, typer.Argument(help="A run in runs/.")]) -> None:
+def replay(
+    run_id: Annotated[str, typer.Argument(help="A run in runs/.")],
+    no_sandbox: Annotated[bool, typer.Option("--no-sandbox", help="As in harness.run.")] = False,
+) -> None:
     """Train a recorded train.py again: same task, seed, budget and engine; fresh episodes.
 
     A budget of wall-clock time never gives the same training twice. The result is therefore
     compared with an interval: from the runs of the same edit where there are three, else from the
-    episodes alone, which leaves the spread between trainings out.
+    episodes alone, which leaves the spread between trainings out. It is confined, whatever the
+    record says: a folder may come from elsewhere.
     """
     root = Path.cwd()
     record = Record.load(root, run_id)
@@ -39,10 +44,10 @@ def replay(run_id: Annotated[str, typer.Argument(help="A run in runs/.")]) -> No
         budget=details["budget"],
         episodes=len(record.returns),
         message=f"replay of {run_id}",
-        confinement=sandbox.as_safe_as(details["sandbox"]),
+        confinement=sandbox.NONE if no_sandbox else sandbox.as_safe_as(details["sandbox"]),
         comparable=False,
     )
-    with Display(request.task_id) as display:
+    with at_work(root), Display(request.task_id) as display:
         summary = experiment.run(request, display.watch, display.announce)
     again = Record.load(root, summary.run_id).returns
     siblings = _siblings(root, run_id)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from harness import (
     cli,
     contest,
     experiment,
+    holder,
+    integrity,
     objective,
     sandbox,
     tasks,
@@ -106,12 +109,14 @@ def run(
         _check_syntax(Path.cwd() / EDITABLE)
         if (ongoing := _begun(init)) is not None:
             check_conditions(ongoing, init, task, budget, backend, episodes)
-        _begin(init, ongoing, conditions)
+        with at_work(Path.cwd()):
+            _begin(init, ongoing, conditions)
         return
     by_itself = by_hand or backend != "auto" or no_sandbox
     ongoing = None if by_itself else contest.resume(Path.cwd(), confinement, shown)
     if ongoing:
-        _challenge(ongoing, message, aa)
+        with at_work(Path.cwd()):
+            _challenge(ongoing, message, aa)
         return
     if aa is not None:
         raise InputError("--aa needs an experiment branch, and its conditions: --init makes one.")
@@ -131,7 +136,22 @@ def run(
         comparable=(seed, budget, episodes, train) == (None,) * 4,
         eval_engine=eval_engine,
     )
-    _print_block(shown(request))
+    with at_work(Path.cwd()):
+        _print_block(shown(request))
+
+
+@contextlib.contextmanager
+def at_work(root: Path) -> Iterator[None]:
+    """Be the one command that measures in a checkout, and say what its rows will not be worth.
+
+    Raises:
+      BusyError: another command does.
+    """
+    with holder.hold(root):
+        for note in (Ledger(root / FILE).renew(), integrity.unguarded(root)):
+            if note:
+                print(note, file=sys.stderr)
+        yield
 
 
 def _begun(tag: str) -> Contest | None:
@@ -143,9 +163,11 @@ def _begun(tag: str) -> Contest | None:
 def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
     """Make a branch, or go on with one whose baseline is not measured yet."""
     root = Path.cwd()
+    there = branch.current(root) == tag
+    if not there:
+        branch.check(root, tag)
     Ledger(root / FILE).prepare()  # before there is a branch, which could have no rows
     if started is None:
-        there = branch.current(root) == tag
         made = Branch(root, tag) if there else branch.create(root, tag)
         started = Contest(made, conditions, confinement(conditions.sandbox), shown)
     scores = started.measure()

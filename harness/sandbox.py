@@ -9,7 +9,6 @@ the kernel's own means; where the system has neither, the run is not confined, a
 
 import functools
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import launcher, processes
+from harness import launcher, processes, programs, sources
 from harness.engines.engine import CONFINED_VARIABLE
 from harness.errors import InputError
 from harness.launcher import Limits, Mount
@@ -89,7 +88,7 @@ def refusal(kind: str) -> str:
         return ""
     if sys.platform != "linux":
         return f"{kind} is Linux's"
-    if kind == BUBBLEWRAP and shutil.which("bwrap") is None:
+    if kind == BUBBLEWRAP and programs.find("bwrap") is None:
         return "bubblewrap is not installed"
     with tempfile.TemporaryDirectory(prefix="autorl-probe-") as name:
         mounts = [*system(), *checkout(Path.cwd()), Mount("write", name)]
@@ -152,12 +151,12 @@ def leash(inner: Sequence[str], root: Path) -> list[str]:
     """
     if not works(BUBBLEWRAP):
         return [*launcher.command(Limits()), *inner]
-    kept = [str(root.resolve()), str(Path(__file__).resolve().parent)]
+    kept = [str(root.resolve()), str(Path(__file__).resolve().parent), str(sources.folder())]
     kept += [str(state_folder())] if state_folder().is_dir() else []
     bind = [argument for path in kept for argument in ("--ro-bind", path, path)]
     alone = ["--unshare-pid", "--die-with-parent", "--dev-bind", "/", "/", "--proc", "/proc"]
     alone += ["--cap-drop", "CAP_SYS_ADMIN"]  # with which root could undo the mounts that follow
-    return ["bwrap", *alone, *bind, *inner]
+    return [str(programs.find("bwrap")), *alone, *bind, *inner]
 
 
 def environment() -> dict[str, str]:
@@ -173,7 +172,8 @@ def environment() -> dict[str, str]:
 
 def _bubblewrap(mounts: Sequence[Mount]) -> list[str]:
     """Arguments of bubblewrap for these mounts."""
-    arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL"]
+    arguments = [str(programs.find("bwrap")), "--unshare-all", "--die-with-parent"]
+    arguments += ["--cap-drop", "ALL"]
     sealed = ["/"]
     for mount in mounts:
         sealed += [mount.path] if mount.action in launcher.SEALED else []

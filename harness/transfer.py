@@ -8,7 +8,7 @@ import typer
 from harness import cli, contest, objective
 from harness.contest import Contest
 from harness.errors import InputError
-from harness.run import confinement, shown
+from harness.run import at_work, confinement, shown
 from harness.tasks import anchors
 
 
@@ -27,12 +27,13 @@ def transfer(
         raise InputError(
             "There is no experiment branch here: python -m harness.run --init TAG makes one."
         )
-    ongoing.settle()
     tasks = objective.parse(task) if task else tuple(anchors.RANDOM)
-    past = ongoing.history
-    for commit in dict.fromkeys((past.rows[0].commit, past.incumbent)):
-        for name in tasks:
-            ongoing.transfer(commit, name)
+    with at_work(Path.cwd()):
+        ongoing.settle()
+        past = ongoing.history
+        for commit in dict.fromkeys((past.rows[0].commit, past.incumbent)):
+            for name in tasks:
+                ongoing.transfer(commit, name)
     _table(ongoing, tasks)
 
 

@@ -36,7 +36,13 @@ def verify(
         for run_id in sorted(there)
         for fault in _faults(root, run_id, scored[run_id])
     ]
-    print(f"{len(rows)} rows, chain and head whole; {len(scored)} scored runs, "
+    faults += [
+        f"{run_id}: has a score, and {FILE} has no row of it: rows were removed, or a kill came "
+        "before its row (delete its folder then)"
+        for run_id in _without_row(root, {row.run_id for row in rows})
+    ]
+    whole = "chain and head whole" if ledger.head.read() else "chain whole, its end not known here"
+    print(f"{len(rows)} rows, {whole}; {len(scored)} scored runs, "
           f"{len(scored) - len(there)} of them without their folder.")  # fmt: skip
     broken = {fault.split(":")[0] for fault in faults}
     for run_id in sorted(there - broken) if rescore else run_ids or ():
@@ -46,6 +52,12 @@ def verify(
             faults.append(f"{run_id}: the policy does not give the recorded returns")
     if faults:
         raise LedgerError("The record does not agree with itself:\n" + "\n".join(faults))
+
+
+def _without_row(root: Path, known: set[str]) -> list[str]:
+    """Folders of scored runs that the ledger does not know."""
+    found = {path.parent.name for path in (root / RUNS).glob("*/summary.json")}
+    return sorted(found - known)
 
 
 def _faults(root: Path, run_id: str, row: object) -> list[str]:

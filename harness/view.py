@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from harness import integrity
+from harness import integrity, sources
 from harness.launcher import Mount
 from harness.ledger import FILE, state_folder
 
@@ -104,6 +104,7 @@ def system() -> list[Mount]:
         *_shown(Path(prefix, part) for prefix in _installed() for part in PARTS),
         Mount("show", sys.executable),
         Mount("show", str(integrity.HARNESS)),
+        Mount("show", str(sources.folder())),
     ]
 
 

@@ -107,6 +107,7 @@ def root(tmp_path, monkeypatch):
     (folder / "agent_space").mkdir(parents=True)
     (folder / EDITABLE).write_text("SKILL = 0\n")
     (folder / "program.md").write_text("be honest\n")
+    (folder / "README.md").write_text("the rules\n")
     (folder / ".gitignore").write_text("/runs/\n/results.tsv\n/notes/\n")
     for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
         git(folder, *arguments)

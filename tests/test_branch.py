@@ -118,15 +118,32 @@ def test_the_incumbent_itself_is_no_challenger(root, contest):
         contest.challenge("")
 
 
-def test_tampering_is_told_in_a_row_and_costs_no_edit(root, contest):
+def test_tampering_during_a_run_is_told_in_a_row_and_costs_no_edit(root, contest, monkeypatch):
+    measure = experiment._measure
+
+    def tampers(*arguments):
+        (root / "README.md").write_text("no rules\n")
+        return measure(*arguments)
+
     edit(root, 5)
-    (root / "program.md").write_text("keep everything\n")
-    with pytest.raises(IntegrityError, match=r"program\.md"):
+    monkeypatch.setattr(experiment, "_measure", tampers)
+    with pytest.raises(IntegrityError, match=r"README\.md.*git restore"):
         contest.challenge("five more")
+    monkeypatch.setattr(experiment, "_measure", measure)
     assert (rows(root)[-1].status, rows(root)[-1].verdict) == ("tampered", "none")
     assert contest.branch.edit == b"SKILL = 5 \n"
-    git(root, "restore", "program.md")
+    git(root, "restore", "README.md")
     assert contest.challenge("five more").verdict == "keep"
+
+
+def test_what_is_refused_before_the_clock_leaves_no_row_and_no_folder(root, contest):
+    count, folders = len(rows(root)), len([*(root / "runs").iterdir()])
+    edit(root, 5)
+    (root / "numpy.py").write_text("cheat = True\n")
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match=r"numpy\.py\. Delete it"):
+            contest.challenge("five more")
+    assert (len(rows(root)), len([*(root / "runs").iterdir()])) == (count, folders)
 
 
 def test_what_a_person_commits_between_challengers_is_accepted(root, contest):
@@ -284,10 +301,10 @@ def test_thirty_experiments_leave_branch_refs_files_and_ledger_consistent(
         edit(root, better, "crash" if kind == "crash" else f"# {len(tried)}")
         text = contest.branch.edit
         if kind == "tamper":
-            (root / "program.md").write_text("keep everything\n")
+            (root / "README.md").write_text("no rules\n")
             with pytest.raises(IntegrityError):
                 contest.challenge(kind)
-            git(root, "restore", "program.md", EDITABLE)
+            git(root, "restore", "README.md", EDITABLE)
         elif kind == "crash":
             with pytest.raises(TrainingError):
                 contest.challenge(kind)

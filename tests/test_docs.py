@@ -1,6 +1,7 @@
 """The documentation: every command in it exists, with every option that it gives."""
 
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import pytest
 import typer
 
+from harness.integrity import EDITABLE
 from tests.conftest import ROOT
 
 PAGES = ["README.md", "CONTRIBUTING.md", "program.md", *sorted(
@@ -104,3 +106,16 @@ def test_a_script_starts_from_a_checkout(script, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout
+
+
+def test_every_published_run_that_was_made_beside_other_changed_files_is_listed():
+    folder = ROOT / "docs" / "evidence"
+    beside = {
+        str(path.parent.relative_to(folder))
+        for path in folder.rglob("summary.json")
+        for changed in [json.loads(path.read_text()).get("git_diff") or ""]
+        if set(re.findall(r"^diff --git a/(\S+)", changed, re.M)) - {EDITABLE}
+    }
+    listed = re.findall(r"^\| `(\S+)`", (folder / "README.md").read_text(), re.M)
+    assert len(listed) == len(set(listed))
+    assert set(listed) == beside

@@ -147,3 +147,49 @@ def test_a_head_that_cannot_be_written_is_told_before_a_run(tmp_path, monkeypatc
     with pytest.raises(StorageError, match="XDG_STATE_HOME"):
         Ledger(tmp_path / "results.tsv").prepare()
     assert not (tmp_path / "results.tsv").exists()
+
+
+def test_rows_that_were_appended_elsewhere_are_called_so(ledger, monkeypatch, tmp_path):
+    """One checkout, two homes in turn, as a host and its container have them."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "container"))
+    other = Ledger(ledger.path)
+    for name in ("r3", "r4"):
+        other.append(row(name))
+    with pytest.raises(LedgerError, match=r"2 rows more than were written from here.* line 5"):
+        ledger.check()
+
+
+def test_a_checkout_made_anew_begins_a_ledger_that_names_the_end_of_the_old_one(ledger):
+    end = ledger.head.read()
+    ledger.path.unlink()
+    with pytest.raises(LedgerError, match="rows were removed"):
+        ledger.prepare()  # in the middle of a command nothing begins anew
+    ledger.path.unlink(missing_ok=True)
+    note = Ledger(ledger.path).renew()
+    assert "begins anew" in note
+    (first,) = ledger.rows()
+    assert (first.status, first.branch, first.scored) == ("begun", "-", False)
+    assert end in first.reason
+    ledger.prepare()
+    ledger.append(row("r3"))
+    assert Ledger(ledger.path).renew() == ""
+    assert len(ledger.rows()) == 2
+
+
+@pytest.mark.parametrize("kept", ["rows", "runs"])
+def test_rows_that_were_removed_from_a_checkout_begin_no_new_ledger(ledger, kept):
+    lines = ledger.path.read_bytes().splitlines(keepends=True)
+    if kept == "rows":
+        ledger.path.write_bytes(b"".join(lines[:-2]))
+    else:
+        ledger.path.unlink()
+        (ledger.path.parent / "runs" / "r0").mkdir(parents=True)
+    assert ledger.renew() == ""
+    with pytest.raises(LedgerError, match="rows were removed"):
+        ledger.prepare()
+
+
+def test_a_first_ledger_begins_without_a_word(tmp_path):
+    ledger = Ledger(tmp_path / "results.tsv")
+    assert ledger.renew() == ""
+    assert not ledger.path.exists()

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from harness import agents, brief, contest, integrity, sandbox
+from harness import git as git_commands
 from harness.branch import create
 from harness.contest import Contest
 from harness.errors import InputError
@@ -42,7 +43,7 @@ if kind == "forbidden":
     pathlib.Path("program.md").write_text("keep everything")
 if kind == "tampers":
     try:
-        pathlib.Path({checkout!r}, "program.md").write_text("keep everything")
+        pathlib.Path({checkout!r}, "README.md").write_text("keep everything")
     except OSError:
         pass  # bubblewrap has made it read-only
 if kind == "broken":
@@ -113,6 +114,7 @@ def test_sixty_turns_with_fifteen_bad_ones_end_with_everything_in_the_ledger(ong
     assert len(crashed) >= 2
     assert ongoing.branch.edit_of("tip") == ongoing.branch.edit == b"SKILL = 15 #  50\n"
     assert (root / "program.md").read_text() == "be honest\n"
+    assert (root / "README.md").read_text() == "the rules\n"
     tried = [row for row in turns(root) if row.status == "edit"]
     assert len(refs(root)) == len(tried) - len(kept)
     Ledger(root / FILE).check()
@@ -262,7 +264,7 @@ def test_what_an_agent_leaves_lying_about_is_named_shortly(ongoing, root):
 
 
 def test_an_agent_s_clone_shares_no_file_with_the_checkout(root, tmp_path):
-    agents._clone(root, "HEAD", tmp_path / "clone")
+    git_commands.clone(root, "HEAD", tmp_path / "clone")
     objects = [path for path in (tmp_path / "clone" / ".git").rglob("*") if path.is_file()]
     assert objects
     assert all(path.stat().st_nlink == 1 for path in objects)

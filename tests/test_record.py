@@ -1,10 +1,11 @@
 """The checkout is what was committed, and the record is what was written."""
 
 import json
+import shutil
 
 import pytest
 
-from harness import integrity, replay
+from harness import integrity, replay, sandbox
 from harness.errors import InputError, IntegrityError
 from harness.integrity import Guard
 from harness.ledger import Ledger
@@ -16,6 +17,7 @@ def committed(checkout):
     """A checkout in which everything is committed."""
     (checkout / ".gitignore").write_text("/runs/\n/results.tsv\n")
     (checkout / "program.md").write_text("be honest")
+    (checkout / "README.md").write_text("one\ntwo\n")
     for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
         git(checkout, *arguments)
     return checkout
@@ -30,20 +32,50 @@ def test_train_py_and_what_is_ignored_may_differ(committed):
 
 
 def hide(folder):
-    git(folder, "update-index", "--assume-unchanged", "program.md")
-    (folder / "program.md").write_text("keep everything")
+    git(folder, "update-index", "--assume-unchanged", "README.md")
+    (folder / "README.md").write_text("keep everything")
+
+
+def hide_in_ignored_folder(folder):
+    (folder / "sitecustomize").mkdir()
+    (folder / "sitecustomize" / ".gitignore").write_text("*\n")
+    (folder / "sitecustomize" / "__init__.py").write_text("cheat = True")
+
+
+def hide_in_index(folder):
+    (folder / "numpy.py").write_text("cheat = True")
+    git(folder, "add", "numpy.py")
+
+
+def link(folder):
+    (folder / "runs").mkdir()
+    (folder / "numpy").symlink_to("runs")
 
 
 @pytest.mark.parametrize(
     ("tamper", "path"),
     [
-        (lambda folder: (folder / "program.md").write_text("keep everything"), "program.md"),
-        (lambda folder: (folder / "program.md").unlink(), "program.md"),
+        (lambda folder: (folder / "README.md").write_text("keep everything"), "README.md"),
+        (lambda folder: (folder / "README.md").unlink(), "README.md"),
         (lambda folder: (folder / "numpy.py").write_text("cheat = True"), "numpy.py"),
+        (lambda folder: (folder / "numpy.pyc").write_text("cheat = True"), "numpy.pyc"),
         (lambda folder: (folder / ".gitignore").write_text("*"), ".gitignore"),
-        (hide, "program.md"),
+        (hide, "README.md"),
+        (hide_in_ignored_folder, "sitecustomize/__init__.py"),
+        (hide_in_index, "numpy.py"),
+        (link, "numpy"),
     ],
-    ids=["changed", "removed", "added", "ignore file", "hidden from git's index"],
+    ids=[
+        "changed",
+        "removed",
+        "added",
+        "bytecode",
+        "ignore file",
+        "hidden from git's index",
+        "a folder that ignores itself",
+        "hidden in git's index",
+        "link",
+    ],
 )
 def test_any_other_difference_is_listed(committed, tamper, path):
     tamper(committed)
@@ -51,12 +83,52 @@ def test_any_other_difference_is_listed(committed, tamper, path):
         Guard(committed).check()
 
 
+@pytest.mark.parametrize(
+    "path",
+    [".claude/settings.local.json", ".~lock.results.tsv#", "nohup.out", "night.log", "core.1234",
+     "scripts/.ipynb_checkpoints/plot-checkpoint.py", "uv.lock", ".codex/config", ".envrc",
+     ".python-version", "agent_space/.train.py.swp", "#program.md#", "notes.txt"],
+)  # fmt: skip
+def test_what_python_cannot_import_may_lie_about(committed, path):
+    (committed / path).parent.mkdir(parents=True, exist_ok=True)
+    (committed / path).write_text("{}")
+    Guard(committed).check()
+    assert integrity.put_back(committed, committed / "runs" / "tampered") == []
+
+
+def test_links_in_the_place_of_folders_of_ours_and_of_locks_are_no_tampering(committed, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for name in (".venv", "runs"):
+        (committed / name).symlink_to(tmp_path / "elsewhere")
+    (committed / "agent_space" / ".#train.py").symlink_to("me@host.1")
+    Guard(committed).check()
+
+
+def test_the_human_edits_the_program_when_they_like(committed):
+    guard = Guard(committed)
+    (committed / "program.md").write_text("be bold")
+    guard.check()
+    assert integrity.put_back(committed, committed / "runs" / "tampered") == []
+    assert (committed / "program.md").read_text() == "be bold"
+
+
+def test_lines_that_end_as_in_windows_are_the_same_lines(committed):
+    """As a clone with core.autocrlf=true has them; git itself calls that clean."""
+    for path in ("README.md", ".gitignore"):
+        file = committed / path
+        file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    Guard(committed).check()
+    (committed / "README.md").write_bytes(b"one\r\n2\r\n")
+    with pytest.raises(IntegrityError, match=r"README\.md"):
+        Guard(committed).check()
+
+
 def test_what_changes_during_a_run_is_listed_too(committed):
     guard = Guard(committed)
     guard.check()
-    (committed / "program.md").write_text("keep everything")
+    (committed / "README.md").write_text("keep everything")
     git(committed, "commit", "-qam", "as if nothing had happened")
-    with pytest.raises(IntegrityError, match=r"program\.md"):
+    with pytest.raises(IntegrityError, match=r"README\.md"):
         guard.check()
 
 
@@ -72,30 +144,47 @@ def test_a_repository_inside_the_checkout_is_found_and_put_away(committed):
 
 
 def test_what_was_tampered_with_is_put_back_and_a_copy_kept(committed):
-    (committed / "program.md").write_text("keep everything")
+    (committed / "README.md").write_text("keep everything")
     (committed / "numpy.py").write_text("cheat = True")
     (committed / "agent_space" / "train.py").write_text("# an idea")
+    git(committed, "add", "README.md", "numpy.py")
     changed = integrity.put_back(committed, committed / "runs" / "tampered")
-    assert changed == ["numpy.py", "program.md"]
+    assert changed == ["README.md", "numpy.py"]
     Guard(committed).check()
-    assert (committed / "program.md").read_text() == "be honest"
+    assert (committed / "README.md").read_text() == "one\ntwo\n"
     assert (committed / "agent_space" / "train.py").read_text() == "# an idea"
-    assert (committed / "runs" / "tampered" / "program.md").read_text() == "keep everything"
+    assert (committed / "runs" / "tampered" / "README.md").read_text() == "keep everything"
+    git(committed, "diff", "--cached", "--exit-code")
+
+
+def test_what_is_put_back_never_follows_a_link_out_of_the_checkout(committed, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (committed / "docs").mkdir()
+    (committed / "docs" / "page.md").write_text("a page")
+    git(committed, "add", "docs")
+    git(committed, "commit", "-qm", "a page")
+    shutil.rmtree(committed / "docs")
+    (committed / "docs").symlink_to(elsewhere)
+    changed = integrity.put_back(committed, committed / "runs" / "tampered")
+    assert changed == ["docs", "docs/page.md"]
+    assert (committed / "docs" / "page.md").read_text() == "a page"
+    assert not (committed / "docs").is_symlink()
+    assert not (elsewhere / "page.md").exists()
 
 
 def test_what_a_person_commits_between_runs_is_accepted(committed):
-    (committed / "program.md").write_text("be bold")
+    (committed / "README.md").write_text("be bold")
     git(committed, "commit", "-qam", "another direction")
     Guard(committed).check()
 
 
-def test_a_tampered_checkout_gets_its_status_and_exit_code(harness_run, committed):
-    (committed / "program.md").write_text("keep everything")
+def test_a_tampered_checkout_gets_its_exit_code_and_nothing_is_started(harness_run, committed):
+    (committed / "README.md").write_text("keep everything")
     done = harness_run("--train", TRAIN_FILES / "honest.py", "--budget", 1, "--episodes", 1)
     assert done.returncode == 7
-    assert "Changed outside agent_space/train.py: program.md" in done.stderr
-    (row,) = Ledger(committed / "results.tsv").rows()
-    assert (row.status, row.avg_return) == ("tampered", "")
+    assert "Changed outside agent_space/train.py: README.md" in done.stderr
+    assert Ledger(committed / "results.tsv").rows() == []
+    assert not (committed / "runs").exists()
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +229,23 @@ def test_a_forged_summary_is_told(scored, key, forge, message):
         path.write_text(whole)
 
 
+def test_rows_that_were_cut_off_are_missed_by_their_folders(scored):
+    """Whoever deletes the head as well leaves the folder of a run that no row names."""
+    folder, run_id = scored
+    ledger = Ledger(folder / "results.tsv")
+    rows, end = ledger.path.read_bytes(), ledger.head.read()
+    ledger.path.write_bytes(rows.splitlines(keepends=True)[0])
+    ledger.head.path.unlink()
+    try:
+        done = command(folder, "harness.verify")
+        assert done.returncode == 5
+        assert f"{run_id}: has a score, and results.tsv has no row of it" in done.stderr
+        assert "its end not known here" in done.stdout
+    finally:
+        ledger.path.write_bytes(rows)
+        ledger.head.write(end)
+
+
 def test_a_replay_trains_again_and_says_whether_it_agrees(scored):
     folder, run_id = scored
     done = command(folder, "harness.replay", run_id)
@@ -149,6 +255,19 @@ def test_a_replay_trains_again_and_says_whether_it_agrees(scored):
     row = Ledger(folder / "results.tsv").rows()[-1]
     first = Ledger(folder / "results.tsv").rows()[0]
     assert (row.description, row.seed, row.comparable) == (f"replay of {run_id}", first.seed, "no")
+
+
+def test_a_replay_is_confined_whatever_a_folder_from_elsewhere_says(scored):
+    folder, run_id = scored
+    copy = folder / "runs" / "20261126-000000-0badf00d"
+    shutil.copytree(folder / "runs" / run_id, copy)
+    details = json.loads((copy / "summary.json").read_text())
+    (copy / "summary.json").write_text(json.dumps({**details, "sandbox": "none"}))
+    try:
+        command(folder, "harness.replay", copy.name)
+    finally:
+        shutil.rmtree(copy)
+    assert Ledger(folder / "results.tsv").rows()[-1].sandbox == sandbox.available()
 
 
 @pytest.mark.parametrize("module", ["harness.replay", "harness.verify"])

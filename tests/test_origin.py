@@ -1,0 +1,146 @@
+"""What lies in a checkout and was never committed stands before nothing that is imported."""
+
+import json
+import os
+import py_compile
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import sources
+from harness.errors import IntegrityError
+from tests.conftest import ROOT
+
+LOOK = """
+import importlib.metadata, json, sys
+import harness.evaluate, numpy, my_tasks.envs
+print(json.dumps({
+    "harness": harness.evaluate.__file__,
+    "numpy": numpy.__file__,
+    "tasks": my_tasks.envs.WHO,
+    "plugins": [p.name for p in importlib.metadata.entry_points(group="jax_plugins")],
+    "marks": sorted(m for m in sys.modules if m in ("sitecustomize", "usercustomize")),
+    "poisoned": hasattr(harness.evaluate, "POISON") or hasattr(my_tasks.envs, "POISON"),
+}))
+"""
+"""What a child of the harness finds."""
+
+START = """
+import subprocess, sys
+from harness import sandbox
+child = sandbox.start(sys.argv[1], [sys.executable, "-P", "-c", sys.argv[2]],
+                      [*sandbox.system(), *sandbox.checkout(__import__("pathlib").Path.cwd())],
+                      {}, stdout=sys.stdout)
+sys.exit(child.wait())
+"""
+"""Starts one as trainings and evaluations are started."""
+
+
+def poison(source, text):
+    """Bytecode beside a source that Python takes without a look at it."""
+    evil = source.with_name("evil.py")
+    evil.write_text(text)
+    cache = source.parent / "__pycache__" / f"{source.stem}.{sys.implementation.cache_tag}.pyc"
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(evil), cfile=str(cache), doraise=True, invalidation_mode=mode)
+    evil.unlink()
+
+
+@pytest.fixture(scope="module")
+def littered(tmp_path_factory):
+    """A checkout with a harness, a user's package, and all that somebody could leave there."""
+    folder = tmp_path_factory.mktemp("littered")
+    shutil.copytree(
+        ROOT / "harness", folder / "harness", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    poison(folder / "harness" / "evaluate.py", "POISON = True\n")
+    (folder / "my_tasks").mkdir()
+    (folder / "my_tasks" / "__init__.py").write_text("")
+    (folder / "my_tasks" / "envs.py").write_text("WHO = 'the user'\n")
+    poison(folder / "my_tasks" / "envs.py", "WHO = 'the bytecode'\nPOISON = True\n")
+    (folder / "sitecustomize").mkdir()
+    (folder / "sitecustomize" / "__init__.py").write_text("")
+    for name in ("numpy", "typer", "usercustomize"):
+        (folder / f"{name}.py").write_text("")
+    (folder / "loot.egg-info").mkdir()
+    (folder / "loot.egg-info" / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: loot\n")
+    (folder / "loot.egg-info" / "entry_points.txt").write_text("[jax_plugins]\nloot = loot\n")
+    return folder
+
+
+def python(folder, *arguments, **variables):
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, **variables},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["none", "bubblewrap", "namespaces"])
+def test_a_child_imports_the_harness_what_is_installed_and_then_the_user_s(littered, kind):
+    from harness import sandbox
+
+    if not sandbox.works(kind):
+        pytest.skip(f"no {kind} here")
+    done = python(littered, "-c", START, kind, LOOK, PYTHONPATH=str(littered))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert not Path(found["harness"]).is_relative_to(littered)
+    assert "site-packages" in found["numpy"]
+    assert found["tasks"] == "the user"
+    assert "loot" not in found["plugins"]
+    assert found["marks"] == []
+    assert not found["poisoned"]
+
+
+def test_with_the_checkout_on_the_path_all_of_it_is_found(littered):
+    """So that the test above could fail."""
+    look = LOOK.replace("import harness.evaluate, numpy, ", "import numpy, ")
+    look = look.replace("harness.evaluate", "my_tasks.envs")
+    done = python(littered, "-c", look, PYTHONPATH=str(littered))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["numpy"] == str(littered / "numpy.py")
+    assert found["tasks"] == "the bytecode"
+    assert "loot" in found["plugins"]
+    assert "sitecustomize" in found["marks"]
+
+
+def test_a_command_is_not_misled_by_what_lies_in_the_folder_it_is_started_in(littered):
+    done = python(littered, "-m", "harness.run", "--help", PYTHONPATH="")
+    assert done.returncode == 0, done.stderr
+    assert "--budget" in done.stdout
+
+
+def test_bytecode_of_a_checkout_is_not_read_by_a_command_either(littered):
+    code = (
+        "import sys; sys.path.append(sys.argv[1]); import harness.evaluate as e;"
+        "print(e.__file__, hasattr(e, 'POISON'))"
+    )
+    done = python(littered, "-P", "-c", code, str(littered))
+    assert done.stdout.split() == [str(littered / "harness" / "evaluate.py"), "False"], done.stderr
+    cached = littered / "harness" / "__pycache__" / f"evaluate.{sys.implementation.cache_tag}.pyc"
+    direct = (
+        "import importlib.util as u; s = u.spec_from_file_location('e', 'harness/evaluate.py');"
+        "m = u.module_from_spec(s); s.loader.exec_module(m); print(hasattr(m, 'POISON'))"
+    )
+    assert cached.exists()
+    assert python(littered, "-P", "-c", direct).stdout.strip() == "True"  # it could be
+
+
+def test_the_copy_that_children_run_is_what_this_process_has_loaded(monkeypatch):
+    sources.check()
+    file = sources.folder() / "harness" / "evaluate.py"
+    whole = file.read_bytes()
+    file.write_bytes(whole + b"\n")
+    with pytest.raises(IntegrityError, match="copy of the harness"):
+        sources.check()
+    file.write_bytes(whole)
+    extra = sources.folder() / "harness" / "sitecustomize.py"
+    extra.write_text("")
+    with pytest.raises(IntegrityError, match="copy of the harness"):
+        sources.check()
+    extra.unlink()
+    sources.check()
