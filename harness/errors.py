@@ -59,3 +59,9 @@ class WorkerError(HarnessError):
     """A worker of a cluster died, and its run with it."""
 
     exit_code = 8
+
+
+class StandstillError(HarnessError):
+    """We stood still while we held the clock of a run: it measures nothing."""
+
+    exit_code = 9

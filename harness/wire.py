@@ -12,9 +12,18 @@ CHANNEL_VARIABLE = "AUTORL_TRIAL_CHANNEL"
 """Environment variable with the file descriptor of the child's end of the socket."""
 
 _LENGTHS = struct.Struct("<IQ")
-MAX_HEADER_BYTES = 2**20
+MAX_HEADER_BYTES = 2**17
+"""A hundred numbers under the longest names, every character of them escaped."""
+
 MAX_PAYLOAD_BYTES = 80 * 2**20
 """A little above the largest policy, which its own limits then refuse by name."""
+
+FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "start": {"device": (str,), "backend": (str,)},
+    "log": {"step": (int,), "metrics": (dict,), "compile_seconds": (int, float)},
+    "publish": {"program_bytes": (int,)},
+}
+"""What a training may say: the fields of each kind of message, and what JSON makes of them."""
 
 
 class WireError(Exception):
@@ -25,6 +34,26 @@ def encode(header: dict[str, Any], payload: bytes = b"") -> bytes:
     """One frame."""
     head = json.dumps(header).encode()
     return _LENGTHS.pack(len(head), len(payload)) + head + payload
+
+
+def check(header: dict[str, Any]) -> str:
+    """The kind of a training's message, which has the fields of its kind and no others.
+
+    Raises:
+      WireError: it is none, or a field is of another type.
+    """
+    kind = header.get("kind")
+    if type(kind) is not str or kind not in FIELDS:
+        raise WireError(f"a message of no kind that there is ({', '.join(FIELDS)})")
+    fields = FIELDS[kind]
+    if header.keys() != {"kind", *fields}:
+        raise WireError(f"a message {kind!r} with other fields than {', '.join(fields)}")
+    for name, types in fields.items():
+        if type(header[name]) not in types:  # a bool is no int
+            raise WireError(
+                f"a message {kind!r} whose {name} is of type {type(header[name]).__name__}"
+            )
+    return kind
 
 
 def receive(channel: socket.socket) -> tuple[dict[str, Any], bytes]:
@@ -83,9 +112,17 @@ class Decoder:
 
 def _header(text: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(text)
+        header = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise WireError(f"a header that is not JSON: {error}") from error
     if not isinstance(header, dict):
         raise WireError("a header that is not a JSON object")
     return header
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which no name is used twice."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a name is used twice in one object")
+    return made
