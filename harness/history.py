@@ -12,8 +12,9 @@ CHALLENGER, INCUMBENT, TRANSFER = "challenger", "incumbent", "transfer"
 FINAL = ("keep", "discard", "inconclusive")
 """Verdicts after which a challenger is run no more."""
 
-STARTUP_SLACK = 0.05
-"""Share of the budget that a start-up on a branch may take beyond what its first file's take."""
+STARTUP_SLACK, STARTUP_SHARE = 3.0, 0.05
+"""Seconds, and share of the budget, that a start-up on a branch may take beyond what its first
+file's take; the larger one counts. A busy machine makes the same start-up some seconds longer."""
 
 NAME_LENGTH = 12
 """Characters of a commit's name in the ledger."""
@@ -194,7 +195,7 @@ class History:
         if conditions is None or len(mine) < verdict.FRESH_RUNS:
             return None
         startups = sorted(float(row.startup) for row in mine[: verdict.BASELINE_RUNS])
-        return startups[-2] + STARTUP_SLACK * conditions.budget
+        return startups[-2] + max(STARTUP_SLACK, STARTUP_SHARE * conditions.budget)
 
     def losses(self, role: str, challenger: str) -> int:
         """How many of a challenger's runs of a role were lost with their workers."""

@@ -194,10 +194,10 @@ class Training:
         return None
 
     def _start(self, device: str, backend: str, now: float) -> bytes:
+        self.device = _name(device)
         if not self.started:
             self.excess = max(self.seconds(now), 0.0)
         self.started = True
-        self.device = _name(device)
         self.backend = backend if backend in backends.BACKENDS else ""
         if self.clock_start is None:
             self.clock_start = now

@@ -12,9 +12,7 @@ CHANNEL_VARIABLE = "AUTORL_TRIAL_CHANNEL"
 """Environment variable with the file descriptor of the child's end of the socket."""
 
 _LENGTHS = struct.Struct("<IQ")
-MAX_HEADER_BYTES = 2**17
-"""A hundred numbers under the longest names, every character of them escaped."""
-
+MAX_HEADER_BYTES = 2**20
 MAX_PAYLOAD_BYTES = 80 * 2**20
 """A little above the largest policy, which its own limits then refuse by name."""
 

@@ -53,7 +53,8 @@ REFUSED = {
     "publishes_nan": (PolicyError, "NaN action"),
 }
 SCORED_APART = {
-    "trains_while_compiling", "publishes_endless_loop", "grinds_seeds", "leaves_the_action_space"
+    "trains_while_compiling", "never_starts", "publishes_endless_loop", "grinds_seeds",
+    "leaves_the_action_space",
 }  # fmt: skip
 
 pytestmark = pytest.mark.skipif(not KINDS, reason="nothing can be confined on this system")
@@ -115,7 +116,7 @@ def _answer(udp):
             udp.sendto(b"weights", sender)
 
 
-def attempt(world, name, kind, budget=BUDGET):
+def attempt(world, name, kind, budget=BUDGET, **changes):
     """Train with a dishonest file."""
     folder = world / "runs" / f"{name}-{time.monotonic_ns()}"
     folder.mkdir()
@@ -128,6 +129,7 @@ def attempt(world, name, kind, budget=BUDGET):
         budget=budget,
         confinement=kind,
         root=world,
+        **changes,
     )
     return training.train(assignment, folder / "train.log"), folder
 
@@ -233,12 +235,19 @@ def test_what_is_no_policy_is_refused_with_a_row(world, name):
     assert psutil.Process().children(recursive=True) == []
 
 
-def test_training_instead_of_compiling_gains_the_allowance_and_no_more(world, monkeypatch):
-    monkeypatch.setattr(training, "STARTUP_ALLOWANCE", 6.0)
-    result, folder = attempt(world, "trains_while_compiling", sandbox.available())
+def test_training_instead_of_compiling_gains_the_allowance_and_no_more(world):
+    result, folder = attempt(world, "trains_while_compiling", sandbox.available(), allowance=6.0)
     assert not result.started
     assert result.clock_start == result.begun + 6.0
     assert action(result, folder) == HONEST
+
+
+def test_a_policy_that_was_trained_without_the_clock_is_not_scored(world):
+    """It leaves before the clock starts by itself."""
+    with pytest.raises(TrainingError, match=r"never called trial.start\(\), and ended after"):
+        experiment.run(request(world, "never_starts"))
+    _, row = Ledger(world / "results.tsv").rows()
+    assert (row.status, row.avg_return) == ("crash", "")
 
 
 def test_a_policy_that_never_returns_is_ended(world, monkeypatch):

@@ -177,7 +177,8 @@ def spaces(task: Task) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Space]:
     """
     task_id = task.id
     try:
-        env = gymnasium.make(task_id, disable_env_checker=True)
+        with contextlib.chdir("."):  # back to where we are, wherever a constructor goes
+            env = gymnasium.make(task_id, disable_env_checker=True)
     except Exception as error:  # whatever an environment's constructor raises
         raise InputError(
             f"Gymnasium cannot make {task_id!r}: {error} ({type(error).__name__}). If a package is "
