@@ -18,6 +18,7 @@ from harness.branch import Branch
 from harness.errors import (
     HarnessError,
     InputError,
+    LedgerError,
     PolicyError,
     StandstillError,
     TrainingError,
@@ -242,6 +243,8 @@ class Contest:
             self.measure()
             try:
                 last = self._step(challenger, message) or last
+            except LedgerError:
+                raise  # with a word on where the score is; the ledger cannot be asked any more
             except HarnessError as error:
                 if self.history.verdict(challenger) is not None:
                     failure = error
