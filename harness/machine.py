@@ -36,6 +36,11 @@ def described() -> str:
     return " ".join("; ".join(filter(None, parts)).split())  # a ledger has no other blanks
 
 
+def where() -> str:
+    """As in `x86_64, 2x AMD EPYC 7763, Linux-6.1.0`: the machine, without what is installed."""
+    return f"{platform.machine()}, {hardware()}, {platform.platform()}"
+
+
 def hardware() -> str:
     """As in `2x AMD EPYC 7763, 1x NVIDIA H200`: what this process may use."""
     gpus = accelerators()

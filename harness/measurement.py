@@ -7,7 +7,6 @@ back as a value, so that it can be made wherever the harness is.
 import csv
 import dataclasses
 import math
-import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,8 +149,7 @@ def measure(
         with processes.uninterrupted():
             processes.end_all()
         raise
-    told = f"{platform.machine()}, {machine.hardware()}, {platform.platform()}"
-    return Measurement(training, score, second, told, machine.versions())
+    return Measurement(training, score, second, machine.where(), machine.versions())
 
 
 def _check(wanted: str) -> None:
