@@ -260,7 +260,10 @@ def run(
     shown = {k: v for k, v in dataclasses.asdict(summary).items() if v is not None}
     tracking.track(this.folder, measured.training, shown)
     training = measured.training
-    if training.exit_code or training.protocol_error:
+    if training.protocol_error:
+        print(f"note: the training was ended early, because it sent {training.protocol_error}. Its "
+              "last policy was scored.", file=sys.stderr)  # fmt: skip
+    elif training.exit_code:
         print(f"note: the training ended early; {this.folder / 'train.log'} says why. Its last "
               "policy was scored.", file=sys.stderr)  # fmt: skip
     return summary

@@ -205,8 +205,8 @@ def _failure(training: Training, log_file: Path) -> TrainingError:
     shown = f" Its last output:\n{tail}" if tail else ""
     if training.protocol_error:
         return TrainingError(
-            f"The training process sent {training.protocol_error}. It may talk to the harness "
-            f"through harness.trial only.{shown}"
+            f"The training process was ended, because it sent {training.protocol_error}. It may "
+            f"talk to the harness through the calls of harness.trial only.{shown}"
         )
     if training.exit_code and training.artifact is None:
         return TrainingError(

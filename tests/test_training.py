@@ -10,7 +10,8 @@ import numpy as np
 import psutil
 import pytest
 
-from harness import sandbox, training, wire
+from harness import measurement, sandbox, training, wire
+from harness.artifact import Artifact
 from harness.training import Assignment, train
 from tests.conftest import TRAIN_FILES
 
@@ -285,3 +286,24 @@ def test_a_gigantic_message_is_refused_before_it_is_read():
     decoder = wire.Decoder()
     with pytest.raises(wire.WireError, match="are allowed"):
         decoder.feed((10).to_bytes(4, "little") + (2**50).to_bytes(8, "little"))
+
+
+def failure(tmp_path, **ended):
+    (tmp_path / "train.log").write_text("the last line")
+    return str(measurement._failure(training.Training(10.0, **ended), tmp_path / "train.log"))
+
+
+def test_a_failure_is_told_as_it_was_seen(tmp_path, monkeypatch):
+    """Without a cause that nobody has looked for."""
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")
+    crashed = failure(tmp_path, exit_code=1, begun=0.0, ended=4.0)
+    assert "ended with exit code 1" in crashed
+    assert "JAX_ENABLE_X64=1" in crashed
+    assert crashed.endswith("the last line")
+    policy = Artifact(b"program", b"params")
+    left = failure(tmp_path, exit_code=0, begun=0.0, ended=4.0, artifact=policy)
+    assert "never called trial.start(), and ended after 4 s (exit code 0)" in left
+    slow = failure(tmp_path, begun=0.0, ended=25.0, clock_start=12.0, allowance=12.0)
+    assert "never called trial.start(), in the 12 s after which its clock started by" in slow
+    late = failure(tmp_path, started=True, begun=0.0, clock_start=3.0, late=1, exit_code=0)
+    assert "No policy was published within 10 s" in late
