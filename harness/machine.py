@@ -18,7 +18,7 @@ PACKAGES = (
 )  # fmt: skip
 """What trains and what simulates."""
 
-PREFIXES = ("JAX_", "XLA_", "OMP_", "MUJOCO_", "TPU_", "ROCR_", "HIP_")
+PREFIXES = ("JAX_", "XLA_", "OMP_", "MUJOCO_", "TPU_VISIBLE_", "ROCR_VISIBLE_", "HIP_VISIBLE_")
 """Of variables that change how a training computes."""
 
 HARMLESS = ("JAX_COMPILATION_CACHE_DIR", "MUJOCO_GL", "MUJOCO_EGL_DEVICE_ID")
