@@ -171,6 +171,11 @@ class Training:
         """Seconds of budget left."""
         return self.budget - self.seconds(now)
 
+    def look(self, now: float) -> None:
+        """Start the clock where the allowance has been used up."""
+        if self.clock_start is None and now > self.begun + self.allowance:
+            self.clock_start = self.begun + self.allowance
+
     def take(self, header: dict[str, Any], payload: bytes, now: float) -> bytes | None:
         """Take one message that arrived at `now`; the answer to send, if any.
 
@@ -178,6 +183,7 @@ class Training:
           WireError: the message makes no sense.
         """
         kind = wire.check(header)
+        self.look(now)
         if self.time_left(now) < 0:
             self.late += kind == "publish"
             return None
@@ -329,8 +335,7 @@ def _serve(
             if child.stdout in ready and not output.pump():
                 selector.unregister(child.stdout)
             now = time.monotonic()
-            if training.clock_start is None and now > training.begun + training.allowance:
-                training.clock_start = training.begun + training.allowance
+            training.look(now)
             if training.clock_start is not None and not training.startup_cpu_seconds:
                 training.startup_cpu_seconds = _processor_seconds(child.pid)
             watch(training)
@@ -347,11 +352,16 @@ def _serve(
 
 def _processor_seconds(pid: int) -> float:
     """Of a process and its descendants, those that have ended included."""
+    tree: list[psutil.Process] = []
+    with contextlib.suppress(psutil.Error):
+        first = psutil.Process(pid)
+        tree = [first, *first.children(recursive=True)]
     used = 0.0
-    with contextlib.suppress(psutil.Error):  # one that has just ended
-        process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
-            used += sum(one.cpu_times()[:4])  # its own and its ended children's, user and system
+    for process in tree:
+        with contextlib.suppress(psutil.Error):  # one that has just ended
+            used += sum(
+                process.cpu_times()[:4]
+            )  # user and system, its own and its ended children's
     return used
 
 

@@ -71,6 +71,13 @@ def test_a_start_up_beyond_the_allowance_is_on_the_clock(tmp_path):
     assert result.curve[0][0] >= result.excess
 
 
+def test_a_start_that_is_read_late_starts_the_clock_when_the_allowance_was_used_up():
+    seen = training.Training(10.0, allowance=4.0, begun=100.0)
+    answer = seen.take({"kind": "start", "device": "cpu", "backend": "native"}, b"", 107.0)
+    assert (seen.clock_start, seen.excess, seen.started) == (104.0, 3.0, True)
+    assert wire.Decoder().feed(answer) == [({"time_left": 7.0}, b"")]
+
+
 def leave_after(updates):
     """Ends the training when it has logged so often: what follows shows nothing more."""
 
