@@ -70,8 +70,10 @@ def _elsewhere(details: dict[str, Any]) -> str:
     """What is not here as it was when a run was scored; the bits are promised for what is equal."""
     then, now = details.get("versions", {}), machine.versions()
     other = [f"{name} {then[name]}" for name in then if name in now and then[name] != now[name]]
-    processor = details.get("machine", "").split(", ")[:2]
-    other += processor if processor != machine.where().split(", ")[:2] else []
+    recorded, here = (
+        text.split(", ")[:-1] for text in (details.get("machine", ""), machine.where())
+    )
+    other += recorded if recorded != here else []  # without the kernel
     return f"; it was scored with {', '.join(other)}" if other else ""
 
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from harness import experiment, integrity, ledger, replay
+from harness import experiment, integrity, ledger, machine, replay, verify
 from harness.branch import create
 from harness.contest import Contest
 from harness.errors import InputError, IntegrityError, LedgerError, StandstillError, TrainingError
 from harness.history import History
 from harness.integrity import Guard
 from harness.ledger import COLUMNS, Ledger, Row
-from tests.conftest import HALF_CHEETAH, TRAIN_FILES, command, git, rows, summary_block
+from harness.record import Record
+from tests.conftest import HALF_CHEETAH, ROOT, TRAIN_FILES, command, git, rows, summary_block
 
 
 @pytest.fixture
@@ -344,6 +345,29 @@ def test_a_ledger_from_before_a_column_is_read_and_goes_on_without_it(tmp_path):
     path.write_text(header.replace("harness\t", ""))
     with pytest.raises(LedgerError, match="line 1"):
         book.rows()
+
+
+def test_the_ledgers_of_the_evidence_are_read():
+    paths = [
+        p for p in (ROOT / "docs" / "evidence").rglob("*.tsv") if "\treason\t" in p.read_text()
+    ]
+    assert len(paths) > 50
+    assert all(Ledger(path).rows() for path in paths)
+
+
+def test_what_is_not_here_as_it_was_when_a_run_was_scored_is_named():
+    details = {"versions": machine.versions(), "machine": machine.where()}
+    assert verify._elsewhere(details) == ""
+    assert verify._elsewhere({}) == ""
+    older = {"versions": details["versions"] | {"jax": "0.0.1"}, "machine": "arm, 1x Old, Linux-1"}
+    assert verify._elsewhere(older) == "; it was scored with jax 0.0.1, arm, 1x Old"
+
+
+def test_a_run_without_a_score_is_told_with_its_reason(tmp_path):
+    (tmp_path / "runs" / "r").mkdir(parents=True)
+    (tmp_path / "runs" / "r" / "error.txt").write_text("as the file wants it")
+    with pytest.raises(InputError, match=r"has no score: .*error\.txt says why"):
+        Record.load(tmp_path, "r")
 
 
 @pytest.mark.parametrize("module", ["harness.replay", "harness.verify"])
