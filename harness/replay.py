@@ -41,6 +41,7 @@ def replay(run_id: Annotated[str, typer.Argument(help="A run in runs/.")]) -> No
         message=f"replay of {run_id}",
         confinement=sandbox.NONE if details["sandbox"] == sandbox.NONE else sandbox.available(),
         comparable=False,
+        allowance=details.get("startup_allowance"),
     )
     with Display(request.task_id) as display:
         summary = experiment.run(request, display.watch, display.announce)

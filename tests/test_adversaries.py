@@ -5,6 +5,7 @@ protocol or the evaluation stops, under the best one.
 """
 
 import contextlib
+import dataclasses
 import io
 import json
 import shutil
@@ -243,11 +244,15 @@ def test_training_instead_of_compiling_gains_the_allowance_and_no_more(world):
 
 
 def test_a_policy_that_was_trained_without_the_clock_is_not_scored(world):
-    """It leaves before the clock starts by itself."""
+    """It leaves before the clock starts by itself; the same with its clock started is scored."""
+    usual = request(world, "never_starts")
     with pytest.raises(TrainingError, match=r"never called trial.start\(\), and ended after"):
-        experiment.run(request(world, "never_starts"))
-    _, row = Ledger(world / "results.tsv").rows()
-    assert (row.status, row.avg_return) == ("crash", "")
+        experiment.run(usual)
+    experiment.run(dataclasses.replace(usual, source=usual.source + b"trial.start()\n"))
+    _, refused, scored = Ledger(world / "results.tsv").rows()
+    assert (refused.status, refused.avg_return, refused.startup) == ("crash", "", "")
+    assert scored.status == "scored"
+    assert float(scored.startup) > 0
 
 
 def test_a_policy_that_never_returns_is_ended(world, monkeypatch):

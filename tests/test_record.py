@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import experiment, integrity, ledger, machine, replay, verify
+from harness import experiment, integrity, ledger, machine, replay, training, verify
 from harness.branch import create
 from harness.contest import Contest
 from harness.errors import InputError, IntegrityError, LedgerError, StandstillError, TrainingError
@@ -148,10 +148,16 @@ def test_a_forged_summary_is_told(scored, key, forge, message):
 
 def test_a_replay_trains_again_and_says_whether_it_agrees(scored):
     folder, run_id = scored
+    path = folder / "runs" / run_id / "summary.json"
+    details = json.loads(path.read_text())
+    assert details["startup_allowance"] == training.STARTUP_ALLOWANCE
+    path.write_text(json.dumps(details | {"startup_allowance": 77.0}))  # as on a branch
     done = command(folder, "harness.replay", run_id)
     assert done.returncode == 0, done.stderr
     block = summary_block(done.stdout)
     assert block["within"] in ("yes", "no")
+    again = folder / "runs" / block["run_id"] / "summary.json"
+    assert json.loads(again.read_text())["startup_allowance"] == 77.0
     row = Ledger(folder / "results.tsv").rows()[-1]
     first = Ledger(folder / "results.tsv").rows()[0]
     assert (row.description, row.seed, row.comparable) == (f"replay of {run_id}", first.seed, "no")

@@ -3,4 +3,5 @@
 from harness.trial import connect
 from tests.adversaries import publish
 
-publish(connect(), gained=True)
+trial = connect()
+publish(trial, gained=True)
