@@ -153,15 +153,15 @@ def measure(
 
 
 def _check(wanted: str) -> None:
-    """Make sure that what has measured is what was to measure.
+    """Make sure that the machine which has measured is what it was; others look at the harness.
 
     Raises:
-      IntegrityError: it is another instrument.
+      IntegrityError: it is not that of the instrument which was to measure.
     """
-    used = instrument()
-    if wanted and used != wanted:
+    before, now = wanted.partition(" ")[2], machine.described()
+    if before and before != now:
         raise IntegrityError(
-            f"What measures has changed since the command began: it was {wanted}, and is {used}. "
+            f"What measures has changed since the command began: it was {before}, and is {now}. "
             "Start the command again; what was measured before is then measured anew."
         )
 
