@@ -19,6 +19,7 @@ was refused · {errors.LedgerError.exit_code} the ledger is damaged ·
 {errors.IntegrityError.exit_code} something else than train.py was changed ·
 {errors.WorkerError.exit_code} the workers of a cluster died ·
 {errors.BusyError.exit_code} another command is at work in this checkout ·
+{errors.StandstillError.exit_code} the harness stood still ·
 {errors.EXIT_INTERRUPTED} interrupted · {errors.EXIT_BUG} a bug of the harness.
 """
 

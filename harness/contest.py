@@ -15,7 +15,15 @@ from pathlib import Path
 from harness import branch as branches
 from harness import experiment, integrity, measurement, objective, verdict
 from harness.branch import Branch
-from harness.errors import HarnessError, InputError, PolicyError, TrainingError, WorkerError
+from harness.errors import (
+    HarnessError,
+    InputError,
+    LedgerError,
+    PolicyError,
+    StandstillError,
+    TrainingError,
+    WorkerError,
+)
 from harness.experiment import Part, Request, Ruling, Summary
 from harness.history import CHALLENGER, INCUMBENT, NAME_LENGTH, TRANSFER, Conditions, History
 from harness.ledger import FILE, LOST, Ledger
@@ -25,7 +33,10 @@ LOSSES = 3
 """Workers that may die over one replicate, and runs of an incumbent that may fail in a row: after
 that it is the file."""
 
-AGAIN = (WorkerError, TrainingError, PolicyError)
+LOST_RUNS = (WorkerError, StandstillError)
+"""Ends of a run that are no fault of its file: it is made again."""
+
+AGAIN = (*LOST_RUNS, TrainingError, PolicyError)
 """Ends of an incumbent's run after which it is made again: a few bad seeds must not end a night."""
 
 FEW = 5
@@ -137,7 +148,7 @@ class Contest:
             numbers = lacking(past) if past.rows else [*first]
             fruitless = fruitless + 1 if numbers == before else 0
             ran_before = any(row.scored for row in past.rows)
-            if lost and (fruitless == LOSSES or not (ran_before or isinstance(lost, WorkerError))):
+            if lost and (fruitless == LOSSES or not (ran_before or isinstance(lost, LOST_RUNS))):
                 raise lost
             if not numbers:
                 return
@@ -232,10 +243,12 @@ class Contest:
             self.measure()
             try:
                 last = self._step(challenger, message) or last
+            except LedgerError:
+                raise  # with a word on where the score is; the ledger cannot be asked any more
             except HarnessError as error:
                 if self.history.verdict(challenger) is not None:
                     failure = error
-                elif not isinstance(error, WorkerError):
+                elif not isinstance(error, LOST_RUNS):
                     raise  # not its fault: it stays on trial
         self._apply(challenger, row.verdict, row.run_id)
         if failure is not None:
@@ -296,6 +309,7 @@ class Contest:
             confinement=self._confinement,
             comparable=True,
             part=part,
+            allowance=self.history.allowance(task),
             judge=lambda status, score: self._rule(part, task, status, score),
             site=self.site,
         )

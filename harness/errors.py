@@ -69,3 +69,9 @@ class BusyError(HarnessError):
     """Another command is at work in the checkout."""
 
     exit_code = 9
+
+
+class StandstillError(HarnessError):
+    """We stood still while we held the clock of a run: it measures nothing."""
+
+    exit_code = 10

@@ -3,14 +3,13 @@
 import contextlib
 import dataclasses
 import json
-import math
 import os
 import secrets
 import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,17 +27,20 @@ from harness import (
 from harness.errors import (
     HarnessError,
     IntegrityError,
+    LedgerError,
     OutOfTimeError,
     PolicyError,
+    StandstillError,
     TrainingError,
     WorkerError,
 )
 from harness.ledger import FILE, LOST, Ledger, Row
 from harness.measurement import TRAIN_FILE, Announce, Measurement, Order, Site, Watch
-from harness.training import MAX_STEP
+from harness.training import MAX_STEP, Training
 
 STATUSES: dict[type[BaseException], str] = {
     KeyboardInterrupt: "interrupted",
+    StandstillError: "interrupted",
     OutOfTimeError: "timeout",
     IntegrityError: "tampered",
     TrainingError: "crash",
@@ -113,6 +115,7 @@ class Request:
       comparable: whether nothing that a verdict rests on was given by hand.
       eval_engine: a second simulator to evaluate in; None for no second figure.
       part: on an experiment branch; None for a run by itself.
+      allowance: seconds of start-up that are free on that branch; None where it has laid down none.
       judge: gives the ruling from a status and the average return, where there is one.
       site: where it is measured.
     """
@@ -129,6 +132,7 @@ class Request:
     comparable: bool
     eval_engine: str | None = None
     part: Part | None = None
+    allowance: float | None = None
     judge: Callable[[str, float | None], Ruling] = unjudged
     site: Site = dataclasses.field(default_factory=measurement.here)
 
@@ -141,6 +145,7 @@ class Summary:
       avg_return, std_return, min_return, max_return: over the episodes.
       total_timesteps: environment steps at the last log message.
       training_seconds: on the clock until the last log message, at most the budget.
+      startup_seconds: from the start of the training process to that of the clock.
       compile_seconds: tracing, lowering and compilation, as JAX reports them in the child.
       eval_seconds: wall-clock time of the episodes.
       total_seconds: of the whole run.
@@ -159,6 +164,7 @@ class Summary:
     max_return: float
     total_timesteps: int
     training_seconds: float
+    startup_seconds: float
     compile_seconds: float
     eval_seconds: float
     total_seconds: float
@@ -187,8 +193,10 @@ class _Run:
     diff: str
     begun: float
 
-    def row(self, ruling: Ruling, returns: Sequence[float] = (), backend: str = "") -> Row:
-        """The run's row in the ledger; `backend` is the one that trained, once it is known."""
+    def row(
+        self, ruling: Ruling, returns: Sequence[float] = (), summary: Summary | None = None
+    ) -> Row:
+        """The run's row in the ledger, with what is known of it: nothing without a summary."""
         request, part = self.request, self.request.part
         return Row(
             commit=self.commit,
@@ -202,7 +210,7 @@ class _Run:
             replicate=str(part.replicate) if part else "1",
             std_return=f"{statistics.pstdev(returns):.4f}" if returns else "",
             budget=f"{request.budget:g}",
-            backend=backend or request.backend,
+            backend=summary.backend if summary else request.backend,
             comparable="yes" if request.comparable else "no",
             verdict=ruling.verdict,
             sandbox=request.confinement,
@@ -212,6 +220,7 @@ class _Run:
             episodes=str(request.episodes),
             harness=request.site.instrument,
             reason=ruling.reason,
+            startup=f"{summary.startup_seconds:.2f}" if summary else "",
         )
 
 
@@ -233,10 +242,12 @@ def run(
     Raises:
       TrainingError, PolicyError: the run failed; its row is in the ledger.
       IntegrityError: likewise where something was changed during the run; else nothing was started.
-      KeyboardInterrupt: likewise, with status `interrupted`.
-      LedgerError: the ledger was damaged before the run; nothing was started.
+      KeyboardInterrupt, StandstillError: likewise, with status `interrupted`.
+      LedgerError: the ledger was damaged before the run, and nothing was started; or during it, and
+        what it left is in its folder, without a row.
       StorageError: the disk is full or read-only.
     """
+    request = dataclasses.replace(request, root=request.root.absolute())  # an environment may chdir
     ledger = Ledger(request.root / FILE)
     with storage.plainly():
         ledger.prepare()  # a damaged ledger is told before the budget is spent, not after
@@ -248,42 +259,76 @@ def run(
             guard.check()
             sources.check()
         except BaseException as error:
-            _record_failure(ledger, this, error)
+            with _told_where(this), processes.uninterrupted(), _RULING:
+                _record_failure(ledger, this, error)
             if isinstance(error, HarnessError):
                 where = f"Everything that it left is in {this.folder}."
                 raise type(error)(f"{error}\n{where}") from error
             raise
-        with processes.uninterrupted(), _RULING:
+        with _told_where(this), processes.uninterrupted(), _RULING:
             summary = _record(ledger, this, measured)
     shown = {k: v for k, v in dataclasses.asdict(summary).items() if v is not None}
     tracking.track(this.folder, measured.training, shown)
     training = measured.training
-    if training.exit_code or training.protocol_error:
+    if training.protocol_error:
+        print(f"note: the training was ended early, because it sent {training.protocol_error}. Its "
+              "last policy was scored.", file=sys.stderr)  # fmt: skip
+    elif training.exit_code:
         print(f"note: the training ended early; {this.folder / 'train.log'} says why. Its last "
               "policy was scored.", file=sys.stderr)  # fmt: skip
     return summary
 
 
-def _record(ledger: Ledger, this: _Run, measured: Measurement) -> Summary:
-    """Rule on a run with a score, and write its summary and its row."""
-    returns = measured.score.evaluation.returns
-    ruling = this.request.judge("scored", statistics.fmean(returns))
-    summary = _summarise(this, measured, ruling)
-    details = _details(this, summary, measured)
+@contextlib.contextmanager
+def _told_where(this: _Run) -> Iterator[None]:
+    """Say where a run is that the ledger cannot take."""
     try:
-        _write(this.folder / "summary.json", json.dumps(details, indent=1))
+        yield
+    except LedgerError as error:
+        raise LedgerError(
+            f"{error}\nThis happened during the run {this.run_id}, which has no row therefore: all "
+            f"that it left is in {this.folder}."
+        ) from error
+
+
+def _record(ledger: Ledger, this: _Run, measured: Measurement) -> Summary:
+    """Write a score down, rule on it, and write summary and row with the ruling."""
+    returns = measured.score.evaluation.returns
+    summary = _summarise(this, measured)
+    try:
+        _save(this, summary, measured)  # before the ledger is asked for anything: a score is kept
     finally:
-        ledger.append(this.row(ruling, returns, summary.backend))
+        ruling = this.request.judge("scored", statistics.fmean(returns))
+        ruling = _noted(ruling, measured.training)
+        summary = dataclasses.replace(summary, verdict=ruling.verdict, reason=ruling.reason or None)
+        ledger.append(this.row(ruling, returns, summary))
+    _save(this, summary, measured)
     return summary
 
 
+def _noted(ruling: Ruling, training: Training) -> Ruling:
+    """A ruling whose reason says what of the start-up was on the clock."""
+    excess = training.excess
+    if excess <= 0:
+        return ruling
+    note = (
+        f"Its start-up took {training.allowance + excess:.1f} s, of which {training.allowance:.1f} "
+        "are free; the rest was on the clock."
+    )
+    return dataclasses.replace(ruling, reason=f"{ruling.reason} {note}".strip())
+
+
+def _save(this: _Run, summary: Summary, measured: Measurement) -> None:
+    details = _details(this, summary, measured)
+    _write(this.folder / "summary.json", json.dumps(details, indent=1))
+
+
 def _record_failure(ledger: Ledger, this: _Run, error: BaseException) -> None:
-    """Write the row of a run without a score."""
-    with processes.uninterrupted(), _RULING:
-        statuses = (s for kind, s in STATUSES.items() if isinstance(error, kind))
-        ledger.append(this.row(this.request.judge(next(statuses, INCONCLUSIVE), None)))
-        with contextlib.suppress(OSError):
-            _write(this.folder / "error.txt", f"{error or type(error).__name__}\n")
+    """Write down what ended a run without a score, and its row."""
+    with contextlib.suppress(OSError):
+        _write(this.folder / "error.txt", f"{error or type(error).__name__}\n")
+    statuses = (s for kind, s in STATUSES.items() if isinstance(error, kind))
+    ledger.append(this.row(this.request.judge(next(statuses, INCONCLUSIVE), None)))
 
 
 def _begin(request: Request) -> _Run:
@@ -313,14 +358,16 @@ def _measure(this: _Run, watch: Watch, announce: Announce) -> Measurement:
         episodes=request.episodes,
         confinement=request.confinement,
         eval_engine=request.eval_engine,
+        allowance=request.allowance,
+        instrument=request.site.instrument,
     )
     return request.site.measure(order, this.folder, request.root, watch, announce)
 
 
-def _summarise(this: _Run, measured: Measurement, ruling: Ruling) -> Summary:
+def _summarise(this: _Run, measured: Measurement) -> Summary:
+    """What a run says of itself, before anything is ruled."""
     training, second = measured.training, measured.second
     returns, curve = measured.score.evaluation.returns, training.curve
-    breakdowns = (metrics.get("charts/diverged", 0.0) for _, _, metrics in curve)
     return Summary(
         avg_return=statistics.fmean(returns),
         std_return=statistics.pstdev(returns),
@@ -328,19 +375,18 @@ def _summarise(this: _Run, measured: Measurement, ruling: Ruling) -> Summary:
         max_return=max(returns),
         total_timesteps=curve[-1][1] if curve else 0,
         training_seconds=curve[-1][0] if curve else 0.0,
+        startup_seconds=training.startup_seconds,
         compile_seconds=training.compile_seconds,
         eval_seconds=measured.score.evaluation.seconds,
         total_seconds=time.monotonic() - this.begun,
-        num_updates=len(curve),
+        num_updates=training.updates,
         steps_per_second=training.steps_per_second,
-        diverged=round(min(max(sum(filter(math.isfinite, breakdowns)), 0), MAX_STEP)),
+        diverged=round(min(max(training.diverged, 0), MAX_STEP)),
         simulator=backends.reference(tasks.get(this.request.task_id)),
         task=this.request.task_id,
         backend=training.backend or this.request.backend,
         seed=this.seed,
         run_id=this.run_id,
-        verdict=ruling.verdict,
-        reason=ruling.reason or None,
         second_return=statistics.fmean(second.returns) if second else None,
     )
 
@@ -348,7 +394,6 @@ def _summarise(this: _Run, measured: Measurement, ruling: Ruling) -> Summary:
 def _details(this: _Run, summary: Summary, measured: Measurement) -> dict[str, Any]:
     """What summary.json holds: the summary, every episode, and the conditions."""
     training, score, second = measured.training, measured.score, measured.second
-    startup = (training.clock_start or training.begun) - training.begun
     return {
         **dataclasses.asdict(summary),
         "episode_returns": score.evaluation.returns,
@@ -359,7 +404,9 @@ def _details(this: _Run, summary: Summary, measured: Measurement) -> dict[str, A
         "evaluation_nonce": score.nonce,
         "artifact_sha256": score.digest,
         "policies_published": training.published,
-        "startup_seconds": startup,
+        "startup_allowance": training.allowance,
+        "startup_cpu_seconds": training.startup_cpu_seconds,
+        "stood_still_seconds": training.stood_still,
         "training_exit_code": training.exit_code,
         "training_protocol_error": training.protocol_error,
         "budget": this.request.budget,

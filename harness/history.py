@@ -12,6 +12,10 @@ CHALLENGER, INCUMBENT, TRANSFER = "challenger", "incumbent", "transfer"
 FINAL = ("keep", "discard", "inconclusive")
 """Verdicts after which a challenger is run no more."""
 
+STARTUP_SLACK, STARTUP_SHARE = 3.0, 0.05
+"""Seconds, and share of the budget, that a start-up on a branch may take beyond what its first
+file's take; the larger one counts. A busy machine makes the same start-up some seconds longer."""
+
 NAME_LENGTH = 12
 """Characters of a commit's name in the ledger."""
 
@@ -178,6 +182,20 @@ class History:
     def beside(self, challenger: str) -> list[float]:
         """The incumbent's scores that were measured for this challenger."""
         return self.scores(INCUMBENT, challenger, self.incumbent)
+
+    def allowance(self, task: str) -> float | None:
+        """Seconds of start-up that are free in a run of the branch; None while it is not laid down.
+
+        What its first file took on the task in all runs but the longest, whatever measured them,
+        and a small share of the budget. (The first run of a day reads everything from the disk.)
+        """
+        conditions = self.conditions
+        known = [row for row in self.rows if row.role == INCUMBENT and row.startup]
+        mine = [r for r in known if r.commit == r.challenger == known[0].commit and r.task == task]
+        if conditions is None or len(mine) < verdict.FRESH_RUNS:
+            return None
+        startups = sorted(float(row.startup) for row in mine[: verdict.BASELINE_RUNS])
+        return startups[-2] + max(STARTUP_SLACK, STARTUP_SHARE * conditions.budget)
 
     def losses(self, role: str, challenger: str) -> int:
         """How many of a challenger's runs of a role were lost with their workers."""

@@ -55,6 +55,8 @@ class Row:
       episodes: of the evaluation.
       harness: what measured: the fingerprint of the harness, and the hardware.
       reason: of the verdict, in words.
+      startup: seconds from the start of the training process to that of the clock; empty where
+        there is no score, or the ledger was begun without this column.
       previous: SHA-256 of the line before, the header's for the first row.
     """
 
@@ -79,6 +81,7 @@ class Row:
     episodes: str
     harness: str
     reason: str
+    startup: str = ""
     previous: str = ""
 
     @property
@@ -88,6 +91,10 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+
+ADDED = ("startup",)
+"""Columns that a ledger may lack which was begun before they were there; it goes on without them.
+"""
 
 
 def state_folder() -> Path:
@@ -163,7 +170,8 @@ class Ledger:
         """
         try:
             with open(self.path, "rb") as file:
-                return [_row(line) for line in _lines(file.read(), self.path)]
+                header, *lines = _lines(file.read(), self.path)
+            return [_row(line, header) for line in lines]
         except FileNotFoundError:
             return []
 
@@ -231,12 +239,11 @@ class Ledger:
             content = os.pread(fd, os.fstat(fd).st_size, 0)
             lines = _lines(content, self.path)
             self._compare(lines)
-            size = len(_HEADER) + sum(map(len, lines)) if content.startswith(_HEADER) else 0
-            last = lines[-1] if lines else _HEADER
-            new = _line(dataclasses.replace(row, previous=_hash(last)))
+            size = sum(map(len, lines)) if content.startswith(lines[0]) else 0
+            new = _line(dataclasses.replace(row, previous=_hash(lines[-1])), lines[0])
             try:
                 os.ftruncate(fd, size)
-                data = new if size else _HEADER + new
+                data = new if size else lines[0] + new
                 if os.pwrite(fd, data, size) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
                 os.fsync(fd)
@@ -248,14 +255,14 @@ class Ledger:
     def _compare(self, lines: list[bytes]) -> None:
         """Compare with the head; one row more than it knows is what a crash leaves."""
         head = self.head.read()
-        ends = [_hash(line) for line in (_HEADER, *lines)[-2:]]
+        ends = [_hash(line) for line in lines[-2:]]
         if not head or head in ends:
             return
         known = [_hash(line) for line in lines]
         if head in known:
             raise LedgerError(
                 f"{self.path} has {len(lines) - known.index(head) - 1} rows more than were written "
-                f"from here, the first of them in line {known.index(head) + 3}: another home or "
+                f"from here, the first of them in line {known.index(head) + 2}: another home or "
                 "machine, as a container's, or another program has appended them. If that was you, "
                 f"delete {self.head.path}, and the next run goes on with it as it is."
             )
@@ -275,9 +282,12 @@ class Ledger:
             os.close(fd)
 
 
-def _line(row: Row) -> bytes:
-    """A row as a line: tabs and line ends in its texts become spaces."""
-    texts = (" ".join(text.split()) for text in dataclasses.astuple(row))
+_HEADER = ("\t".join(COLUMNS) + "\n").encode()
+
+
+def _line(row: Row, header: bytes = _HEADER) -> bytes:
+    """A row as a line under a header: tabs and line ends in its texts become spaces."""
+    texts = (" ".join(getattr(row, name).split()) for name in _columns(header))
     return ("\t".join(texts) + "\n").encode(errors="replace")
 
 
@@ -285,15 +295,17 @@ def _hash(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
-_HEADER = ("\t".join(COLUMNS) + "\n").encode()
+def _columns(header: bytes) -> list[str]:
+    return header.decode(errors="replace").rstrip("\n").split("\t")
 
 
-def _row(line: bytes) -> Row:
-    return Row(*line.decode(errors="replace").rstrip("\n").split("\t"))
+def _row(line: bytes, header: bytes) -> Row:
+    texts = line.decode(errors="replace").rstrip("\n").split("\t")
+    return Row(**dict(zip(_columns(header), texts, strict=True)))
 
 
 def _lines(content: bytes, path: Path) -> list[bytes]:
-    """The complete lines after the header, their chain checked.
+    """The complete lines, the header first, their chain checked; a new header where there is none.
 
     Raises:
       LedgerError: header, number of columns or chain are not as they should be.
@@ -302,19 +314,20 @@ def _lines(content: bytes, path: Path) -> list[bytes]:
     if lines and not lines[-1].endswith(b"\n"):
         lines.pop()
     if not lines:
-        return []
+        return [_HEADER]
     advice = (
         f"Restore it from a copy; or move it away and delete {Head(path).path}, and the next run "
         "begins a new one."
     )
-    if lines[0] != _HEADER:
+    names = _columns(lines[0])
+    if names != [name for name in COLUMNS if name in names or name not in ADDED]:
         raise LedgerError(f"{path} is damaged: line 1 is not the header of a ledger. {advice}")
-    previous = _hash(_HEADER).encode()
+    previous = _hash(lines[0]).encode()
     for number, line in enumerate(lines[1:], start=2):
         columns = line.count(b"\t") + 1
-        if columns != len(COLUMNS):
+        if columns != len(names):
             raise LedgerError(
-                f"{path} is damaged: line {number} has {columns} columns, not {len(COLUMNS)}. "
+                f"{path} is damaged: line {number} has {columns} columns, not {len(names)}. "
                 + advice
             )
         if line[line.rindex(b"\t") + 1 : -1] != previous:
@@ -323,4 +336,4 @@ def _lines(content: bytes, path: Path) -> list[bytes]:
                 f"of them was changed, or a line between them removed. {advice}"
             )
         previous = _hash(line).encode()
-    return lines[1:]
+    return lines

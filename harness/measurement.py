@@ -4,24 +4,20 @@ A measurement knows nothing of ledgers and verdicts. It gets an order, works in 
 back as a value, so that it can be made wherever the harness is.
 """
 
-import contextlib
 import csv
 import dataclasses
-import importlib.metadata
 import math
-import os
-import platform
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import integrity, processes, scoring
-from harness.errors import OutOfTimeError, TrainingError
+from harness import integrity, machine, processes, scoring
+from harness.errors import IntegrityError, OutOfTimeError, StandstillError, TrainingError
 from harness.evaluate import Evaluation
 from harness.training import STARTUP_ALLOWANCE, Assignment, Training, train
 
-PACKAGES = "jax jaxlib flax optax mujoco mujoco-mjx gymnasium envpool numpy".split()  # noqa: SIM905
-"""Whose versions are recorded."""
+ACCELERATOR_ALLOWANCE = 300.0
+"""Seconds for imports and compilation where there are GPUs, on which the first kernels of MJX take
+up to three minutes."""
 
 LOG_TAIL = 25
 """Lines of train.log that a message about a crash shows."""
@@ -42,6 +38,9 @@ class Order:
       episodes: of the evaluation.
       confinement: of training and evaluation; see `sandbox`.
       eval_engine: a second simulator to evaluate in; None for no second figure.
+      allowance: seconds before the clock of the training starts by itself; None for what the
+        machine's devices may need.
+      instrument: what has to measure, see `Site`; empty for whatever does.
     """
 
     task_id: str
@@ -51,6 +50,8 @@ class Order:
     episodes: int
     confinement: str
     eval_engine: str | None = None
+    allowance: float | None = None
+    instrument: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Measurement:
       score: in the reference simulator.
       second: in the second one, where that was asked for.
       machine: in words.
-      versions: of Python and `PACKAGES`.
+      versions: of Python and what is installed, see `machine`.
     """
 
     training: Training
@@ -105,8 +106,8 @@ def here() -> Site:
 
 
 def instrument() -> str:
-    """The harness as it is now, and the cores and accelerators that this process may use."""
-    return f"{integrity.fingerprint()} {_hardware()}"
+    """What measures here: the harness as it is now, and the machine as this process may use it."""
+    return f"{integrity.fingerprint()} {machine.described()}"
 
 
 def measure(
@@ -128,6 +129,8 @@ def measure(
     Raises:
       TrainingError: there is no policy.
       PolicyError: it was refused, or failed.
+      StandstillError: we stood still meanwhile.
+      IntegrityError: what measured is not what was to measure.
     """
     try:
         training = _train(order, folder, root, watch)
@@ -141,19 +144,36 @@ def measure(
             second = scoring.evaluate_apart(
                 training.artifact, order.task_id, score.evaluation.seeds, order.eval_engine, place
             )
+        _check(order.instrument)
     except BaseException:
         with processes.uninterrupted():
             processes.end_all()
         raise
-    return Measurement(training, score, second, _machine(), _versions())
+    return Measurement(training, score, second, machine.where(), machine.versions())
+
+
+def _check(wanted: str) -> None:
+    """Make sure that the machine which has measured is what it was; others look at the harness.
+
+    Raises:
+      IntegrityError: it is not that of the instrument which was to measure.
+    """
+    before, now = wanted.partition(" ")[2], machine.described()
+    if before and before != now:
+        raise IntegrityError(
+            f"What measures has changed since the command began: it was {before}, and is {now}. "
+            "Start the command again; what was measured before is then measured anew."
+        )
 
 
 def _train(order: Order, folder: Path, root: Path, watch: Watch) -> Training:
     """Train; the training has a policy, which is saved.
 
     Raises:
-      TrainingError: it has none.
+      TrainingError: it has none, or never started its clock.
+      StandstillError: we stood still meanwhile.
     """
+    most = ACCELERATOR_ALLOWANCE if machine.accelerators() else STARTUP_ALLOWANCE
     assignment = Assignment(
         train_file=folder / TRAIN_FILE,
         task_id=order.task_id,
@@ -162,43 +182,61 @@ def _train(order: Order, folder: Path, root: Path, watch: Watch) -> Training:
         budget=order.budget,
         confinement=order.confinement,
         root=root,
+        allowance=min(most, math.inf if order.allowance is None else order.allowance),
     )
     training = train(assignment, folder / "train.log", watch)
     _write_curve(folder / "curve.csv", training)
-    if training.artifact is None:
+    if training.artifact is not None:
+        training.artifact.save(folder / "policy")
+    if training.unmeasured:
+        raise StandstillError(
+            f"The harness stood still for {training.stood_still:.1f} s while it held the clock "
+            f"({training.budget:g} s): it was stopped, or the machine was frozen or asleep. The "
+            "run measures nothing. Run it again, on a machine that stays awake."
+        )
+    if training.artifact is None or not training.started:
         raise _failure(training, folder / "train.log")
-    training.artifact.save(folder / "policy")
     return training
 
 
 def _failure(training: Training, log_file: Path) -> TrainingError:
-    """Why a training has no policy, in words."""
+    """Why a training has no policy that counts, in words."""
     tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-LOG_TAIL:])
     shown = f" Its last output:\n{tail}" if tail else ""
     if training.protocol_error:
         return TrainingError(
-            f"The training process sent {training.protocol_error}. It may talk to the harness "
-            f"through harness.trial only.{shown}"
+            f"The training process was ended, because it sent {training.protocol_error}. It may "
+            f"talk to the harness through the calls of harness.trial only.{shown}"
         )
-    if not training.started and training.exit_code is None:
-        return OutOfTimeError(
-            f"The training never called trial.start(): imports and compilation took longer than "
-            f"the {STARTUP_ALLOWANCE:g} s that are free and the budget of {training.budget:g} s. "
-            f"Compile less before the clock starts, or give a longer --budget.{shown}"
+    if training.exit_code and training.artifact is None:
+        return TrainingError(
+            f"The training process ended with exit code {training.exit_code} before it published "
+            f"a policy{_conditions()}.{shown}"
+        )
+    if not training.started:
+        how = f"and ended after {training.startup_seconds:.0f} s (exit code {training.exit_code})"
+        if training.clock_start is not None:
+            how = f"in the {training.startup_seconds:.0f} s after which its clock started by itself"
+        kind = OutOfTimeError if training.exit_code is None else TrainingError
+        return kind(
+            f"The training never called trial.start(), {how}. What it published does not count. "
+            f"Call trial.start() when everything is compiled; if compiling takes so long, compile "
+            f"less or give a longer --budget.{shown}"
         )
     if training.exit_code is None or training.late:
         return OutOfTimeError(
             f"No policy was published within {training.budget:g} s. Call trial.publish(act, "
             f"params) after every few updates, and check that one update fits the budget.{shown}"
         )
-    if training.exit_code != 0:
-        return TrainingError(
-            f"The training process ended with exit code {training.exit_code} before it published "
-            f"a policy.{shown}"
-        )
     return TrainingError(
         f"The training process ended by itself and never called trial.publish.{shown}"
     )
+
+
+def _conditions() -> str:
+    """Variables of the shell that reach a training, where there are some."""
+    found = machine.variables()
+    return f" (variables of the shell that reach it: {', '.join(found)})" if found else ""
 
 
 def _write_curve(path: Path, training: Training) -> None:
@@ -210,42 +248,3 @@ def _write_curve(path: Path, training: Training) -> None:
         for seconds, step, metrics in training.curve:
             values = (metrics.get(name, math.nan) for name in names)
             writer.writerow([f"{seconds:.3f}", step, *(f"{value:.6g}" for value in values)])
-
-
-def _machine() -> str:
-    return f"{platform.machine()}, {_hardware()}, {platform.platform()}"
-
-
-def _hardware() -> str:
-    """As in `2x AMD EPYC 7763, 1x NVIDIA H200`: what this process may use."""
-    affinity = sys.platform == "linux"
-    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count()
-    gpus = _gpus()
-    return f"{cores}x {_processor()}" + (f", {len(gpus)}x {gpus[0]}" if gpus else "")
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return " ".join(line.split(":", 1)[1].split())
-    return platform.processor() or platform.machine()
-
-
-def _gpus() -> list[str]:
-    """Models of NVIDIA's, as the driver tells them, as many as CUDA_VISIBLE_DEVICES names."""
-    models = []
-    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        with contextlib.suppress(OSError):
-            lines = (line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
-            models += [value.strip() for name, value in lines if name == "Model"]
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return models if named is None else models[: len([n for n in named.split(",") if n])]
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return versions

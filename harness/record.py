@@ -38,12 +38,14 @@ class Record:
             raise InputError(
                 f"There is no run {run_id!r} in {root / RUNS}; results.tsv lists them."
             )
+        if (folder / "error.txt").exists() and not (folder / "summary.json").exists():
+            raise InputError(f"Run {run_id} has no score: {folder / 'error.txt'} says why.")
         try:
             return cls(folder, json.loads((folder / "summary.json").read_text()))
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{folder / 'summary.json'} cannot be read ({error}): the run has no score, or its "
-                "folder was damaged."
+                f"{folder / 'summary.json'} cannot be read ({error}), and nothing else says "
+                "what the run's score was."
             ) from error
 
     @property

@@ -12,7 +12,7 @@ from scipy import stats
 
 from harness import cli, experiment, sandbox
 from harness.display import Display
-from harness.ledger import FILE, Ledger
+from harness.ledger import FILE, Ledger, Row
 from harness.record import Record
 from harness.run import at_work
 
@@ -46,14 +46,16 @@ def replay(
         message=f"replay of {run_id}",
         confinement=sandbox.NONE if no_sandbox else sandbox.as_safe_as(details["sandbox"]),
         comparable=False,
+        allowance=details.get("startup_allowance"),
     )
     with at_work(root), Display(request.task_id) as display:
         summary = experiment.run(request, display.watch, display.announce)
     again = Record.load(root, summary.run_id).returns
-    siblings = _siblings(root, run_id)
+    mine, used = _row(root, run_id), request.site.instrument
+    siblings = _siblings(root, mine, used) if mine else []  # else the ledger was moved away
     if len(siblings) >= ENOUGH_RUNS:
         low, high = prediction_interval(siblings)
-        basis = f"{len(siblings)} runs of the same edit"
+        basis = f"{len(siblings)} runs of the same edit, measured as this one"
     else:
         low, high = episode_interval(record.returns, again)
         basis = "the episodes alone; trainings vary more than that"
@@ -64,7 +66,10 @@ def replay(
     print(f"interval: {low:.2f} to {high:.2f} ({CONFIDENCE:.0%}, from {basis})")
     print(f"within: {'yes' if inside else 'no'}")
     print(f"run_id: {summary.run_id}")
-    if details["versions"] != Record.load(root, summary.run_id).details["versions"]:
+    if mine and mine.harness != used:
+        print(f"note: the recorded run was measured by another instrument ({mine.harness}) than "
+              f"this one ({used}).", file=sys.stderr)  # fmt: skip
+    elif details["versions"] != Record.load(root, summary.run_id).details["versions"]:
         print("note: the versions of the packages are not those of the recorded run.",
               file=sys.stderr)  # fmt: skip
 
@@ -84,18 +89,26 @@ def episode_interval(recorded: Sequence[float], again: Sequence[float]) -> tuple
     return statistics.fmean(recorded) - half, statistics.fmean(recorded) + half
 
 
-def _siblings(root: Path, run_id: str) -> list[float]:
-    """Scores of the comparable runs of the same edit under the same conditions."""
-    rows = Ledger(root / FILE).rows()
-    mine = next((row for row in rows if row.run_id == run_id), None)
-    if mine is None:  # its ledger was moved away
-        return []
+def _row(root: Path, run_id: str) -> Row | None:
+    """A run's row in the ledger."""
+    return next((row for row in Ledger(root / FILE).rows() if row.run_id == run_id), None)
+
+
+def _siblings(root: Path, mine: Row, instrument: str) -> list[float]:
+    """Scores of the comparable runs of the same edit under the same conditions.
+
+    Args:
+      root: the checkout.
+      mine: the recorded run.
+      instrument: of its replay; there are none if the recorded one's is another.
+    """
     same = [
         row
-        for row in rows
+        for row in Ledger(root / FILE).rows()
         if row.scored
         and (row.commit, row.task, row.budget, row.backend, row.comparable)
         == (mine.commit, mine.task, mine.budget, mine.backend, "yes")
+        and row.harness == mine.harness == instrument
         and not row.commit.endswith(("+", "-"))  # an edit that no commit names
     ]
     return [float(row.avg_return) for row in same]

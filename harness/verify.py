@@ -1,11 +1,11 @@
 """`python -m harness.verify`: whether the record is what was written, and scores come out again."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from harness import cli, sandbox, scoring
+from harness import cli, machine, sandbox, scoring
 from harness.errors import InputError, LedgerError
 from harness.evaluate import REFERENCE
 from harness.ledger import FILE, Ledger
@@ -49,7 +49,8 @@ def verify(
         same = _scores_again(Record.load(root, run_id), root)
         print(f"{run_id}: scored again, {'equal to the last bit' if same else 'DIFFERENT returns'}")
         if not same:
-            faults.append(f"{run_id}: the policy does not give the recorded returns")
+            where = _elsewhere(Record.load(root, run_id).details)
+            faults.append(f"{run_id}: the policy does not give the recorded returns{where}")
     if faults:
         raise LedgerError("The record does not agree with itself:\n" + "\n".join(faults))
 
@@ -75,6 +76,17 @@ def _scores_again(record: Record, root: Path) -> bool:
         record.artifact, details["task"], details["episode_seeds"], REFERENCE, place
     )
     return again.returns == record.returns and again.lengths == details["episode_lengths"]
+
+
+def _elsewhere(details: dict[str, Any]) -> str:
+    """What is not here as it was when a run was scored; the bits are promised for what is equal."""
+    then, now = details.get("versions", {}), machine.versions()
+    other = [f"{name} {then[name]}" for name in then if name in now and then[name] != now[name]]
+    recorded, here = (
+        text.split(", ")[:-1] for text in (details.get("machine", ""), machine.where())
+    )
+    other += recorded if recorded != here else []  # without the kernel
+    return f"; it was scored with {', '.join(other)}" if other else ""
 
 
 if __name__ == "__main__":

@@ -25,6 +25,13 @@ MAX_PAYLOAD_BYTES = 80 * 2**20
 CHUNK_BYTES = 2**20
 """Of one read from a channel."""
 
+FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "start": {"device": (str,), "backend": (str,)},
+    "log": {"step": (int,), "metrics": (dict,), "compile_seconds": (int, float)},
+    "publish": {"program_bytes": (int,)},
+}
+"""What a training may say: the fields of each kind of message, and what JSON makes of them."""
+
 
 class WireError(Exception):
     """The other side does not speak the protocol."""
@@ -40,6 +47,26 @@ def split(payload: bytes, *sizes: int) -> list[bytes]:
     """A payload's parts; the last one takes what these sizes leave."""
     ends = list(itertools.accumulate(sizes))
     return [payload[a:b] for a, b in zip([0, *ends], [*ends, len(payload)], strict=True)]
+
+
+def check(header: dict[str, Any]) -> str:
+    """The kind of a training's message, which has the fields of its kind and no others.
+
+    Raises:
+      WireError: it is none, or a field is of another type.
+    """
+    kind = header.get("kind")
+    if type(kind) is not str or kind not in FIELDS:
+        raise WireError(f"a message of no kind that there is ({', '.join(FIELDS)})")
+    fields = FIELDS[kind]
+    if header.keys() != {"kind", *fields}:
+        raise WireError(f"a message {kind!r} with other fields than {', '.join(fields)}")
+    for name, types in fields.items():
+        if type(header[name]) not in types:  # a bool is no int
+            raise WireError(
+                f"a message {kind!r} whose {name} is of type {type(header[name]).__name__}"
+            )
+    return kind
 
 
 def receive(channel: socket.socket) -> Message:
@@ -107,9 +134,17 @@ class Decoder:
 
 def _header(text: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(text)
+        header = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise WireError(f"a header that is not JSON: {error}") from error
     if not isinstance(header, dict):
         raise WireError("a header that is not a JSON object")
     return header
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which no name is used twice."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a name is used twice in one object")
+    return made

@@ -5,6 +5,7 @@ protocol or the evaluation stops, under the best one.
 """
 
 import contextlib
+import dataclasses
 import io
 import mmap
 import os
@@ -59,7 +60,7 @@ REFUSED = {
     "publishes_telling_assertion": (PolicyError, "custom call 'shape_assertion'"),
 }
 SCORED_APART = {
-    "trains_while_compiling", "grinds_seeds", "leaves_the_action_space"
+    "trains_while_compiling", "never_starts", "grinds_seeds", "leaves_the_action_space"
 }  # fmt: skip
 
 pytestmark = pytest.mark.skipif(not KINDS, reason="nothing can be confined on this system")
@@ -134,7 +135,7 @@ def _answer(udp):
             udp.sendto(b"weights", sender)
 
 
-def attempt(world, name, kind, budget=BUDGET):
+def attempt(world, name, kind, budget=BUDGET, **changes):
     """Train with a dishonest file."""
     folder = world / "runs" / f"{name}-{time.monotonic_ns()}"
     folder.mkdir()
@@ -147,6 +148,7 @@ def attempt(world, name, kind, budget=BUDGET):
         budget=budget,
         confinement=kind,
         root=world,
+        **changes,
     )
     return training.train(assignment, folder / "train.log"), folder
 
@@ -258,12 +260,23 @@ def test_what_is_no_policy_is_refused_with_a_row(world, name):
     assert psutil.Process().children(recursive=True) == []
 
 
-def test_training_instead_of_compiling_gains_the_allowance_and_no_more(world, monkeypatch):
-    monkeypatch.setattr(training, "STARTUP_ALLOWANCE", 6.0)
-    result, folder = attempt(world, "trains_while_compiling", sandbox.available())
+def test_training_instead_of_compiling_gains_the_allowance_and_no_more(world):
+    result, folder = attempt(world, "trains_while_compiling", sandbox.available(), allowance=6.0)
     assert not result.started
     assert result.clock_start == result.begun + 6.0
     assert action(result, folder) == HONEST
+
+
+def test_a_policy_that_was_trained_without_the_clock_is_not_scored(world):
+    """It leaves before the clock starts by itself; the same with its clock started is scored."""
+    usual = request(world, "never_starts")
+    with pytest.raises(TrainingError, match=r"never called trial.start\(\), and ended after"):
+        experiment.run(usual)
+    experiment.run(dataclasses.replace(usual, source=usual.source + b"trial.start()\n"))
+    _, refused, scored = Ledger(world / "results.tsv").rows()
+    assert (refused.status, refused.avg_return, refused.startup) == ("crash", "", "")
+    assert scored.status == "scored"
+    assert float(scored.startup) > 0
 
 
 def test_seeds_cannot_be_ground_out(world):

@@ -1,15 +1,21 @@
 """The checkout is what was committed, and the record is what was written."""
 
+import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
-from harness import integrity, replay, sandbox
-from harness.errors import InputError, IntegrityError
+from harness import experiment, integrity, ledger, machine, replay, sandbox, training, verify
+from harness.branch import create
+from harness.contest import Contest
+from harness.errors import InputError, IntegrityError, LedgerError, StandstillError, TrainingError
+from harness.history import History
 from harness.integrity import Guard
-from harness.ledger import Ledger
-from tests.conftest import TRAIN_FILES, command, git, summary_block
+from harness.ledger import COLUMNS, Ledger, Row
+from harness.record import Record
+from tests.conftest import HALF_CHEETAH, ROOT, TRAIN_FILES, command, git, rows, summary_block
 
 
 @pytest.fixture
@@ -248,10 +254,16 @@ def test_rows_that_were_cut_off_are_missed_by_their_folders(scored):
 
 def test_a_replay_trains_again_and_says_whether_it_agrees(scored):
     folder, run_id = scored
+    path = folder / "runs" / run_id / "summary.json"
+    details = json.loads(path.read_text())
+    assert details["startup_allowance"] == training.STARTUP_ALLOWANCE
+    path.write_text(json.dumps(details | {"startup_allowance": 77.0}))  # as on a branch
     done = command(folder, "harness.replay", run_id)
     assert done.returncode == 0, done.stderr
     block = summary_block(done.stdout)
     assert block["within"] in ("yes", "no")
+    again = folder / "runs" / block["run_id"] / "summary.json"
+    assert json.loads(again.read_text())["startup_allowance"] == 77.0
     row = Ledger(folder / "results.tsv").rows()[-1]
     first = Ledger(folder / "results.tsv").rows()[0]
     assert (row.description, row.seed, row.comparable) == (f"replay of {run_id}", first.seed, "no")
@@ -268,6 +280,219 @@ def test_a_replay_is_confined_whatever_a_folder_from_elsewhere_says(scored):
     finally:
         shutil.rmtree(copy)
     assert Ledger(folder / "results.tsv").rows()[-1].sandbox == sandbox.available()
+
+
+def test_a_replay_is_compared_with_runs_of_its_own_instrument_only(tmp_path):
+    book = Ledger(tmp_path / "results.tsv")
+    usual = dict.fromkeys(COLUMNS, "-") | {"comparable": "yes", "commit": "a"}
+    tools = ["here", "elsewhere", "here", "elsewhere"]
+    for number, tool in enumerate(tools):
+        changes = {"run_id": str(number), "avg_return": f"{number}", "harness": tool}
+        book.append(Row(**usual | changes))
+    first = book.rows()[0]
+    assert replay._siblings(tmp_path, first, "here") == [0.0, 2.0]
+    assert replay._siblings(tmp_path, first, "elsewhere") == []
+
+
+def baseline(startups, tasks=("A",), tool="here", **changes):
+    """Rows of a branch whose first file has been measured."""
+    usual = dict.fromkeys(COLUMNS, "-") | {
+        "branch": "autorl/tag", "role": "incumbent", "commit": "a", "challenger": "a",
+        "avg_return": "1", "objective": ",".join(tasks), "budget": "10", "episodes": "1",
+        "harness": tool, "status": "scored",
+    }  # fmt: skip
+    return [
+        Row(**usual | {"task": task, "startup": startup} | changes)
+        for startup in startups
+        for task in tasks
+    ]
+
+
+def allowance(made, task="A"):
+    return History(made, "autorl/tag", "here").allowance(task)
+
+
+def test_a_branchs_first_runs_lay_down_how_long_a_start_up_may_take():
+    assert allowance(baseline(["11", "9", "8", "10"])) is None
+    first = baseline(["31", "9", "8", "10", "12"])  # the first one reads from the disk
+    assert allowance(first) == 12 + 3
+    assert allowance(first, "B") is None
+    long = baseline(["31", "9", "8", "10", "12"], budget="720")
+    assert allowance(long) == 12 + 0.05 * 720
+
+
+def test_nothing_that_comes_later_lengthens_it():
+    first = baseline(["9", "9", "9", "9", "9", "9", "9", "9", "9", "9"])
+    later = [
+        *baseline(["90"] * 9, role="challenger", commit="b", challenger="b"),
+        *baseline(["90"] * 9, challenger="b"),  # the incumbent beside it
+        *baseline(["90"] * 9, commit="b", challenger="b", verdict="keep"),
+        *baseline(["90"] * 9),  # calibration
+        *baseline(["90"] * 9, tool="elsewhere"),
+    ]
+    assert allowance([*first, *later]) == 9 + 3
+
+
+def test_a_branch_from_before_start_ups_were_in_the_ledger_lays_none_down():
+    assert allowance(baseline([""] * 10)) is None
+    grown = [*baseline([""] * 10), *baseline(["9"] * 5, commit="b", challenger="b")]
+    assert allowance(grown) == 9 + 3
+
+
+def test_a_challengers_start_up_beyond_that_is_on_its_clock_and_in_the_reason(root, monkeypatch):
+    measure, allowed = experiment._measure, []
+
+    def starts_late(this, watch, announce):
+        measured = measure(this, watch, announce)
+        trained = measured.training
+        allowed.append(this.request.allowance)
+        trained.clock_start = trained.begun + 2.0
+        if this.request.part.role == "challenger":
+            trained.allowance = this.request.allowance
+            trained.excess = 7.5
+        return measured
+
+    monkeypatch.setattr(experiment, "_measure", starts_late)
+    contest = Contest(create(root, "tag"), HALF_CHEETAH, "none")
+    (root / integrity.EDITABLE).write_text("SKILL = -9\n")
+    contest.challenge("begins to train before its clock")
+    assert allowed[:5] == [None] * 5
+    assert allowed[5:] == [pytest.approx(5.0)] * 6
+    row = rows(root)[-1]
+    assert row.verdict == "discard"
+    assert row.reason.endswith(
+        "Its start-up took 12.5 s, of which 5.0 are free; the rest was on the clock."
+    )
+
+
+def damage(folder):
+    """Change a row that is there."""
+    path = folder / "results.tsv"
+    path.write_bytes(path.read_bytes().replace(b"the incumbent", b"an incumbent", 1))
+
+
+def test_a_score_outlives_a_ledger_that_is_damaged_while_it_is_made(root, monkeypatch):
+    contest = Contest(create(root, "tag"), HALF_CHEETAH, "none")
+    contest.measure()
+    measure = experiment._measure
+
+    def damages(*arguments):
+        damage(root)
+        return measure(*arguments)
+
+    monkeypatch.setattr(experiment, "_measure", damages)
+    (root / integrity.EDITABLE).write_text("SKILL = 9\n")
+    there = set((root / "runs").iterdir())
+    with pytest.raises(LedgerError, match="line 3") as caught:
+        contest.challenge("better")
+    (folder,) = set((root / "runs").iterdir()) - there
+    assert str(folder) in str(caught.value)
+    assert json.loads((folder / "summary.json").read_text())["avg_return"] > 5
+
+
+def test_what_ended_a_run_outlives_a_ledger_that_is_damaged_meanwhile(root, monkeypatch):
+    contest = Contest(create(root, "tag"), HALF_CHEETAH, "none")
+    contest.measure()
+
+    def damages(*arguments):
+        damage(root)
+        raise TrainingError("as the file wants it")
+
+    monkeypatch.setattr(experiment, "_measure", damages)
+    (root / integrity.EDITABLE).write_text("SKILL = 9\n")
+    there = set((root / "runs").iterdir())
+    with pytest.raises(LedgerError, match="line 3") as caught:
+        contest.challenge("better")
+    (folder,) = set((root / "runs").iterdir()) - there
+    assert str(folder) in str(caught.value)
+    assert (folder / "error.txt").read_text() == "as the file wants it\n"
+
+
+def test_a_run_during_which_we_stood_still_is_made_again(root, monkeypatch):
+    contest = Contest(create(root, "tag"), HALF_CHEETAH, "none")
+    measure, still = experiment._measure, [3, 14]  # one of the incumbent's and one challenger's
+
+    def stands_still(*arguments):
+        if len(rows(root)) in still:
+            still.remove(len(rows(root)))
+            raise StandstillError("The harness stood still for 42.0 s.")
+        return measure(*arguments)
+
+    monkeypatch.setattr(experiment, "_measure", stands_still)
+    (root / integrity.EDITABLE).write_text("SKILL = 9\n")
+    assert contest.challenge("better").verdict == "keep"
+    assert still == []
+    lost = [row for row in rows(root) if not row.scored]
+    assert [(row.status, row.verdict) for row in lost] == [("interrupted", "none")] * 2
+
+
+def test_the_summary_says_what_the_row_says(root):
+    contest = Contest(create(root, "tag"), HALF_CHEETAH, "none")
+    (root / integrity.EDITABLE).write_text("SKILL = -9\n")
+    contest.challenge("worse")
+    row = rows(root)[-1]
+    details = json.loads((root / "runs" / row.run_id / "summary.json").read_text())
+    assert (row.verdict, row.reason) == (details["verdict"], details["reason"])
+    assert row.verdict == "discard"
+    assert row.startup == f"{details['startup_seconds']:.2f}"
+
+
+def test_an_environment_that_changes_the_folder_moves_no_record(root, monkeypatch, tmp_path):
+    measure = experiment._measure
+
+    def moves(this, watch, announce):
+        monkeypatch.chdir(tmp_path)
+        return measure(this, watch, announce)
+
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(experiment, "_measure", moves)
+    usual = Contest(create(root, "tag"), HALF_CHEETAH, "none")
+    part = usual._part("incumbent", usual.branch.tip, usual.branch.tip, 1)
+    request = usual._request("HalfCheetah-v5", "native", part, "")
+    summary = experiment.run(dataclasses.replace(request, root=Path()))
+    (row,) = rows(root)
+    assert row.run_id == summary.run_id
+    assert (root / "runs" / row.run_id / "summary.json").exists()
+    assert not (tmp_path / "results.tsv").exists()
+
+
+def test_a_ledger_from_before_a_column_is_read_and_goes_on_without_it(tmp_path):
+    header = "\t".join(name for name in COLUMNS if name not in ledger.ADDED) + "\n"
+    path = tmp_path / "results.tsv"
+    path.write_text(header)
+    book = Ledger(path)
+    assert book.rows() == []
+    for number in range(2):
+        book.append(Row(**dict.fromkeys(COLUMNS, "-") | {"run_id": f"{number}", "startup": "3.1"}))
+    assert [(row.run_id, row.startup) for row in book.rows()] == [("0", ""), ("1", "")]
+    assert path.read_text().startswith(header)
+    book.check()
+    path.write_text(header.replace("harness\t", ""))
+    with pytest.raises(LedgerError, match="line 1"):
+        book.rows()
+
+
+def test_the_ledgers_of_the_evidence_are_read():
+    paths = [
+        p for p in (ROOT / "docs" / "evidence").rglob("*.tsv") if "\treason\t" in p.read_text()
+    ]
+    assert len(paths) > 50
+    assert all(Ledger(path).rows() for path in paths)
+
+
+def test_what_is_not_here_as_it_was_when_a_run_was_scored_is_named():
+    details = {"versions": machine.versions(), "machine": machine.where()}
+    assert verify._elsewhere(details) == ""
+    assert verify._elsewhere({}) == ""
+    older = {"versions": details["versions"] | {"jax": "0.0.1"}, "machine": "arm, 1x Old, Linux-1"}
+    assert verify._elsewhere(older) == "; it was scored with jax 0.0.1, arm, 1x Old"
+
+
+def test_a_run_without_a_score_is_told_with_its_reason(tmp_path):
+    (tmp_path / "runs" / "r").mkdir(parents=True)
+    (tmp_path / "runs" / "r" / "error.txt").write_text("as the file wants it")
+    with pytest.raises(InputError, match=r"has no score: .*error\.txt says why"):
+        Record.load(tmp_path, "r")
 
 
 @pytest.mark.parametrize("module", ["harness.replay", "harness.verify"])

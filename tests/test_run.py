@@ -5,6 +5,7 @@ import csv
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def test_nothing_but_the_block_is_printed_where_nobody_watches(harness_run):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("---\navg_return: ")
     assert done.stderr == ""
-    assert len(done.stdout.splitlines()) == 19
+    assert len(done.stdout.splitlines()) == 20
 
 
 def test_a_recurrent_policy_is_scored_with_its_memory(harness_run, checkout):
@@ -259,6 +260,26 @@ def test_being_ended_ends_every_process_and_leaves_a_row(checkout, phase, number
     assert not [child for child in children if child.is_running()]
     (row,) = Ledger(checkout / "results.tsv").rows()
     assert row.status == "interrupted"
+
+
+def test_a_run_during_which_the_harness_was_stopped_measures_nothing(checkout):
+    """As by Ctrl-Z; the training goes on meanwhile."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.run", "--train", TRAIN_FILES / "honest.py",
+         "--budget", "60", "--episodes", "2"],
+        cwd=checkout, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    children = wait_for_child(process.pid, "train.py")
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(2)
+    process.send_signal(signal.SIGCONT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 9, stderr
+    assert re.search(r"The harness stood still for [12]\.\d s", stderr)
+    assert not [child for child in children if child.is_running()]
+    (row,) = Ledger(checkout / "results.tsv").rows()
+    assert (row.status, row.avg_return) == ("interrupted", "")
 
 
 def wait_for_child(pid, word):

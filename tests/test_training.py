@@ -1,23 +1,29 @@
 """The clock is the parent's, and what counts is what arrived in time."""
 
+import array
+import os
+import socket
+import struct
 import time
 
 import numpy as np
 import psutil
 import pytest
 
-from harness import sandbox, training, wire
+from harness import measurement, sandbox, training, wire
+from harness.artifact import Artifact
 from harness.training import Assignment, train
 from tests.conftest import TRAIN_FILES
 
 BUDGET = 1.5
 
 
-def run(name, tmp_path, budget=BUDGET, seed=11):
+def run(name, tmp_path, budget=BUDGET, seed=11, watch=lambda training: None, **changes):
     assignment = Assignment(
-        TRAIN_FILES / name, "HalfCheetah-v5", "native", seed, budget, sandbox.available(), tmp_path
-    )
-    return train(assignment, tmp_path / "train.log")
+        TRAIN_FILES / name, "HalfCheetah-v5", "native", seed, budget, sandbox.available(), tmp_path,
+        **changes,
+    )  # fmt: skip
+    return train(assignment, tmp_path / "train.log", watch)
 
 
 def published_value(result):
@@ -49,12 +55,43 @@ def test_an_honest_file_ends_by_itself_and_its_log_becomes_the_curve(tmp_path):
     assert result.compile_seconds > 0
 
 
-def test_the_start_up_allowance_is_the_most_that_can_be_gained(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "STARTUP_ALLOWANCE", 4.0)
-    result = run("never_starts.py", tmp_path, budget=1.0)
+def test_the_start_up_allowance_is_the_most_that_can_be_gained(tmp_path):
+    result = run("never_starts.py", tmp_path, budget=1.0, allowance=4.0)
     assert not result.started
     assert result.clock_start == result.begun + 4.0
+    assert result.startup_seconds == pytest.approx(4.0)
     assert time.monotonic() < result.begun + 4.0 + 1.0 + training.EXIT_GRACE + 2
+
+
+def test_a_start_up_beyond_the_allowance_is_on_the_clock(tmp_path):
+    result = run("honest.py", tmp_path, budget=20.0, allowance=0.5, watch=leave_after(3))
+    assert result.started
+    assert result.clock_start == result.begun + 0.5
+    assert result.excess > 0
+    assert result.curve[0][0] >= result.excess
+
+
+def test_a_start_that_is_read_late_starts_the_clock_when_the_allowance_was_used_up():
+    seen = training.Training(10.0, allowance=4.0, begun=100.0)
+    answer = seen.take({"kind": "start", "device": "cpu", "backend": "native"}, b"", 107.0)
+    assert (seen.clock_start, seen.excess, seen.started) == (104.0, 3.0, True)
+    assert wire.Decoder().feed(answer) == [({"time_left": 7.0}, b"")]
+
+
+def leave_after(updates):
+    """Ends the training when it has logged so often: what follows shows nothing more."""
+
+    def watch(seen):
+        if seen.updates >= updates:
+            seen.protocol_error = "enough"
+
+    return watch
+
+
+def test_a_start_up_is_measured_in_seconds_of_processors_too(tmp_path):
+    result = run("honest.py", tmp_path, watch=leave_after(1))
+    assert result.excess == 0
+    assert 0.5 < result.startup_cpu_seconds < result.startup_seconds * psutil.cpu_count() + 1
 
 
 def test_environments_do_not_step_before_the_clock_starts(tmp_path):
@@ -85,29 +122,139 @@ def test_a_message_that_makes_no_sense_ends_the_training(tmp_path):
     assert result.artifact is None
 
 
+LOG = {"kind": "log", "step": 1, "metrics": {}, "compile_seconds": 0}
+
+
 @pytest.mark.parametrize(
     "header",
     [
         {"kind": "log"},
-        {"kind": "log", "step": "many", "metrics": {}, "compile_seconds": 0},
+        LOG | {"step": "many"},
+        LOG | {"step": float("inf")},
+        LOG | {"step": 1.5},
+        LOG | {"step": 10**400},
+        LOG | {"step": -1},
+        LOG | {"step": True},
+        LOG | {"metrics": [1]},
+        LOG | {"metrics": {"a": "1"}},
+        LOG | {"metrics": {"a": None}},
+        LOG | {"metrics": {"a": 10**400}},
+        LOG | {"metrics": {"a": [1]}},
+        LOG | {"metrics": {str(i): 0 for i in range(101)}},
+        LOG | {"metrics": {"a\0b": 1}},
+        LOG | {"metrics": {"\ud800": 1}},
+        LOG | {"metrics": {"x" * 201: 1}},
+        LOG | {"compile_seconds": float("nan")},
+        LOG | {"compile_seconds": float("inf")},
+        LOG | {"compile_seconds": -1},
+        LOG | {"avg_return": 10_000},
+        {"kind": "start", "backend": "native"},
+        {"kind": "start", "backend": "native", "device": [[[]]]},
+        {"kind": "start", "backend": "native", "device": "\x1b[2J"},
+        {"kind": "start", "backend": {}, "device": "cpu"},
         {"kind": "publish", "program_bytes": 0},
+        {"kind": "publish", "program_bytes": -1},
+        {"kind": "publish", "program_bytes": 4},
+        {"kind": "publish", "program_bytes": True},
         {"kind": "score", "avg_return": 10_000},
-        {"kind": "log", "step": float("inf"), "metrics": {}, "compile_seconds": 0},
-        {"kind": "log", "step": 10**400, "metrics": {}, "compile_seconds": 0},
-        {"kind": "log", "step": -1, "metrics": {}, "compile_seconds": 0},
-        {"kind": "log", "step": 1, "metrics": [1], "compile_seconds": 0},
-        {
-            "kind": "log",
-            "step": 1,
-            "metrics": {str(i): 0 for i in range(101)},
-            "compile_seconds": 0,
-        },
+        {"kind": ["log"]},
         {},
     ],
 )
 def test_malformed_messages_are_refused(header):
+    seen = training.Training(10.0)
     with pytest.raises(wire.WireError):
-        training.Training(10.0).take(header, b"", time.monotonic())
+        seen.take(header, b"abc", time.monotonic())
+    assert (seen.clock_start, seen.started, seen.artifact, seen.curve) == (None, False, None, [])
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"kind": "log", "kind": "publish", "program_bytes": 3}',
+        b'{"kind": "start", "backend": "native", "device": ' + b"[" * 10**5 + b"]" * 10**5 + b"}",
+        b'{"kind": "log", "step": ' + b"9" * 5000 + b"}",
+        b"[]",
+        b"\xff",
+    ],
+    ids=["a name twice", "too deep", "too many digits", "no object", "no text"],
+)
+def test_headers_that_are_not_what_they_should_be_are_refused(header):
+    frame = struct.pack("<IQ", len(header), 3) + header + b"abc"
+    with pytest.raises(wire.WireError, match="header that is not"):
+        wire.Decoder().feed(frame)
+
+
+@pytest.mark.parametrize("depth", [1, 100, 900, 990, 1000, 5000])
+def test_every_level_of_nesting_is_refused_in_a_few_words(depth):
+    """Below what JSON can read it is a field of the wrong type."""
+    nested = b"[" * depth + b"]" * depth
+    header = b'{"kind": "start", "backend": "native", "device": %s}' % nested
+    with pytest.raises(wire.WireError) as caught:
+        take_all(training.Training(10.0), struct.pack("<IQ", len(header), 0) + header)
+    assert len(str(caught.value)) < 200
+
+
+def take_all(seen, stream):
+    """Have a training take all messages of a stream."""
+    for header, payload in wire.Decoder().feed(stream):
+        seen.take(header, payload, 0.0)
+
+
+def test_descriptors_that_come_with_messages_are_dropped():
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    seen, decoder = training.Training(10.0), wire.Decoder()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        attached = array.array("i", [0] * 250)
+        theirs.sendmsg([wire.encode(LOG)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, attached)])
+        assert training._read(seen, ours, decoder)
+    assert seen.updates == 20
+    assert len(os.listdir("/proc/self/fd")) == before
+    ours.close()
+    theirs.close()
+
+
+def test_answers_that_nobody_reads_hold_nobody_up():
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    seen, decoder = training.Training(10.0), wire.Decoder()
+    start = wire.encode({"kind": "start", "device": "cpu", "backend": "native"})
+    for _ in range(20_000):
+        try:
+            theirs.sendall(start)
+        except BlockingIOError:
+            break
+        training._read(seen, ours, decoder)
+    assert seen.started
+    assert seen.deadline == seen.clock_start + 10.0
+    ours.close()
+    theirs.close()
+
+
+def test_a_policy_of_which_a_part_arrives_late_is_late():
+    seen, decoder = training.Training(1.0, clock_start=0.0), wire.Decoder()
+    frame = wire.encode({"kind": "publish", "program_bytes": 3}, b"abcdef")
+    assert decoder.feed(frame[:-1]) == []
+    ((header, payload),) = decoder.feed(frame[-1:])
+    seen.take(header, payload, 1.1)
+    assert (seen.artifact, seen.published, seen.late) == (None, 0, 1)
+
+
+def test_a_curve_keeps_its_ends_and_takes_no_more_memory_than_it_may(monkeypatch):
+    monkeypatch.setattr(training, "MAX_CELLS", 600)
+    seen, names = training.Training(1e9, clock_start=0.0), [f"m{i}" for i in range(10)]
+    for step in range(1000):
+        metrics = {name: step for name in names} | {training.DIVERGED: 2}
+        seen.take(LOG | {"step": step, "metrics": metrics}, b"", float(step))
+        assert len(seen.curve) * (len(names) + 3) <= 600 + len(names) + 3
+    assert [seen.curve[0][:2], seen.curve[-1][:2]] == [(0.0, 0), (999.0, 999)]
+    steps = [step for _, step, _ in seen.curve]
+    assert steps == sorted(set(steps))
+    assert (seen.updates, seen.diverged) == (1000, 2000.0)
+    assert seen.steps_per_second == pytest.approx(1.0)
 
 
 def test_a_training_has_no_more_names_of_metrics_than_its_curve_has_columns():
@@ -146,3 +293,24 @@ def test_a_gigantic_message_is_refused_before_it_is_read():
     decoder = wire.Decoder()
     with pytest.raises(wire.WireError, match="are allowed"):
         decoder.feed((10).to_bytes(4, "little") + (2**50).to_bytes(8, "little"))
+
+
+def failure(tmp_path, **ended):
+    (tmp_path / "train.log").write_text("the last line")
+    return str(measurement._failure(training.Training(10.0, **ended), tmp_path / "train.log"))
+
+
+def test_a_failure_is_told_as_it_was_seen(tmp_path, monkeypatch):
+    """Without a cause that nobody has looked for."""
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")
+    crashed = failure(tmp_path, exit_code=1, begun=0.0, ended=4.0)
+    assert "ended with exit code 1" in crashed
+    assert "JAX_ENABLE_X64=1" in crashed
+    assert crashed.endswith("the last line")
+    policy = Artifact(b"program", b"params")
+    left = failure(tmp_path, exit_code=0, begun=0.0, ended=4.0, artifact=policy)
+    assert "never called trial.start(), and ended after 4 s (exit code 0)" in left
+    slow = failure(tmp_path, begun=0.0, ended=25.0, clock_start=12.0, allowance=12.0)
+    assert "never called trial.start(), in the 12 s after which its clock started by" in slow
+    late = failure(tmp_path, started=True, begun=0.0, clock_start=3.0, late=1, exit_code=0)
+    assert "No policy was published within 10 s" in late

@@ -11,5 +11,5 @@ def act(params, obs):
 
 
 trial = connect()
-trial.start()
 trial.publish(act, jnp.eye(3))
+trial.start()

@@ -15,3 +15,4 @@ def act(params, carry, obs):
 
 
 trial.publish(act, jnp.float32(0.3), carry={"count": jnp.float32(0)})
+trial.start()
