@@ -4,13 +4,21 @@ import dataclasses
 from collections.abc import Sequence
 
 from harness import objective, verdict
-from harness.ledger import LOST, Row
+from harness.ledger import Row
+from harness.verdict import Look
 
 CHALLENGER, INCUMBENT, TRANSFER = "challenger", "incumbent", "transfer"
 """Roles of a run on a branch; `transfer` is one on any task, which decides nothing."""
 
 FINAL = ("keep", "discard", "inconclusive")
 """Verdicts after which a challenger is run no more."""
+
+FAULTS = ("crash", "timeout")
+"""Statuses of runs that the file itself has ended; all others without a score were cut off."""
+
+RUNS_PER_END = 5
+"""Of an incumbent, for each of its runs that was cut off: who cuts off what would be high, or low,
+moves the mean of the others by 0.3 deviations at most, however often it is done."""
 
 NAME_LENGTH = 12
 """Characters of a commit's name in the ledger."""
@@ -93,21 +101,27 @@ class History:
         name = challenger[:NAME_LENGTH], self.instrument
         return [*tried, name].index(name) + 1
 
-    def looks(self, challenger: str) -> list[int]:
-        """How many runs there were `before` a challenger at each look at it so far."""
-        found: list[int] = []
+    def looks(self, challenger: str) -> list[Look]:
+        """What each look at a challenger so far rested on."""
+        found: list[Look] = []
         for i, row in enumerate(self.rows):
             if row.role != CHALLENGER or not _same(row.challenger, challenger):
                 continue
             after = History(self.rows[: i + 1], row.branch, self.instrument)
-            new = len(after.scores(CHALLENGER, challenger)) - len(found)
-            found += [len(after.before(challenger))] * new
+            runs = len(after.scores(CHALLENGER, challenger))
+            look = Look(len(after.before(challenger)), after.picks(challenger, runs))
+            found += [look] * (runs - len(found))
         return found
+
+    def picks(self, challenger: str, runs: int) -> int:
+        """In how many ways so many replicates could have been picked, see `verdict.picks`."""
+        tasks = self.rows[0].objective.count(",") + 1
+        return verdict.picks(runs * tasks, len(self.cut_off(CHALLENGER, challenger)))
 
     def replicate(
         self, role: str, challenger: str, replicate: int, commit: str = ""
     ) -> dict[str, float]:
-        """The returns by task of one replicate, as far as it was measured.
+        """The returns by task of one replicate, as far as it was measured, or has failed.
 
         Args:
           role: of the runs.
@@ -115,16 +129,38 @@ class History:
           replicate: its number.
           commit: that ran; the challenger's own if empty.
         """
-        return {
-            row.task: float(row.avg_return)
+        mine = [
+            row
             for row in self.rows
             if row.role == role
             and _same(row.challenger, challenger)
             and _same(row.commit, commit or challenger)
             and row.replicate == str(replicate)
             and row.harness == self.instrument
-            and row.avg_return
+        ]
+        failed = {row.task for row in mine if role == INCUMBENT and row.status in FAULTS}
+        lowest = {task: self.lowest(task) for task in failed}
+        return {task: value for task, value in lowest.items() if value is not None} | {
+            row.task: float(row.avg_return) for row in mine if row.scored
         }
+
+    def lowest(self, task: str) -> float | None:
+        """What a run of an incumbent that fails counts as: the lowest return of any incumbent.
+
+        If it were made again, a file could fail where its own return is low, and be measured
+        without its bad runs. None where no run has a score.
+        """
+        return min(
+            (
+                float(row.avg_return)
+                for row in self.rows
+                if row.role == INCUMBENT
+                and row.task == task
+                and row.harness == self.instrument
+                and row.scored
+            ),
+            default=None,
+        )
 
     def scores(self, role: str, challenger: str, commit: str = "") -> list[float]:
         """The scores of the replicates of a role beside (or of) a challenger, up to a gap."""
@@ -154,8 +190,9 @@ class History:
     def missing(self) -> list[int]:
         """The numbers of the runs that the incumbent's estimate lacks."""
         incumbent = self.incumbent
+        ends = len(self.cut_off(INCUMBENT, commit=incumbent))
         needed = verdict.fresh_runs(len(self.scores(CHALLENGER, incumbent)))
-        return self.lacking(needed)
+        return self.lacking(max(needed, RUNS_PER_END * ends))
 
     def lacking(self, count: int) -> list[int]:
         """The numbers of the first `count` fresh runs of the incumbent that are not there."""
@@ -163,26 +200,53 @@ class History:
         return [n for n in numbers if self.score(INCUMBENT, self.incumbent, n) is None]
 
     def before(self, challenger: str) -> list[float]:
-        """All scores of the incumbent that were measured for others than this challenger."""
+        """All scores of the incumbent that were measured for others than this challenger.
+
+        Those that it was kept for come first, the others in the order of their runs.
+        """
         incumbent = self.incumbent
-        others = dict.fromkeys(
-            row.challenger
+        others = {
+            (row.challenger, int(row.replicate)): None
             for row in self.rows
             if row.role == INCUMBENT
             and _same(row.commit, incumbent)
             and not _same(row.challenger, challenger)
-        )
-        beside = [s for other in others for s in self.scores(INCUMBENT, other, incumbent)]
-        return [*self.scores(CHALLENGER, incumbent), *beside]
+        }
+        found = (self.score(INCUMBENT, other, n, incumbent) for other, n in others)
+        own = self.scores(CHALLENGER, incumbent)
+        return [*own, *(score for score in found if score is not None)]
 
     def beside(self, challenger: str) -> list[float]:
         """The incumbent's scores that were measured for this challenger."""
         return self.scores(INCUMBENT, challenger, self.incumbent)
 
-    def losses(self, role: str, challenger: str) -> int:
-        """How many of a challenger's runs of a role were lost with their workers."""
-        mine = (r for r in self.rows if r.role == role and _same(r.challenger, challenger))
-        return sum(row.status == LOST for row in mine)
+    def cut_off(self, role: str, challenger: str = "", commit: str = "") -> list[Row]:
+        """The runs of a role that had begun and that something else than their file has ended.
+
+        Args:
+          role: of the runs.
+          challenger: for which edit they were made; any if empty.
+          commit: that ran; any if empty.
+        """
+        return [
+            row
+            for row in self.rows
+            if row.role == role
+            and (not challenger or _same(row.challenger, challenger))
+            and (not commit or _same(row.commit, commit))
+            and row.harness == self.instrument
+            and not row.scored
+            and row.status not in FAULTS
+            and row.seed
+        ]
+
+    def seed(
+        self, role: str, challenger: str, replicate: int, commit: str, task: str
+    ) -> int | None:
+        """The seed of a run that is to be made again: that of the one that was cut off."""
+        ends = self.cut_off(role, challenger, commit)
+        mine = (r for r in ends if r.replicate == str(replicate) and r.task == task)
+        return next((int(row.seed) for row in mine), None)
 
     def transferred(self, commit: str, task: str) -> float | None:
         """The return of a commit's file on a task that it was tried on; None if it was not."""

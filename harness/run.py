@@ -147,6 +147,7 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
         there = branch.current(root) == tag
         made = Branch(root, tag) if there else branch.create(root, tag)
         started = Contest(made, conditions, confinement(conditions.confined), shown)
+    started.settle()
     scores = started.measure()
     print("---")
     print(f"branch: {started.branch.name}")

@@ -211,9 +211,7 @@ def look_levels(number: int, looks: tuple[Look, ...]) -> tuple[float, ...]:
     return tuple(levels)
 
 
-def p_value(
-    challenger: Sequence[float], incumbent: Sequence[float], level: float = 1.0
-) -> float:
+def p_value(challenger: Sequence[float], incumbent: Sequence[float], level: float = 1.0) -> float:
     """How often a random relabelling of all runs has a difference of means that is no smaller.
 
     Exact where there are at most `EXACT_UP_TO` ways to choose the challenger's runs; else over
