@@ -156,7 +156,8 @@ class Contest:
             for failure in self._at_once(parts, message):
                 in_a_row = in_a_row + 1 if failure else 0
                 scored = any(row.scored for row in self.history.rows)
-                if in_a_row == LOSSES or (isinstance(failure, FAILED) and not scored):
+                hopeless = isinstance(failure, FAILED) and not scored
+                if failure and (in_a_row == LOSSES or hopeless):
                     raise _of_the_incumbent(failure) from failure
 
     def _at_once(self, parts: Sequence[Part], message: str) -> Iterator[HarnessError | None]:

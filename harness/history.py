@@ -109,8 +109,9 @@ class History:
                 continue
             after = History(self.rows[: i + 1], row.branch, self.instrument)
             runs = len(after.scores(CHALLENGER, challenger))
-            look = Look(len(after.before(challenger)), after.picks(challenger, runs))
-            found += [look] * (runs - len(found))
+            if runs > len(found):
+                look = Look(len(after.before(challenger)), after.picks(challenger, runs))
+                found += [look] * (runs - len(found))
         return found
 
     def picks(self, challenger: str, runs: int) -> int:
