@@ -77,9 +77,9 @@ COARSE = 5
 """Steps of a sampled p-value, 1 / (`RESAMPLES` + 1) each, that a level must have; a finer level is
 compared with the exact p-value, which counts all rearrangements without making them."""
 
-HOPELESS = 30
-"""Random rearrangements that are as good, of `RESAMPLES`, after which none is counted exactly: a
-p-value below `COARSE` steps has so many once in 10^14 times."""
+HOPELESS = (8, 4)
+"""Nothing is counted exactly where so many random rearrangements are as good, and so many times as
+many as the level says: below a level that happens once in 10^9 times."""
 
 ROUNDING = 1e-9
 """Levels and p-values are multiples of the same fraction, compared in floating point."""
@@ -231,7 +231,7 @@ def p_value(challenger: Sequence[float], incumbent: Sequence[float], level: floa
     as_good = int((chosen @ runs >= least).sum())
     if ways <= EXACT_UP_TO:
         return as_good / ways
-    if _is_exact(ways, level) and as_good <= HOPELESS:
+    if _is_exact(ways, level) and as_good <= HOPELESS[0] + HOPELESS[1] * level * RESAMPLES:
         return _as_good(runs, count, least) / ways
     return (as_good + 1) / (RESAMPLES + 1)
 
