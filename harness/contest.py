@@ -41,6 +41,10 @@ LOSSES = 3
 """Runs of one role that are cut off in a trial (by Ctrl-C, a kill, a full disk, a worker that
 dies), which ends it; and runs of an incumbent that fail in a row, which ends the command."""
 
+GIVEN_UP = 10
+"""Runs of an incumbent that fail or are lost while it is measured, after which the command ends:
+each of the lost ones asks for more runs, and where many are lost there would be no end."""
+
 FAILED = (TrainingError, PolicyError)
 """Ends of an incumbent's run that count as its lowest: a few bad seeds must not end a night."""
 
@@ -144,7 +148,7 @@ class Contest:
 
     def _fill(self, lacking: Callable[[History], list[int]], message: str) -> None:
         """Make fresh runs of the incumbent, as many at a time as there are slots."""
-        in_a_row = 0
+        in_a_row = bad = 0
         while True:
             past = self.history
             commit = past.incumbent if past.rows else self.branch.tip
@@ -154,10 +158,13 @@ class Contest:
                 return
             parts = [self._part(INCUMBENT, commit, commit, n) for n in numbers]
             for failure in self._at_once(parts, message):
-                in_a_row = in_a_row + 1 if failure else 0
+                if failure is None:
+                    in_a_row = 0
+                    continue
+                in_a_row, bad = in_a_row + 1, bad + 1
                 scored = any(row.scored for row in self.history.rows)
                 hopeless = isinstance(failure, FAILED) and not scored
-                if failure and (in_a_row == LOSSES or hopeless):
+                if in_a_row == LOSSES or bad == GIVEN_UP or hopeless:
                     raise _of_the_incumbent(failure) from failure
 
     def _at_once(self, parts: Sequence[Part], message: str) -> Iterator[HarnessError | None]:

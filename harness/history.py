@@ -16,9 +16,9 @@ FINAL = ("keep", "discard", "inconclusive")
 FAULTS = ("crash", "timeout")
 """Statuses of runs that the file itself has ended; all others without a score were cut off."""
 
-RUNS_PER_END = 5
+RUNS_PER_END = 10
 """Of an incumbent, for each of its runs that was cut off: who cuts off what would be high, or low,
-moves the mean of the others by 0.3 deviations at most, however often it is done."""
+moves the mean of the others by 0.18 deviations at most, however often it is done."""
 
 NAME_LENGTH = 12
 """Characters of a commit's name in the ledger."""

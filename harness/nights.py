@@ -142,13 +142,13 @@ class _Runs:
         self._conditions = conditions
         self._lowest = math.inf  # of an incumbent's runs
         self._done = dict.fromkeys(("challenger", "fresh", "beside"), 0)
-        self.picks_lost = 0  # of the challenger's runs, ended
+        self.again = 0  # of the challenger's runs, made again
         self.cut_off = 0  # of the incumbent's runs
 
     def challenger(self) -> None:
         """A new one is on trial."""
         self._done |= {"challenger": 0, "beside": 0}
-        self.picks_lost = 0
+        self.again = 0
 
     def incumbent(self) -> None:
         """A new one reigns."""
@@ -169,7 +169,7 @@ class _Runs:
             if hand.fails and not self._conditions.free and self._lowest < math.inf:
                 return self._lowest
             if not hand.fails and not self._conditions.free:
-                self.picks_lost += role == "challenger"
+                self.again += role == "challenger"
                 self.cut_off += role != "challenger"
         if role != "challenger":
             self._lowest = min(self._lowest, score)
@@ -225,7 +225,7 @@ def sequential(
         while step in ("challenger", "incumbent"):
             if step == "challenger":
                 challenger.append(runs.run(truth + effect, "challenger"))
-                picks = verdict.picks(len(challenger), runs.picks_lost)
+                picks = verdict.picks(len(challenger), runs.again)
                 looks.append(Look(min(len(pool), verdict.REMEMBERED_RUNS), picks))
             else:
                 beside.append(runs.run(truth, "beside"))
