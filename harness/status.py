@@ -128,8 +128,13 @@ def _night(rows: list) -> str:
     turns = sum(row.role == AGENT for row in after)
     return (
         f"night: {plan['agent']}, {hours:.1f} of {plan['hours']:g} hours, "
-        f"{runs} of {plan['runs']:,} runs, {turns} turns"
+        f"{runs} of {plan['runs']:,} runs{_more(runs, plan['runs'])}, {turns} turns"
     )
+
+
+def _more(runs: int, planned: int) -> str:
+    """Why there are more runs than were planned."""
+    return " (a trial that has begun goes on to its verdict)" if runs > planned else ""
 
 
 def _underway(root: Path, ledger: Ledger) -> list[tuple[str, float]]:

@@ -20,7 +20,7 @@ rule keeps of nothing by theory.
     python scripts/simulate_nights.py --selective [--nights 300]
 
 What runs are worth that end, or are slowed, in favour of a result; nothing is better. For each case
-a line: `false_keeps_per_night` under the rule, and where runs that end were made again for nothing;
+`false_keeps_per_night` under the rule and, with `free_`, where they were made again for nothing;
 `estimate_error` of an incumbent that was just kept for being truly better by five deviations.
 """
 
@@ -41,9 +41,6 @@ Rule = Callable[..., Night]
 ALWAYS = math.inf
 SELECTIVE = {
     "nothing": Conditions(),
-    "challenger's runs, below 0.5, always": Conditions(
-        hand=Hand("challenger", high=False, limit=0.5, most=ALWAYS), free=True
-    ),
     "challenger's runs, below 0, two a trial": Conditions(
         hand=Hand("challenger", high=False, limit=0.0)
     ),
@@ -58,9 +55,6 @@ SELECTIVE = {
         hand=Hand("fresh", high=True, limit=1.0, most=6)
     ),
     "incumbent's fresh runs, below 0, two": Conditions(hand=Hand("fresh", high=False, limit=0.0)),
-    "incumbent's fresh runs, below 0, always": Conditions(
-        hand=Hand("fresh", high=False, limit=0.0, most=ALWAYS), free=True
-    ),
     "the incumbent's file fails in fresh runs below 0": Conditions(
         hand=Hand("fresh", high=False, limit=0.0, most=ALWAYS, fails=True)
     ),
@@ -76,7 +70,7 @@ SELECTIVE = {
     "machine faster by 0.5 after the baseline": Conditions(step=0.5),
     "machine faster by 1 in 100 runs": Conditions(rise=0.01),
 }
-"""What is done to runs, by name; under the rule, where it does not say `free`."""
+"""What is done to runs, by name."""
 
 
 def noise(text: str) -> Draw:
@@ -125,7 +119,7 @@ def selective(draw: Draw, count: int, seed: int) -> None:
     """What each of `SELECTIVE` is worth, under the rule and where it is free."""
     for name, conditions in SELECTIVE.items():
         print(f"case: {name}")
-        both = {"": conditions} if conditions.free else {"": conditions, "free_": _free(conditions)}
+        both = {"": conditions} | ({"free_": _free(conditions)} if conditions.hand else {})
         for prefix, these in both.items():
             generator = random.Random(seed)
             idle = [
@@ -138,12 +132,13 @@ def selective(draw: Draw, count: int, seed: int) -> None:
             show(f"{prefix}false_keeps_per_night", [night.false_keeps for night in idle])
             errors = [night.errors[-1] for night in better if night.last_kept]
             show(f"{prefix}estimate_error", errors)
-            if conditions.hand is None:
-                break
 
 
 def _free(conditions: Conditions) -> Conditions:
-    return dataclasses.replace(conditions, free=True)
+    """The same where a run that was ended is made again for nothing, as often as somebody likes."""
+    assert conditions.hand is not None
+    hand = dataclasses.replace(conditions.hand, most=ALWAYS)
+    return dataclasses.replace(conditions, hand=hand, free=True)
 
 
 def show(name: str, values: Sequence[float]) -> None:
