@@ -108,23 +108,29 @@ class Contest:
         """What was measured, as the ledger has it now."""
         return history(self.branch, self.site.instrument)
 
-    def settle(self) -> None:
+    def settle(self) -> list[Row]:
         """Finish what a kill has left half done, and make sure that the tip is the incumbent.
+
+        Returns:
+          The verdicts that had not come into effect.
 
         Raises:
           InputError: a commit that was not judged has changed the training file.
         """
         experiment.bury(self.branch.root, self.branch.name, self._rule_on_killed)
         past = self.history
+        ended = []
         for challenger in self.branch.trials:
             if (row := past.verdict(challenger)) is not None:
                 self._apply(challenger, row.verdict, row.run_id)
+                ended.append(row)
         if past.rows and self.branch.edit_of(past.incumbent) != self.branch.edit_of("tip"):
             raise InputError(
                 f"A commit on {self.branch.name} has changed {integrity.EDITABLE} without having "
                 f"been judged. Take it back (git revert) and offer the edit as a challenger "
                 "instead, or begin a new branch from here with --init."
             )
+        return ended
 
     def measure(self) -> list[float]:
         """Make the runs that the incumbent's estimate lacks; all of them.
@@ -215,11 +221,16 @@ class Contest:
           InputError: it is the incumbent's.
           HarnessError: its run failed; it has been set back where that was its own fault.
         """
-        self.settle()
+        before = "".join(
+            f"The last trial has ended as {row.verdict}: {row.reason} Its file is in git under "
+            f"discarded/{row.run_id}. "
+            for row in self.settle()
+        )
         edit = self.branch.edit if edit is None else edit
         if edit == self.branch.edit_of("tip"):
             raise InputError(
-                f"{integrity.EDITABLE} is the incumbent's: there is nothing to try. Edit it first."
+                f"{before}{integrity.EDITABLE} is the incumbent's: there is nothing to try. Edit "
+                "it first."
             )
         self.measure()
         for pending in self.branch.trials:

@@ -295,6 +295,21 @@ def test_who_ends_runs_that_look_unlucky_gets_nothing_kept(root, ongoing, monkey
     assert ongoing.branch.edit == ongoing.branch.edit_of("tip")
 
 
+def test_a_trial_that_was_cut_off_too_often_is_told_where_its_file_is_handed_in_again(
+    root, ongoing, monkeypatch
+):
+    offer(root, 5)
+    with monkeypatch.context() as patched:
+        ends(patched, lambda part, _: part.role == "challenger", KeyboardInterrupt())
+        for _ in range(LOSSES):
+            with pytest.raises(KeyboardInterrupt):
+                ongoing.challenge("better")
+    with pytest.raises(InputError, match=r"ended as discard: .* cut off too often.*discarded/"):
+        ongoing.challenge("better")
+    offer(root, 5)
+    assert ongoing.challenge("the same, as a new challenger").verdict == "keep"
+
+
 def test_where_ends_are_free_who_ends_unlucky_runs_has_nothing_kept_as_better(
     root, ongoing, monkeypatch
 ):
