@@ -46,7 +46,7 @@ GIVEN_UP = 10
 each of the lost ones asks for more runs, and where many are lost there would be no end."""
 
 FAILED = (TrainingError, PolicyError)
-"""Ends of an incumbent's run that count as its lowest: a few bad seeds must not end a night."""
+"""Ends of an incumbent's run that are not told as errors: a few bad seeds must not end a night."""
 
 FEW = 5
 """Scores of which all are shown, and no interval is given."""
@@ -286,8 +286,9 @@ class Contest:
         """One replicate of the challenger or, beside it, of the incumbent."""
         past = self.history
         scores = past.scores(CHALLENGER, challenger)
-        if scores and self._judge(past, challenger, scores).step == "incumbent":
-            number = len(past.beside(challenger)) + 1
+        number = past.next_beside(challenger)
+        due = number <= len(scores) // verdict.RUNS_PER_REMEASUREMENT
+        if due and self._judge(past, challenger, scores).step == "incumbent":
             beside = self._part(INCUMBENT, past.incumbent, challenger, number)
             with contextlib.suppress(*FAILED):
                 self._replicate(beside, "the incumbent beside it")
@@ -389,8 +390,8 @@ def _failed(part: Part, status: str, ends: int) -> Ruling:
     if status in FAULTS:
         if part.role == CHALLENGER:
             return Ruling(status, "discard", f"Replicate {part.replicate} ended as {status}.")
-        counts = "It counts as the lowest return of an incumbent." if beside else ""
-        return Ruling(status, "go on" if beside else "none", counts)
+        reason = "The incumbent failed, not the challenger." if beside else ""
+        return Ruling(status, "go on" if beside else "none", reason)
     if ends + 1 < LOSSES:
         return Ruling(status)
     often = f"cut off too often: {LOSSES} times, the last one as {status}."

@@ -122,7 +122,7 @@ class History:
     def replicate(
         self, role: str, challenger: str, replicate: int, commit: str = ""
     ) -> dict[str, float]:
-        """The returns by task of one replicate, as far as it was measured, or has failed.
+        """The returns by task of one replicate, as far as it was measured; see `fails_fresh`.
 
         Args:
           role: of the runs.
@@ -139,29 +139,12 @@ class History:
             and row.replicate == str(replicate)
             and row.harness == self.instrument
         ]
-        failed = {row.task for row in mine if role == INCUMBENT and row.status in FAULTS}
-        lowest = {task: self.lowest(task) for task in failed}
-        return {task: value for task, value in lowest.items() if value is not None} | {
-            row.task: float(row.avg_return) for row in mine if row.scored
-        }
-
-    def lowest(self, task: str) -> float | None:
-        """What a run of an incumbent that fails counts as: the lowest return of any incumbent.
-
-        If it were made again, a file could fail where its own return is low, and be measured
-        without its bad runs. None where no run has a score.
-        """
-        return min(
-            (
-                float(row.avg_return)
-                for row in self.rows
-                if row.role == INCUMBENT
-                and row.task == task
-                and row.harness == self.instrument
-                and row.scored
-            ),
-            default=None,
-        )
+        found = {row.task: float(row.avg_return) for row in mine if row.scored}
+        for row in mine:
+            worst = lowest(self.rows, row.task, self.instrument) if fails_fresh(row) else None
+            if worst is not None:
+                found.setdefault(row.task, worst)
+        return found
 
     def scores(self, role: str, challenger: str, commit: str = "") -> list[float]:
         """The scores of the replicates of a role beside (or of) a challenger, up to a gap."""
@@ -218,8 +201,35 @@ class History:
         return [*own, *(score for score in found if score is not None)]
 
     def beside(self, challenger: str) -> list[float]:
-        """The incumbent's scores that were measured for this challenger."""
-        return self.scores(INCUMBENT, challenger, self.incumbent)
+        """The incumbent's scores that were measured for this challenger.
+
+        Runs that failed are not among them: who fails here may know that it is compared.
+        """
+        there = self._there(challenger)
+        scores = (self.score(INCUMBENT, challenger, n, self.incumbent) for n in there)
+        return [score for score in scores if score is not None]
+
+    def next_beside(self, challenger: str) -> int:
+        """The number of the incumbent's next run for this challenger."""
+        return max(self._there(challenger), default=0) + 1
+
+    def _there(self, challenger: str) -> list[int]:
+        """The numbers of the incumbent's runs for this challenger that are made, or have failed."""
+        failed = {
+            int(row.replicate)
+            for row in self.rows
+            if row.role == INCUMBENT
+            and _same(row.challenger, challenger)
+            and _same(row.commit, self.incumbent)
+            and row.harness == self.instrument
+            and row.status in FAULTS
+        }
+        found: list[int] = []
+        while (n := len(found) + 1) in failed or (
+            self.score(INCUMBENT, challenger, n, self.incumbent) is not None
+        ):
+            found.append(n)
+        return found
 
     def cut_off(self, role: str, challenger: str = "", commit: str = "") -> list[Row]:
         """The runs of a role that had begun and that something else than their file has ended.
@@ -257,3 +267,22 @@ class History:
 def _same(one: str, other: str) -> bool:
     """Whether two names, short or whole, are of one commit."""
     return one[:NAME_LENGTH] == other[:NAME_LENGTH]
+
+
+def fails_fresh(row: Row) -> bool:
+    """Whether a row is of an incumbent's run that was measured for its own sake, and failed.
+
+    It counts as the lowest. If it were made again, a file could fail where its own return is low,
+    and be measured without its bad runs.
+    """
+    return row.role == INCUMBENT and _same(row.commit, row.challenger) and row.status in FAULTS
+
+
+def lowest(rows: Sequence[Row], task: str, instrument: str) -> float | None:
+    """The lowest return on a task of any incumbent's run; None where none has a score."""
+    returns = (
+        float(row.avg_return)
+        for row in rows
+        if (row.role, row.task, row.harness) == (INCUMBENT, task, instrument) and row.scored
+    )
+    return min(returns, default=None)

@@ -155,8 +155,8 @@ class _Runs:
         self._done["fresh"] = 0
         self.cut_off = 0
 
-    def run(self, value: float, role: Role) -> float:
-        """A score around a value."""
+    def run(self, value: float, role: Role) -> float | None:
+        """A score around a value; None where it failed beside a challenger."""
         hand = self._conditions.hand
         while True:
             self.night.runs += 1
@@ -166,8 +166,11 @@ class _Runs:
             if hand is None or not (mine and hand.ends(noise, self._generator)):
                 break
             self._done[role] += 1
-            if hand.fails and not self._conditions.free and self._lowest < math.inf:
-                return self._lowest
+            if hand.fails and not self._conditions.free:
+                if role == "beside":
+                    return None
+                if self._lowest < math.inf:
+                    return self._lowest
             if not hand.fails and not self._conditions.free:
                 self.again += role == "challenger"
                 self.cut_off += role != "challenger"
@@ -178,7 +181,9 @@ class _Runs:
     def fresh(self, value: float, there: list[float], needed: int) -> None:
         """Add to an incumbent's fresh runs those that it lacks."""
         while len(there) < max(needed, RUNS_PER_END * self.cut_off):
-            there.append(self.run(value, "fresh"))
+            score = self.run(value, "fresh")
+            assert score is not None
+            there.append(score)
 
     def _shift(self, role: Role) -> float:
         made = self.night.runs - 1
@@ -221,14 +226,19 @@ def sequential(
         challenger: list[float] = []
         beside: list[float] = []
         looks: list[Look] = []
+        made = 0  # beside it
         step: verdict.Step = "challenger"
         while step in ("challenger", "incumbent"):
-            if step == "challenger":
-                challenger.append(runs.run(truth + effect, "challenger"))
+            due = made < len(challenger) // verdict.RUNS_PER_REMEASUREMENT
+            score = runs.run(truth, "beside") if due else runs.run(truth + effect, "challenger")
+            if not due:
+                assert score is not None
+                challenger.append(score)
                 picks = verdict.picks(len(challenger), runs.again)
                 looks.append(Look(min(len(pool), verdict.REMEMBERED_RUNS), picks))
             else:
-                beside.append(runs.run(truth, "beside"))
+                made += 1
+                beside += [] if score is None else [score]
                 known = len(fresh)
                 runs.fresh(truth, fresh, needed)
                 pool += fresh[known:]

@@ -64,6 +64,9 @@ SELECTIVE = {
     "the incumbent's file fails beside, below 0": Conditions(
         hand=Hand("beside", high=False, limit=0.0, most=ALWAYS, fails=True)
     ),
+    "the incumbent's file fails beside, always": Conditions(
+        hand=Hand("beside", high=False, limit=ALWAYS, most=ALWAYS, fails=True)
+    ),
     "incumbent slower beside by 0.25": Conditions(load=0.25),
     "incumbent slower beside by 0.5": Conditions(load=0.5),
     "incumbent slower beside by 1": Conditions(load=1.0),
@@ -119,7 +122,9 @@ def selective(draw: Draw, count: int, seed: int) -> None:
     """What each of `SELECTIVE` is worth, under the rule and where it is free."""
     for name, conditions in SELECTIVE.items():
         print(f"case: {name}")
-        both = {"": conditions} | ({"free_": _free(conditions)} if conditions.hand else {})
+        both = {"": conditions}
+        if conditions.hand is not None and conditions.hand.limit < ALWAYS:
+            both["free_"] = _free(conditions)
         for prefix, these in both.items():
             generator = random.Random(seed)
             idle = [

@@ -390,7 +390,8 @@ def test_an_incumbent_that_fails_beside_every_challenger_does_not_keep_its_place
     failed = [row for row in rows(root) if row.status == "crash"]
     assert failed
     assert {(row.verdict, row.role) for row in failed} == {("go on", "incumbent")}
-    assert "counts as the lowest" in failed[0].reason
+    assert {row.reason for row in failed} == {"The incumbent failed, not the challenger."}
+    assert [row.replicate for row in failed] == [str(n + 1) for n in range(len(failed))]
 
 
 def test_a_file_that_fails_where_its_own_return_is_low_is_measured_no_higher(
