@@ -1,5 +1,6 @@
 """The keep rule: its test, its levels, its hurdles, and what they do in simulated nights."""
 
+import dataclasses
 import itertools
 import math
 import random
@@ -12,6 +13,7 @@ import pytest
 from scipy import stats
 
 from harness import nights, verdict
+from harness.nights import Conditions, Hand
 from harness.verdict import Look
 from tests.conftest import ROOT
 
@@ -183,6 +185,45 @@ def test_a_challenger_that_cannot_be_told_apart_ends_at_the_cap():
     said = verdict.judge(challenger, incumbent, [1.0, 2.0, 2.4, 2.4, 2.4], 10**6)
     assert said.step == "discard"
     assert "not shown to be better in 12 runs" in said.reason
+
+
+def kept_of_nothing(conditions, count):
+    generator = random.Random(1)
+    quiet = [0.0] * verdict.NIGHT
+    played = [
+        nights.sequential(nights.gaussian, quiet, generator, conditions=conditions)
+        for _ in range(count)
+    ]
+    return statistics.fmean(night.false_keeps for night in played)
+
+
+@pytest.mark.parametrize(
+    ("hand", "most", "gain"),
+    [
+        (Hand("challenger", high=False, limit=0.5), 2, 0.8),
+        (Hand("beside", high=True, limit=0.0), 2, 0.3),
+    ],
+)
+def test_who_ends_runs_gains_where_that_is_free_and_not_under_the_rule(hand, most, gain):
+    """Thirty nights each: the figures of `docs/keep-rule.md` come from hundreds."""
+    always = dataclasses.replace(hand, most=math.inf)
+    assert kept_of_nothing(Conditions(hand=always, free=True), 30) > gain
+    bounded = dataclasses.replace(hand, most=most)
+    assert kept_of_nothing(Conditions(hand=bounded), 30) < verdict.FALSE_KEEPS + 0.1
+
+
+def test_an_incumbent_that_fails_where_it_is_low_is_measured_no_higher():
+    hand = Hand("fresh", high=False, limit=0.0, most=math.inf, fails=True)
+    errors = {}
+    for free in (True, False):
+        generator, conditions = random.Random(1), Conditions(hand=hand, free=free)
+        played = [
+            nights.sequential(nights.gaussian, [5.0], generator, conditions=conditions)
+            for _ in range(60)
+        ]
+        errors[free] = statistics.fmean(n.errors[-1] for n in played if n.last_kept)
+    assert errors[True] > 0.4
+    assert errors[False] < 0
 
 
 @pytest.mark.parametrize("name", NOISES)
