@@ -5,11 +5,12 @@ says what it decided; what was killed between two steps goes on where it stood. 
 go on at a time, in threads: each is judged against whoever is the incumbent when its run ends.
 """
 
+import contextlib
 import dataclasses
 import statistics
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from harness import branch as branches
@@ -17,6 +18,7 @@ from harness import experiment, integrity, measurement, objective, verdict
 from harness.branch import Branch
 from harness.errors import (
     HarnessError,
+    IncumbentError,
     InputError,
     LedgerError,
     PolicyError,
@@ -24,20 +26,32 @@ from harness.errors import (
     TrainingError,
     WorkerError,
 )
-from harness.experiment import Part, Request, Ruling, Summary
-from harness.history import CHALLENGER, INCUMBENT, NAME_LENGTH, TRANSFER, Conditions, History
-from harness.ledger import FILE, LOST, Ledger
+from harness.experiment import INTERRUPTED, Part, Request, Ruling, Summary
+from harness.history import (
+    CHALLENGER,
+    FAULTS,
+    INCUMBENT,
+    NAME_LENGTH,
+    TRANSFER,
+    Conditions,
+    History,
+)
+from harness.ledger import FILE, Ledger, Row
 from harness.measurement import Site
 
 LOSSES = 3
-"""Workers that may die over one replicate, and runs of an incumbent that may fail in a row: after
-that it is the file."""
+"""Runs of one role that are cut off in a trial (by Ctrl-C, a kill, a full disk, a worker that
+dies), which ends it; and runs of an incumbent that fail in a row, which ends the command."""
 
 LOST_RUNS = (WorkerError, StandstillError)
-"""Ends of a run that are no fault of its file: it is made again."""
+"""Ends of a run after which it is made again without anybody's asking."""
 
-AGAIN = (*LOST_RUNS, TrainingError, PolicyError)
-"""Ends of an incumbent's run after which it is made again: a few bad seeds must not end a night."""
+GIVEN_UP = 10
+"""Runs of an incumbent that fail or are lost while it is measured, after which the command ends:
+each of the lost ones asks for more runs, and where many are lost there would be no end."""
+
+FAILED = (TrainingError, PolicyError)
+"""Ends of an incumbent's run that are not told as errors: a few bad seeds must not end a night."""
 
 FEW = 5
 """Scores of which all are shown, and no interval is given."""
@@ -99,22 +113,29 @@ class Contest:
         """What was measured, as the ledger has it now."""
         return history(self.branch, self.site.instrument)
 
-    def settle(self) -> None:
+    def settle(self) -> list[Row]:
         """Finish what a kill has left half done, and make sure that the tip is the incumbent.
+
+        Returns:
+          The verdicts that had not come into effect.
 
         Raises:
           InputError: a commit that was not judged has changed the training file.
         """
+        experiment.bury(self.branch.root, self.branch.name, self._rule_on_killed)
         past = self.history
+        ended = []
         for challenger in self.branch.trials:
             if (row := past.verdict(challenger)) is not None:
                 self._apply(challenger, row.verdict, row.run_id)
+                ended.append(row)
         if past.rows and self.branch.edit_of(past.incumbent) != self.branch.edit_of("tip"):
             raise InputError(
                 f"A commit on {self.branch.name} has changed {integrity.EDITABLE} without having "
                 f"been judged. Take it back (git revert) and offer the edit as a challenger "
                 "instead, or begin a new branch from here with --init."
             )
+        return ended
 
     def measure(self) -> list[float]:
         """Make the runs that the incumbent's estimate lacks; all of them.
@@ -138,47 +159,51 @@ class Contest:
 
     def _fill(self, lacking: Callable[[History], list[int]], message: str) -> None:
         """Make fresh runs of the incumbent, as many at a time as there are slots."""
-        before: list[int] = []
-        fruitless = 0
-        lost: HarnessError | None = None
+        in_a_row = bad = 0
         while True:
             past = self.history
             commit = past.incumbent if past.rows else self.branch.tip
             first = range(1, verdict.fresh_runs(0) + 1)
             numbers = lacking(past) if past.rows else [*first]
-            fruitless = fruitless + 1 if numbers == before else 0
-            ran_before = any(row.scored for row in past.rows)
-            if lost and (fruitless == LOSSES or not (ran_before or isinstance(lost, LOST_RUNS))):
-                raise lost
             if not numbers:
                 return
             parts = [self._part(INCUMBENT, commit, commit, n) for n in numbers]
-            before, lost = numbers, self._at_once(parts, message)
+            for failure in self._at_once(parts, message):
+                if failure is None:
+                    in_a_row = 0
+                    continue
+                in_a_row, bad = in_a_row + 1, bad + 1
+                scored = any(row.scored for row in self.history.rows)
+                hopeless = isinstance(failure, FAILED) and not scored
+                if in_a_row == LOSSES or bad == GIVEN_UP or hopeless:
+                    raise _of_the_incumbent(failure) from failure
 
-    def _at_once(self, parts: Sequence[Part], message: str) -> HarnessError | None:
-        """Run replicates, beside each other where there are slots; what one of them failed with.
+    def _at_once(self, parts: Sequence[Part], message: str) -> Iterator[HarnessError | None]:
+        """Run replicates, beside each other where there are slots; what each has failed with.
 
         Raises:
-          HarnessError: one failed that is not to be made again.
+          HarnessError: one ended as none that is to be made again does, nor one that counts.
         """
         if self.site.slots == 1:
-            try:
-                for part in parts:
-                    self._replicate(part, message)
-            except AGAIN as failure:
-                return failure
-            return None
+            for part in parts:
+                yield self._attempt(part, message)
+            return
         with ThreadPoolExecutor(self.site.slots) as pool:
-            runs = [pool.submit(self._replicate, part, message) for part in parts]
+            runs = [pool.submit(self._attempt, part, message) for part in parts]
             try:
-                errors = [error for run in runs if (error := run.exception())]
+                wait(runs)
             except KeyboardInterrupt:
                 self.site.stop()
                 raise
-        for error in errors:
-            if not isinstance(error, AGAIN):
-                raise error
-        return next((error for error in errors if isinstance(error, AGAIN)), None)
+        yield from [run.result() for run in runs]
+
+    def _attempt(self, part: Part, message: str) -> HarnessError | None:
+        """Run a replicate of the incumbent; what it has failed with."""
+        try:
+            self._replicate(part, message)
+        except (*LOST_RUNS, *FAILED) as failure:
+            return failure
+        return None
 
     def transfer(self, commit: str, task: str) -> None:
         """Try a commit's file on a task, unless it was; nothing is decided by it.
@@ -201,11 +226,16 @@ class Contest:
           InputError: it is the incumbent's.
           HarnessError: its run failed; it has been set back where that was its own fault.
         """
-        self.settle()
+        before = "".join(
+            f"The last trial has ended as {row.verdict}: {row.reason} Its file is in git under "
+            f"discarded/{row.run_id}. "
+            for row in self.settle()
+        )
         edit = self.branch.edit if edit is None else edit
         if edit == self.branch.edit_of("tip"):
             raise InputError(
-                f"{integrity.EDITABLE} is the incumbent's: there is nothing to try. Edit it first."
+                f"{before}{integrity.EDITABLE} is the incumbent's: there is nothing to try. Edit "
+                "it first."
             )
         self.measure()
         for pending in self.branch.trials:
@@ -263,10 +293,12 @@ class Contest:
         """One replicate of the challenger or, beside it, of the incumbent."""
         past = self.history
         scores = past.scores(CHALLENGER, challenger)
-        if scores and self._judge(past, challenger, scores).step == "incumbent":
-            number = len(past.beside(challenger)) + 1
+        number = past.next_beside(challenger)
+        due = number <= len(scores) // verdict.RUNS_PER_REMEASUREMENT
+        if due and self._judge(past, challenger, scores).step == "incumbent":
             beside = self._part(INCUMBENT, past.incumbent, challenger, number)
-            self._replicate(beside, "the incumbent beside it")
+            with contextlib.suppress(*FAILED):
+                self._replicate(beside, "the incumbent beside it")
             return None
         part = self._part(CHALLENGER, challenger, challenger, len(scores) + 1)
         return self._replicate(part, message)
@@ -274,13 +306,14 @@ class Contest:
     def _judge(self, past: History, challenger: str, scores: list[float]) -> verdict.Verdict:
         return verdict.judge(
             scores, past.before(challenger), past.beside(challenger), past.number(challenger),
-            past.looks(challenger),
+            past.looks(challenger), past.picks(challenger, len(scores)),
         )  # fmt: skip
 
-    def _replicate(self, part: Part, message: str) -> Summary:
+    def _replicate(self, part: Part, message: str) -> Summary | None:
         """Run a replicate's tasks, those that are not there yet; the summary of the last."""
         there = self.history.replicate(part.role, part.challenger, part.replicate, part.commit)
         backends = dict(zip(self.conditions.tasks, self.conditions.backends, strict=True))
+        summary = None
         for task in self.conditions.tasks:
             if task not in there:
                 summary = self._run(self._request(task, backends[task], part, message))
@@ -302,7 +335,7 @@ class Contest:
             source=self.branch.edit_of(part.commit),
             task_id=task,
             backend=backend,
-            seed=None,
+            seed=self.history.seed(part.role, part.challenger, part.replicate, part.commit, task),
             budget=self.conditions.budget,
             episodes=self.conditions.episodes,
             message=message,
@@ -317,7 +350,7 @@ class Contest:
     def _rule(self, part: Part, task: str, status: str, score: float | None) -> Ruling:
         """The ruling on a run, from the ledger so far and its own score."""
         if score is None:
-            return _failed(part, status, self.history.losses(part.role, part.challenger))
+            return _failed(part, status, len(self.history.cut_off(part.role, part.challenger)))
         if part.role == TRANSFER:
             return Ruling("scored")
         past = self.history
@@ -339,6 +372,11 @@ class Contest:
             else (Ruling("scored", "go on", said.reason))
         )
 
+    def _rule_on_killed(self, row: Row) -> Ruling:
+        """The ruling on a run whose harness was killed, from its first row."""
+        part = self._part(row.role, row.commit, row.challenger, int(row.replicate))
+        return self._rule(part, row.task, INTERRUPTED, None)
+
     def _apply(self, challenger: str, outcome: str, run_id: str) -> None:
         """Move the branch, or put the incumbent's file back."""
         with self._lock:
@@ -348,23 +386,36 @@ class Contest:
                 self.branch.discard(challenger, run_id)
 
 
-def _failed(part: Part, status: str, losses: int) -> Ruling:
-    """The ruling on a run without a score: the end of a trial only where the file itself failed.
+def _failed(part: Part, status: str, ends: int) -> Ruling:
+    """The ruling on a run without a score.
 
     Args:
       part: of the run.
       status: what it ended as.
-      losses: of earlier runs of its role in this trial.
+      ends: how many earlier runs of its role in this trial were cut off.
     """
-    mortal = status == LOST and losses + 1 >= LOSSES
-    if status not in ("crash", "timeout") and not mortal:
+    beside = part.role == INCUMBENT and part.commit != part.challenger
+    if status in FAULTS:
+        if part.role == CHALLENGER:
+            return Ruling(status, "discard", f"Replicate {part.replicate} ended as {status}.")
+        reason = "The incumbent failed, not the challenger." if beside else ""
+        return Ruling(status, "go on" if beside else "none", reason)
+    if ends + 1 < LOSSES:
         return Ruling(status)
+    often = f"cut off too often: {LOSSES} times, the last one as {status}."
     if part.role == CHALLENGER:
-        return Ruling(status, "discard", f"Replicate {part.replicate} ended as {status}.")
-    if part.commit == part.challenger:
-        return Ruling(status)
-    reason = f"The incumbent's run beside it ended as {status}."
-    return Ruling("inconclusive", "inconclusive", reason)
+        return Ruling(status, "discard", f"Its runs were {often}")
+    if beside:
+        reason = f"The incumbent's runs beside it were {often}"
+        return Ruling("inconclusive", "inconclusive", reason)
+    return Ruling(status)
+
+
+def _of_the_incumbent(failure: HarnessError) -> HarnessError:
+    """An error, told as one that no edit is to blame for."""
+    if isinstance(failure, FAILED):
+        return IncumbentError(f"The incumbent's own runs fail; no edit is to blame. {failure}")
+    return failure
 
 
 def history(branch: Branch, instrument: str | None = None) -> History:

@@ -31,6 +31,12 @@ class OutOfTimeError(TrainingError):
     """The budget was used up before a policy was published."""
 
 
+class IncumbentError(HarnessError):
+    """The runs of the incumbent fail: no edit can be compared with it, and none is to blame."""
+
+    exit_code = 3
+
+
 class PolicyError(HarnessError):
     """The published policy was refused, or failed while it was evaluated."""
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import secrets
@@ -34,7 +35,7 @@ from harness.errors import (
     TrainingError,
     WorkerError,
 )
-from harness.ledger import FILE, LOST, Ledger, Row
+from harness.ledger import BEGUN, FILE, LOST, Ledger, Row
 from harness.measurement import TRAIN_FILE, Announce, Measurement, Order, Site, Watch
 from harness.training import MAX_STEP, Training
 
@@ -48,6 +49,8 @@ STATUSES: dict[type[BaseException], str] = {
     WorkerError: LOST,
 }
 """Of runs without a score, by what ended them."""
+
+INTERRUPTED = STATUSES[KeyboardInterrupt]
 
 INCONCLUSIVE = "inconclusive"
 """Status of a run that something else ended: a full disk, a bug of ours."""
@@ -249,11 +252,16 @@ def run(
     """
     request = dataclasses.replace(request, root=request.root.absolute())  # an environment may chdir
     ledger = Ledger(request.root / FILE)
-    with storage.plainly():
+    with storage.plainly(), contextlib.ExitStack() as held:
         ledger.prepare()  # a damaged ledger is told before the budget is spent, not after
+        if request.part is None:
+            bury(request.root)
         guard = integrity.Guard(request.root)
         guard.check()
         this = _begin(request)
+        held.enter_context(_alive(this.folder))
+        with _told_where(this):
+            ledger.append(this.row(Ruling(BEGUN)))
         try:
             measured = _measure(this, watch, announce)
             guard.check()
@@ -331,10 +339,67 @@ def _record_failure(ledger: Ledger, this: _Run, error: BaseException) -> None:
     ledger.append(this.row(this.request.judge(next(statuses, INCONCLUSIVE), None)))
 
 
+def bury(
+    root: Path,
+    branch: str = "-",
+    judge: Callable[[Row], Ruling] = lambda row: unjudged(INTERRUPTED, None),
+) -> None:
+    """Write the last rows of runs whose harness was killed.
+
+    Args:
+      root: the checkout.
+      branch: whose runs; `-` for those of none.
+      judge: gives the ruling on one, from its first row.
+
+    Raises:
+      LedgerError: the ledger is damaged.
+    """
+    ledger = Ledger(root / FILE)
+    with processes.uninterrupted(), _RULING:
+        for row in ledger.open():
+            if row.branch != branch or goes_on(root, row):
+                continue
+            ruling = judge(row)
+            end = {"status": ruling.status, "verdict": ruling.verdict, "reason": ruling.reason}
+            ledger.append(dataclasses.replace(row, **end))
+            with contextlib.suppress(OSError):
+                _write(_folder(root, row.run_id) / "error.txt", "The harness was killed.\n")
+
+
+def goes_on(root: Path, row: Row) -> bool:
+    """Whether the harness of a run that has no end is there."""
+    try:
+        with _alive(_folder(root, row.run_id)):
+            return False
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+
+
+@contextlib.contextmanager
+def _alive(folder: Path) -> Iterator[None]:
+    """Hold a run's folder: the kernel lets go of it with the process, whatever ends that.
+
+    Raises:
+      BlockingIOError: somebody holds it.
+    """
+    held = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(held)
+
+
+def _folder(root: Path, run_id: str) -> Path:
+    return root / "runs" / run_id
+
+
 def _begin(request: Request) -> _Run:
     """Draw what is to be drawn, and make the run's folder with the file in it."""
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
-    folder = request.root / "runs" / run_id
+    folder = _folder(request.root, run_id)
     folder.mkdir(parents=True)
     (folder / TRAIN_FILE).write_bytes(request.source)
     seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed

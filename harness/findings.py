@@ -10,7 +10,15 @@ from typing import Any
 
 from harness import objective, verdict
 from harness.errors import InputError
-from harness.history import CHALLENGER, FINAL, INCUMBENT, NAME_LENGTH, TRANSFER
+from harness.history import (
+    CHALLENGER,
+    FINAL,
+    INCUMBENT,
+    NAME_LENGTH,
+    TRANSFER,
+    fails_fresh,
+    lowest,
+)
 from harness.ledger import Ledger, Row
 
 ENOUGH = 5
@@ -221,11 +229,14 @@ class _Reader:
 
     def _score(self, row: Row) -> float | None:
         """The score of the replicate that a row completes; None where it does not."""
-        if not row.scored or row.harness != self._instrument:
+        if row.harness != self._instrument or not (row.scored or fails_fresh(row)):
+            return None
+        worst = None if row.scored else lowest(self._rows, row.task, self._instrument)
+        if not row.scored and worst is None:
             return None
         key = (row.role, row.commit, row.challenger, row.replicate)
         returns = self._returns.setdefault(key, {})
-        returns[row.task] = float(row.avg_return)
+        returns[row.task] = float(row.avg_return) if worst is None else worst
         if set(self._tasks) - set(returns):
             return None
         return objective.score(self._tasks, returns)

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from harness import objective, verdict
-from harness.ledger import LOST, Row
+from harness.ledger import Row
+from harness.verdict import Look
 
 CHALLENGER, INCUMBENT, TRANSFER = "challenger", "incumbent", "transfer"
 """Roles of a run on a branch; `transfer` is one on any task, which decides nothing."""
@@ -15,6 +16,13 @@ FINAL = ("keep", "discard", "inconclusive")
 STARTUP_SLACK, STARTUP_SHARE = 3.0, 0.05
 """Seconds, and share of the budget, that a start-up on a branch may take beyond what its first
 file's take; the larger one counts. A busy machine makes the same start-up some seconds longer."""
+
+FAULTS = ("crash", "timeout")
+"""Statuses of runs that the file itself has ended; all others without a score were cut off."""
+
+RUNS_PER_END = 10
+"""Of an incumbent, for each of its runs that was cut off: who cuts off what would be high, or low,
+moves the mean of the others by 0.18 deviations at most, however often it is done."""
 
 NAME_LENGTH = 12
 """Characters of a commit's name in the ledger."""
@@ -97,21 +105,28 @@ class History:
         name = challenger[:NAME_LENGTH], self.instrument
         return [*tried, name].index(name) + 1
 
-    def looks(self, challenger: str) -> list[int]:
-        """How many runs there were `before` a challenger at each look at it so far."""
-        found: list[int] = []
+    def looks(self, challenger: str) -> list[Look]:
+        """What each look at a challenger so far rested on."""
+        found: list[Look] = []
         for i, row in enumerate(self.rows):
             if row.role != CHALLENGER or not _same(row.challenger, challenger):
                 continue
             after = History(self.rows[: i + 1], row.branch, self.instrument)
-            new = len(after.scores(CHALLENGER, challenger)) - len(found)
-            found += [len(after.before(challenger))] * new
+            runs = len(after.scores(CHALLENGER, challenger))
+            if runs > len(found):
+                look = Look(len(after.before(challenger)), after.picks(challenger, runs))
+                found += [look] * (runs - len(found))
         return found
+
+    def picks(self, challenger: str, runs: int) -> int:
+        """In how many ways so many replicates could have been picked, see `verdict.picks`."""
+        tasks = self.rows[0].objective.count(",") + 1
+        return verdict.picks(runs * tasks, len(self.cut_off(CHALLENGER, challenger)))
 
     def replicate(
         self, role: str, challenger: str, replicate: int, commit: str = ""
     ) -> dict[str, float]:
-        """The returns by task of one replicate, as far as it was measured.
+        """The returns by task of one replicate, as far as it was measured; see `fails_fresh`.
 
         Args:
           role: of the runs.
@@ -119,16 +134,21 @@ class History:
           replicate: its number.
           commit: that ran; the challenger's own if empty.
         """
-        return {
-            row.task: float(row.avg_return)
+        mine = [
+            row
             for row in self.rows
             if row.role == role
             and _same(row.challenger, challenger)
             and _same(row.commit, commit or challenger)
             and row.replicate == str(replicate)
             and row.harness == self.instrument
-            and row.avg_return
-        }
+        ]
+        found = {row.task: float(row.avg_return) for row in mine if row.scored}
+        for row in mine:
+            worst = lowest(self.rows, row.task, self.instrument) if fails_fresh(row) else None
+            if worst is not None:
+                found.setdefault(row.task, worst)
+        return found
 
     def scores(self, role: str, challenger: str, commit: str = "") -> list[float]:
         """The scores of the replicates of a role beside (or of) a challenger, up to a gap."""
@@ -158,8 +178,9 @@ class History:
     def missing(self) -> list[int]:
         """The numbers of the runs that the incumbent's estimate lacks."""
         incumbent = self.incumbent
+        ends = len(self.cut_off(INCUMBENT, commit=incumbent))
         needed = verdict.fresh_runs(len(self.scores(CHALLENGER, incumbent)))
-        return self.lacking(needed)
+        return self.lacking(max(needed, RUNS_PER_END * ends))
 
     def lacking(self, count: int) -> list[int]:
         """The numbers of the first `count` fresh runs of the incumbent that are not there."""
@@ -167,21 +188,80 @@ class History:
         return [n for n in numbers if self.score(INCUMBENT, self.incumbent, n) is None]
 
     def before(self, challenger: str) -> list[float]:
-        """All scores of the incumbent that were measured for others than this challenger."""
+        """All scores of the incumbent that were measured for others than this challenger.
+
+        Those that it was kept for come first, the others in the order of their runs.
+        """
         incumbent = self.incumbent
-        others = dict.fromkeys(
-            row.challenger
+        others = {
+            (row.challenger, int(row.replicate)): None
             for row in self.rows
             if row.role == INCUMBENT
             and _same(row.commit, incumbent)
             and not _same(row.challenger, challenger)
-        )
-        beside = [s for other in others for s in self.scores(INCUMBENT, other, incumbent)]
-        return [*self.scores(CHALLENGER, incumbent), *beside]
+        }
+        found = (self.score(INCUMBENT, other, n, incumbent) for other, n in others)
+        own = self.scores(CHALLENGER, incumbent)
+        return [*own, *(score for score in found if score is not None)]
 
     def beside(self, challenger: str) -> list[float]:
-        """The incumbent's scores that were measured for this challenger."""
-        return self.scores(INCUMBENT, challenger, self.incumbent)
+        """The incumbent's scores that were measured for this challenger.
+
+        Runs that failed are not among them: who fails here may know that it is compared.
+        """
+        there = self._there(challenger)
+        scores = (self.score(INCUMBENT, challenger, n, self.incumbent) for n in there)
+        return [score for score in scores if score is not None]
+
+    def next_beside(self, challenger: str) -> int:
+        """The number of the incumbent's next run for this challenger."""
+        return max(self._there(challenger), default=0) + 1
+
+    def _there(self, challenger: str) -> list[int]:
+        """The numbers of the incumbent's runs for this challenger that are made, or have failed."""
+        failed = {
+            int(row.replicate)
+            for row in self.rows
+            if row.role == INCUMBENT
+            and _same(row.challenger, challenger)
+            and _same(row.commit, self.incumbent)
+            and row.harness == self.instrument
+            and row.status in FAULTS
+        }
+        found: list[int] = []
+        while (n := len(found) + 1) in failed or (
+            self.score(INCUMBENT, challenger, n, self.incumbent) is not None
+        ):
+            found.append(n)
+        return found
+
+    def cut_off(self, role: str, challenger: str = "", commit: str = "") -> list[Row]:
+        """The runs of a role that had begun and that something else than their file has ended.
+
+        Args:
+          role: of the runs.
+          challenger: for which edit they were made; any if empty.
+          commit: that ran; any if empty.
+        """
+        return [
+            row
+            for row in self.rows
+            if row.role == role
+            and (not challenger or _same(row.challenger, challenger))
+            and (not commit or _same(row.commit, commit))
+            and row.harness == self.instrument
+            and not row.scored
+            and row.status not in FAULTS
+            and row.seed
+        ]
+
+    def seed(
+        self, role: str, challenger: str, replicate: int, commit: str, task: str
+    ) -> int | None:
+        """The seed of a run that is to be made again: that of the one that was cut off."""
+        ends = self.cut_off(role, challenger, commit)
+        mine = (r for r in ends if r.replicate == str(replicate) and r.task == task)
+        return next((int(row.seed) for row in mine), None)
 
     def allowance(self, task: str) -> float | None:
         """Seconds of start-up that are free in a run of the branch; None while it is not laid down.
@@ -197,11 +277,6 @@ class History:
         startups = sorted(float(row.startup) for row in mine[: verdict.BASELINE_RUNS])
         return startups[-2] + max(STARTUP_SLACK, STARTUP_SHARE * conditions.budget)
 
-    def losses(self, role: str, challenger: str) -> int:
-        """How many of a challenger's runs of a role were lost with their workers."""
-        mine = (r for r in self.rows if r.role == role and _same(r.challenger, challenger))
-        return sum(row.status == LOST for row in mine)
-
     def transferred(self, commit: str, task: str) -> float | None:
         """The return of a commit's file on a task that it was tried on; None if it was not."""
         return self.replicate(TRANSFER, commit, 1).get(task)
@@ -210,3 +285,22 @@ class History:
 def _same(one: str, other: str) -> bool:
     """Whether two names, short or whole, are of one commit."""
     return one[:NAME_LENGTH] == other[:NAME_LENGTH]
+
+
+def fails_fresh(row: Row) -> bool:
+    """Whether a row is of an incumbent's run that was measured for its own sake, and failed.
+
+    It counts as the lowest. If it were made again, a file could fail where its own return is low,
+    and be measured without its bad runs.
+    """
+    return row.role == INCUMBENT and _same(row.commit, row.challenger) and row.status in FAULTS
+
+
+def lowest(rows: Sequence[Row], task: str, instrument: str) -> float | None:
+    """The lowest return on a task of any incumbent's run; None where none has a score."""
+    returns = (
+        float(row.avg_return)
+        for row in rows
+        if (row.role, row.task, row.harness) == (INCUMBENT, task, instrument) and row.scored
+    )
+    return min(returns, default=None)

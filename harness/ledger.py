@@ -1,7 +1,10 @@
-"""results.tsv: one row a run, append-only, each row carrying the hash of the one before.
+"""results.tsv: append-only, each row carrying the hash of the one before.
 
-A row is complete when its line ends. What a crash in the middle of a write leaves behind is a
-line without an end; the next append takes its place. Any other damage is reported, never mended.
+A run has two rows. The first is written before its training starts, so that no end of it, not even
+a kill of the harness, leaves nothing; the second says how it ended.
+
+A row is complete when its line ends. What a crash in the middle of a write leaves behind is a line
+without an end; the next append takes its place. Any other damage is reported, never mended.
 """
 
 import contextlib
@@ -17,10 +20,10 @@ from pathlib import Path
 from harness.errors import LedgerError, StorageError
 
 FILE = "results.tsv"
-LOST = "lost"
-"""Status of a run whose worker died."""
+BEGUN, LOST = "begun", "lost"
+"""Statuses of a run's first row, and of a run whose worker died."""
 
-BEGUN = "begun"
+RENEWED = "renewed"
 """Status of a row that is no run: the first one of a ledger in the place of another one."""
 
 NAME_LENGTH = 16
@@ -29,18 +32,19 @@ NAME_LENGTH = 16
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One run; all fields are text, as they stand in the file.
+    """A run, begun or ended; all fields are text, as they stand in the file.
 
     Attributes:
       commit: short hash of the checkout, `+` after it where files were changed; `-` without git.
       avg_return: mean over the episodes; empty where there is no score.
       status: `scored`, or what the run decided (`keep`, `discard`); of runs without a score
         `crash`, `timeout`, `tampered`, `interrupted`, `lost` (its worker died), `inconclusive`
-        (something else went wrong). `begun` is no run, see `Ledger.renew`.
+        (something else went wrong). `begun` in its first row; `renewed` is no run, see
+        `Ledger.renew`.
       description: one line of text from the user.
       task: its Gymnasium id.
       run_id: the folder in `runs/`.
-      seed: of the training.
+      seed: of the training; empty where the run was refused before it began.
       challenger: which edit the run was made for.
       replicate: which of the runs of its role that were made for this edit.
       std_return: over the episodes.
@@ -163,11 +167,28 @@ class Ledger:
         self.head = Head(path)
 
     def rows(self) -> list[Row]:
-        """All complete rows, the chain checked.
+        """The rows of what has ended, the chain checked.
 
         Raises:
           LedgerError: the file is damaged; the message names the line.
         """
+        return [row for row in self._all() if row.status != BEGUN]
+
+    def open(self) -> list[Row]:
+        """The first rows of runs that have no end: they go on, or their harness was killed.
+
+        Raises:
+          LedgerError: as `rows`.
+        """
+        found: dict[str, Row] = {}
+        for row in self._all():
+            if row.status == BEGUN:
+                found[row.run_id] = row
+            else:
+                found.pop(row.run_id, None)
+        return list(found.values())
+
+    def _all(self) -> list[Row]:
         try:
             with open(self.path, "rb") as file:
                 header, *lines = _lines(file.read(), self.path)
@@ -212,13 +233,13 @@ class Ledger:
           OSError: ledger or head cannot be written.
         """
         runs = self.path.with_name("runs")
-        if not self.head.read() or self.rows() or (runs.is_dir() and any(runs.iterdir())):
+        if not self.head.read() or self._all() or (runs.is_dir() and any(runs.iterdir())):
             return ""
         self.head.prepare()
         digest = self.head.retire()
         reason = f"A ledger that ended with {digest} was here before."
         empty = dict.fromkeys(COLUMNS, "")
-        fields = {"commit": "-", "status": BEGUN, "branch": "-", "role": "-", "reason": reason}
+        fields = {"commit": "-", "status": RENEWED, "branch": "-", "role": "-", "reason": reason}
         self.append(Row(**(empty | fields)))
         return (
             f"note: a ledger that was here before is gone, with all its runs: {self.path} begins "

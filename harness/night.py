@@ -17,7 +17,7 @@ from harness import agents, brief, contest, integrity, tuners
 from harness.agents import Turn
 from harness.brief import Situation
 from harness.contest import Contest
-from harness.errors import InputError, PolicyError, TrainingError
+from harness.errors import InputError, PolicyError, TrainingError, WorkerError
 from harness.history import CHALLENGER, INCUMBENT, NAME_LENGTH
 from harness.ledger import FILE, Ledger, Row
 
@@ -196,7 +196,7 @@ class Night:
         assert trial.challenger is not None
         try:
             outcome = self._contest.pursue(trial.challenger, trial.description)
-        except (TrainingError, PolicyError) as error:
+        except (TrainingError, PolicyError, WorkerError) as error:
             self._say(f"turn {trial.number}: failed: {str(error).splitlines()[0]}")
         else:
             self._say(f"turn {trial.number}: {outcome.verdict}: {outcome.reason}")

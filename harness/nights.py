@@ -10,8 +10,11 @@ import math
 import random
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
 
 from harness import verdict
+from harness.history import RUNS_PER_END
+from harness.verdict import Look
 
 Draw = Callable[[random.Random], float]
 """One draw of noise, of mean zero and standard deviation one."""
@@ -48,6 +51,56 @@ class Mix:
                 yield -generator.expovariate(1 / self.worse)
 
 
+Role = Literal["challenger", "fresh", "beside"]
+"""Whose run: the challenger's, the incumbent's before anything is compared, and that beside it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hand:
+    """Somebody who knows something of a score before its run ends, and ends the run.
+
+    Attributes:
+      role: whose runs.
+      high: whether the high ones are ended, or the low ones.
+      limit: where they begin, in deviations.
+      most: ended for one challenger, or of one incumbent before a comparison.
+      foresight: correlation of what is known with the score.
+      fails: whether the file does it, by failing, or something else does.
+    """
+
+    role: Role
+    high: bool
+    limit: float
+    most: float = 2
+    foresight: float = 0.8
+    fails: bool = False
+
+    def ends(self, noise: float, generator: random.Random) -> bool:
+        """Whether a run with this noise is ended."""
+        blur = math.sqrt(1 - self.foresight**2) * generator.gauss(0.0, 1.0)
+        known = self.foresight * noise + blur
+        return known > self.limit if self.high else known < self.limit
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditions:
+    """What works on a night's runs besides their noise.
+
+    Attributes:
+      step: how much higher all runs after the baseline's are.
+      rise: how much higher each run is than the one before.
+      load: how much lower the incumbent's runs beside a challenger are.
+      hand: who ends runs; nobody if None.
+      free: whether a run that was ended is made again for nothing, as if it had never been.
+    """
+
+    step: float = 0.0
+    rise: float = 0.0
+    load: float = 0.0
+    hand: Hand | None = None
+    free: bool = False
+
+
 @dataclasses.dataclass
 class Night:
     """What happened.
@@ -79,8 +132,75 @@ class Night:
         return sum(effect <= 0 for effect in self.kept)
 
 
+class _Runs:
+    """The runs of a night: noise, conditions, and what was ended of them."""
+
+    def __init__(self, draw: Draw, generator: random.Random, conditions: Conditions) -> None:
+        self.night = Night()
+        self._draw = draw
+        self._generator = generator
+        self._conditions = conditions
+        self._lowest = math.inf  # of an incumbent's runs
+        self._done = dict.fromkeys(("challenger", "fresh", "beside"), 0)
+        self.again = 0  # of the challenger's runs, made again
+        self.cut_off = 0  # of the incumbent's runs
+
+    def challenger(self) -> None:
+        """A new one is on trial."""
+        self._done |= {"challenger": 0, "beside": 0}
+        self.again = 0
+
+    def incumbent(self) -> None:
+        """A new one reigns."""
+        self._done["fresh"] = 0
+        self.cut_off = 0
+
+    def run(self, value: float, role: Role) -> float | None:
+        """A score around a value; None where it failed beside a challenger."""
+        hand = self._conditions.hand
+        while True:
+            self.night.runs += 1
+            noise = self._draw(self._generator)
+            score = value + noise + self._shift(role)
+            mine = hand is not None and hand.role == role and self._done[role] < hand.most
+            if hand is None or not (mine and hand.ends(noise, self._generator)):
+                break
+            self._done[role] += 1
+            if hand.fails and not self._conditions.free:
+                if role == "beside":
+                    return None
+                if self._lowest < math.inf:
+                    return self._lowest
+            if not hand.fails and not self._conditions.free:
+                self.again += role == "challenger"
+                self.cut_off += role != "challenger"
+        if role != "challenger":
+            self._lowest = min(self._lowest, score)
+        return score
+
+    def fresh(self, value: float, there: list[float], needed: int) -> None:
+        """Add to an incumbent's fresh runs those that it lacks."""
+        while len(there) < max(needed, RUNS_PER_END * self.cut_off):
+            score = self.run(value, "fresh")
+            assert score is not None
+            there.append(score)
+
+    def _shift(self, role: Role) -> float:
+        made = self.night.runs - 1
+        conditions = self._conditions
+        shift = conditions.rise * made + conditions.step * (made >= verdict.fresh_runs(0))
+        return shift - conditions.load * (role == "beside")
+
+
+UNDISTURBED = Conditions()
+
+
 def sequential(
-    draw: Draw, effects: Iterable[float], generator: random.Random, most_runs: float = math.inf
+    draw: Draw,
+    effects: Iterable[float],
+    generator: random.Random,
+    most_runs: float = math.inf,
+    conditions: Conditions = UNDISTURBED,
 ) -> Night:
     """A night under the shipped rule.
 
@@ -89,32 +209,48 @@ def sequential(
       effects: of each challenger on the incumbent's true value.
       generator: of random numbers.
       most_runs: no new challenger is begun after so many.
+      conditions: what else works on the runs.
     """
-    night = Night()
-
-    def run(value: float) -> float:
-        night.runs += 1
-        return value + draw(generator)
-
-    pool = [run(0.0) for _ in range(verdict.fresh_runs(0))]
-    night.errors.append(statistics.fmean(pool))
+    runs = _Runs(draw, generator, conditions)
+    night, needed = runs.night, verdict.fresh_runs(0)
+    pool: list[float] = []
+    fresh: list[float] = []
+    runs.fresh(0.0, fresh, needed)
+    night.errors.append(statistics.fmean(fresh))
+    pool = [*fresh]
     for number, effect in enumerate(effects, start=1):
         if night.runs >= most_runs:
             break
         truth = night.gain
-        challenger = [run(truth + effect)]
+        runs.challenger()
+        challenger: list[float] = []
         beside: list[float] = []
-        while not (said := verdict.judge(challenger, pool, beside, number)).final:
-            if said.step == "challenger":
-                challenger.append(run(truth + effect))
+        looks: list[Look] = []
+        made = 0  # beside it
+        step: verdict.Step = "challenger"
+        while step in ("challenger", "incumbent"):
+            due = made < len(challenger) // verdict.RUNS_PER_REMEASUREMENT
+            score = runs.run(truth, "beside") if due else runs.run(truth + effect, "challenger")
+            if not due:
+                assert score is not None
+                challenger.append(score)
+                picks = verdict.picks(len(challenger), runs.again)
+                looks.append(Look(min(len(pool), verdict.REMEMBERED_RUNS), picks))
             else:
-                beside.append(run(truth))
+                made += 1
+                beside += [] if score is None else [score]
+                known = len(fresh)
+                runs.fresh(truth, fresh, needed)
+                pool += fresh[known:]
+            step = verdict.judge(challenger, pool, beside, number, looks, looks[-1].picks).step
         night.challengers += 1
-        night.last_kept = said.step == "keep"
+        night.last_kept = step == "keep"
         night.replicates = len(challenger)
         if night.last_kept:
             night.kept.append(effect)
-            fresh = [run(night.gain) for _ in range(verdict.fresh_runs(len(challenger)))]
+            needed, fresh = verdict.fresh_runs(len(challenger)), []
+            runs.incumbent()
+            runs.fresh(night.gain, fresh, needed)
             night.errors.append(statistics.fmean(fresh) - night.gain)
             pool = [*challenger, *fresh]
         else:

@@ -170,6 +170,7 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
     if started is None:
         made = Branch(root, tag) if there else branch.create(root, tag)
         started = Contest(made, conditions, confinement(conditions.sandbox), shown)
+    started.settle()
     scores = started.measure()
     print("---")
     print(f"branch: {started.branch.name}")

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from harness import cli, findings, page
+from harness import cli, experiment, findings, page
 from harness.charts import OUTCOMES
 from harness.errors import InputError
 from harness.findings import Experiment, Findings, Reign, stamp
@@ -26,9 +26,6 @@ VERDICTS = 5
 
 REFRESH = 2.0
 """Seconds between looks with `--watch`."""
-
-STALE = 2 * 3600.0
-"""Seconds after which a run without an end is one that was killed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +91,7 @@ def read(root: Path) -> Status:
         incumbent=found.reigns[-1] if found else None,
         experiments=found.experiments if found else [],
         night=_night(rows),
-        underway=_underway(root),
+        underway=_underway(root, ledger),
     )
 
 
@@ -131,20 +128,23 @@ def _night(rows: list) -> str:
     turns = sum(row.role == AGENT for row in after)
     return (
         f"night: {plan['agent']}, {hours:.1f} of {plan['hours']:g} hours, "
-        f"{runs} of {plan['runs']:,} runs, {turns} turns"
+        f"{runs} of {plan['runs']:,} runs{_more(runs, plan['runs'])}, {turns} turns"
     )
 
 
-def _underway(root: Path) -> list[tuple[str, float]]:
-    """Runs without an end, the youngest last; those that are too old were killed."""
-    ended = ("summary.json", "error.txt", "turn.json")
-    found = []
-    for folder in sorted((root / "runs").glob("*/train.py")):
-        if not any((folder.parent / name).exists() for name in ended):
-            age = time.time() - folder.stat().st_mtime
-            if age < STALE:
-                found.append((folder.parent.name, age))
-    return found
+def _more(runs: int, planned: int) -> str:
+    """Why there are more runs than were planned."""
+    return " (a trial that has begun goes on to its verdict)" if runs > planned else ""
+
+
+def _underway(root: Path, ledger: Ledger) -> list[tuple[str, float]]:
+    """Runs that go on, the youngest last."""
+    now = datetime.now(UTC)
+    return [
+        (row.run_id, (now - stamp(row)).total_seconds())
+        for row in ledger.open()
+        if experiment.goes_on(root, row)
+    ]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,10 @@ each look at the runs errs with at most the level that it was given. The levels 
 looks add up to at most `LOOKS_OVERLAP * alpha(number)`, and `alpha` over all challengers that a
 branch will ever see to `2 * FALSE_KEEPS`: once for its first night, once for all that follow.
 
+A run that was cut off is made again, and whoever cut it off may have seen what it was going to be.
+So a look asks for a p-value that is smaller by the number of ways in which the runs that it has
+could have been picked; for each of these the test is valid, and together they err as one.
+
 References: permutation tests for comparing training algorithms in stages, with early stopping
 (Mathieu et al. 2024, "AdaStop", TMLR, arXiv 2306.10882); spending a level over looks (Lan and
 DeMets 1983, Biometrika 70); the p-value of a random subset of permutations (Phipson and Smyth 2010,
@@ -69,10 +73,31 @@ EXACT_UP_TO = 5_000
 
 RESAMPLES = 4_999
 
+COARSE = 5
+"""Steps of a sampled p-value, 1 / (`RESAMPLES` + 1) each, that a level must have; a finer level is
+compared with the exact p-value, which counts all rearrangements without making them."""
+
+HOPELESS = (8, 4)
+"""Nothing is counted exactly where so many random rearrangements are as good, and so many times as
+many as the level says: below a level that happens once in 10^9 times."""
+
 ROUNDING = 1e-9
 """Levels and p-values are multiples of the same fraction, compared in floating point."""
 
 Step = Literal["challenger", "incumbent", "keep", "discard"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """A look at a challenger's runs: what its level depends on besides their number.
+
+    Attributes:
+      before: runs of the incumbent from before the challenger.
+      picks: ways in which its runs could have been picked, see `picks`.
+    """
+
+    before: int
+    picks: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +123,8 @@ def judge(
     before: Sequence[float],
     beside: Sequence[float],
     number: int,
-    looks: Sequence[int] | None = None,
+    looks: Sequence[Look] | None = None,
+    picks: int = 1,
 ) -> Verdict:
     """Say what comes next for a challenger.
 
@@ -107,20 +133,21 @@ def judge(
       before: scores of the incumbent's runs from before this challenger, at least two.
       beside: scores of the incumbent's runs that were made beside it.
       number: which challenger of the branch's life it is, from 1.
-      looks: how many runs were `before` it at each look so far, where another incumbent or another
-        worker's runs came in between; as many as now if None.
+      looks: those so far, where another incumbent, another worker's runs or an interruption came in
+        between; all as this one if None.
+      picks: ways in which its runs could have been picked, see `picks`.
     """
     before = before[-REMEMBERED_RUNS:]
     count = len(challenger)
-    earlier = (looks or [len(before)] * (count - 1))[: count - 1]
-    there = (*(min(runs, REMEMBERED_RUNS) for runs in earlier), len(before))
+    this = Look(len(before), picks)
+    earlier = list(looks or [this] * (count - 1))[: count - 1]
     incumbent = [*before, *beside[: (count - 1) // RUNS_PER_REMEASUREMENT]]
     figures = _figures(challenger, incumbent)
     if reason := _behind(challenger, incumbent):
         return Verdict("discard", f"{figures}: {reason}.")
-    level = look_levels(number, there)[-1]
+    level = look_levels(number, (*earlier, this))[-1]
     if level > 0:
-        p = p_value(challenger, incumbent)
+        p = p_value(challenger, incumbent, level)
         figures += f", p = {p:.2g} with {level:.2g} allowed"
         if p <= level * (1 + ROUNDING):
             return Verdict("keep", f"{figures}: better.")
@@ -146,41 +173,67 @@ def fresh_runs(own: int) -> int:
     return max(FRESH_RUNS, BASELINE_RUNS - own)
 
 
+def picks(runs: int, again: int) -> int:
+    """In how many ways runs could have been picked by who saw them coming and cut some off.
+
+    Each of those that were cut off was made again in the place of one that is there; who decides
+    that can have any of as many sets of runs as there are ways to spread the ends over the places.
+
+    Args:
+      runs: that are there.
+      again: how many others were cut off and made again.
+    """
+    return math.comb(runs - 1 + again, again)
+
+
 @functools.cache
-def look_levels(number: int, before: tuple[int, ...]) -> tuple[float, ...]:
+def look_levels(number: int, looks: tuple[Look, ...]) -> tuple[float, ...]:
     """Levels of the looks so far, one after each replicate.
 
-    They add up to at most `LOOKS_OVERLAP * alpha(number)`.
+    Each multiplied by its picks, they add up to at most `LOOKS_OVERLAP * alpha(number)`.
     A look may spend in proportion to how far the replicates have come, and what earlier looks left.
     A p-value is a multiple of one over the number of rearrangements; a look to which less is
     allowed cannot succeed and spends nothing.
 
     Args:
       number: which challenger.
-      before: runs of the incumbent before it, at each look.
+      looks: in their order.
     """
     levels: list[float] = []
-    for count, there in enumerate(before, start=1):
-        runs = there + (count - 1) // RUNS_PER_REMEASUREMENT
-        grain = 1 / _rearrangements(count, runs)
-        left = LOOKS_OVERLAP * alpha(number) * count / MAX_REPLICATES - sum(levels)
+    spent = 0.0
+    for count, look in enumerate(looks, start=1):
+        there = min(look.before, REMEMBERED_RUNS) + (count - 1) // RUNS_PER_REMEASUREMENT
+        left = (LOOKS_OVERLAP * alpha(number) * count / MAX_REPLICATES - spent) / look.picks
+        ways = math.comb(count + there, count)
+        grain = 1 / (ways if _is_exact(ways, left) else RESAMPLES + 1)
         levels.append(max(math.floor(left / grain * (1 + ROUNDING)), 0) * grain)
+        spent += levels[-1] * look.picks
     return tuple(levels)
 
 
-def p_value(challenger: Sequence[float], incumbent: Sequence[float]) -> float:
+def p_value(challenger: Sequence[float], incumbent: Sequence[float], level: float = 1.0) -> float:
     """How often a random relabelling of all runs has a difference of means that is no smaller.
 
     Exact where there are at most `EXACT_UP_TO` ways to choose the challenger's runs; else over
-    `RESAMPLES` random ones, the same at each call, with the observed one counted in.
+    `RESAMPLES` random ones, the same at each call, with the observed one counted in. Exact as well
+    where it may be below a level that is too fine for that.
+
+    Args:
+      challenger: its runs.
+      incumbent: its runs.
+      level: that it will be compared with.
     """
     runs = np.array([*challenger, *incumbent])
-    chosen, exact = _choices(len(challenger), len(runs))
     runs = runs - runs.mean()
-    sums = chosen @ runs
-    least = runs[: len(challenger)].sum() - ROUNDING * np.abs(runs).max()
-    as_good = int((sums >= least).sum())
-    return as_good / len(sums) if exact else (as_good + 1) / (len(sums) + 1)
+    count, ways = len(challenger), math.comb(len(runs), len(challenger))
+    least = runs[:count].sum() - ROUNDING * np.abs(runs).max()
+    chosen = _choices(count, len(runs))
+    as_good = int((chosen @ runs >= least).sum())
+    if ways <= EXACT_UP_TO:
+        return as_good / ways
+    if _is_exact(ways, level) and as_good <= HOPELESS[0] + HOPELESS[1] * level * RESAMPLES:
+        return _as_good(runs, count, least) / ways
+    return (as_good + 1) / (RESAMPLES + 1)
 
 
 def interval(scores: Sequence[float]) -> tuple[float, float]:
@@ -189,24 +242,47 @@ def interval(scores: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(scores) - half, statistics.fmean(scores) + half
 
 
-def _rearrangements(count: int, others: int) -> int:
-    """How many relabellings a p-value is a share of."""
-    ways = math.comb(count + others, count)
-    return ways if ways <= EXACT_UP_TO else RESAMPLES + 1
+def _is_exact(ways: int, level: float) -> bool:
+    """Whether a p-value of so many rearrangements must be exact to be compared with a level."""
+    return ways <= EXACT_UP_TO or level * (RESAMPLES + 1) < COARSE * (1 - ROUNDING)
+
+
+def _as_good(runs: np.ndarray, count: int, least: float) -> int:
+    """How many sets of `count` runs have a sum of at least `least`.
+
+    The runs are split into two halves: for each sum of some of the one, the sums of the other that
+    are large enough are found by bisection. So 10^10 sets are counted from 10^7 sums.
+    """
+    half = len(runs) // 2
+    ones, others = _sums(runs[:half], count), _sums(runs[half:], count)
+    found = 0
+    for size, sums in enumerate(ones):
+        rest = np.sort(others[count - size])
+        missing = np.sort(least - sums)  # in order, or bisection would run all over memory
+        found += len(sums) * len(rest) - int(np.searchsorted(rest, missing).sum())
+    return found
+
+
+def _sums(runs: np.ndarray, most: int) -> list[np.ndarray]:
+    """The sums of all sets of runs, by the sets' size from none to `most`."""
+    sums = [np.zeros(1), *[np.zeros(0)] * most]
+    for run in runs:
+        longer = (np.concatenate([one, less + run]) for less, one in itertools.pairwise(sums))
+        sums = [sums[0], *longer]
+    return sums
 
 
 @functools.lru_cache(maxsize=128)
-def _choices(count: int, total: int) -> tuple[np.ndarray, bool]:
-    """Rows of `total` zeros and `count` ones; whether they are all that there are."""
-    exact = math.comb(total, count) <= EXACT_UP_TO
-    if exact:
+def _choices(count: int, total: int) -> np.ndarray:
+    """Rows of `total` zeros and `count` ones: all that there are, or `RESAMPLES` random ones."""
+    if math.comb(total, count) <= EXACT_UP_TO:
         places = np.array(list(itertools.combinations(range(total), count)))
     else:
         generator = np.random.default_rng(0)  # the same data give the same verdict
         places = generator.random((RESAMPLES, total)).argsort(axis=1)[:, :count]
     chosen = np.zeros((len(places), total))
     np.put_along_axis(chosen, places, 1.0, axis=1)
-    return chosen, exact
+    return chosen
 
 
 def _behind(challenger: Sequence[float], incumbent: Sequence[float]) -> str:

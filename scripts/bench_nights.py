@@ -25,7 +25,7 @@ from harness import contest, experiment, sandbox, scoring
 from harness.branch import Branch, create
 from harness.contest import Contest
 from harness.evaluate import Evaluation
-from harness.history import Conditions
+from harness.history import FINAL, Conditions
 from harness.integrity import EDITABLE
 from harness.ledger import FILE, Ledger
 from harness.measurement import Measurement
@@ -88,12 +88,17 @@ def checkout(folder: Path) -> Path:
 
 
 def outcome(folder: Path) -> list[tuple[str, ...]]:
-    """What a night came to: every row without its names and times, and the branch's file."""
+    """What a night came to: turns and verdicts without names and times, and the branch's file.
+
+    Not every row: what was cut off has one of its own, and its trial more to show.
+    """
     os.environ["XDG_STATE_HOME"] = str(folder.parent / "state")
     ledger = Ledger(folder / FILE)
     ledger.check()
     rows = [
-        (row.role, row.status, row.replicate, row.avg_return, row.verdict) for row in ledger.rows()
+        (row.role, row.verdict, row.status if row.role == "agent" else "")
+        for row in ledger.rows()
+        if row.role == "agent" or row.verdict in FINAL
     ]
     branch = Branch(folder, TAG)
     assert branch.trials == []

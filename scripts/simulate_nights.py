@@ -16,9 +16,16 @@ Three kinds of nights, each under both rules, all figures in standard deviations
 FILE holds one run's score a line: measured runs of one unchanged file. Greedy's figures have the
 prefix `greedy_`; `KEY_95` is the 95 % interval of KEY. `chance_keeps_per_night` is what the greedy
 rule keeps of nothing by theory.
+
+    python scripts/simulate_nights.py --selective [--nights 300]
+
+What runs are worth that end, or are slowed, in favour of a result; nothing is better. For each case
+`false_keeps_per_night` under the rule and, with `free_`, where they were made again for nothing;
+`estimate_error` of an incumbent that was just kept for being truly better by five deviations.
 """
 
 import argparse
+import dataclasses
 import math
 import random
 import statistics
@@ -27,9 +34,46 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness import nights, verdict
-from harness.nights import Draw, Mix, Night
+from harness.nights import Conditions, Draw, Hand, Mix, Night
 
 Rule = Callable[..., Night]
+
+ALWAYS = math.inf
+SELECTIVE = {
+    "nothing": Conditions(),
+    "challenger's runs, below 0, two a trial": Conditions(
+        hand=Hand("challenger", high=False, limit=0.0)
+    ),
+    "challenger's runs, below 0.5, two a trial": Conditions(
+        hand=Hand("challenger", high=False, limit=0.5)
+    ),
+    "incumbent's runs beside, above 0, two a trial": Conditions(
+        hand=Hand("beside", high=True, limit=0.0)
+    ),
+    "incumbent's fresh runs, above 0.5, two": Conditions(hand=Hand("fresh", high=True, limit=0.5)),
+    "incumbent's fresh runs, above 1, six": Conditions(
+        hand=Hand("fresh", high=True, limit=1.0, most=6)
+    ),
+    "incumbent's fresh runs, below 0, two": Conditions(hand=Hand("fresh", high=False, limit=0.0)),
+    "the incumbent's file fails in fresh runs below 0": Conditions(
+        hand=Hand("fresh", high=False, limit=0.0, most=ALWAYS, fails=True)
+    ),
+    "the incumbent's file fails in fresh runs below -1": Conditions(
+        hand=Hand("fresh", high=False, limit=-1.0, most=ALWAYS, fails=True)
+    ),
+    "the incumbent's file fails beside, below 0": Conditions(
+        hand=Hand("beside", high=False, limit=0.0, most=ALWAYS, fails=True)
+    ),
+    "the incumbent's file fails beside, always": Conditions(
+        hand=Hand("beside", high=False, limit=ALWAYS, most=ALWAYS, fails=True)
+    ),
+    "incumbent slower beside by 0.25": Conditions(load=0.25),
+    "incumbent slower beside by 0.5": Conditions(load=0.5),
+    "incumbent slower beside by 1": Conditions(load=1.0),
+    "machine faster by 0.5 after the baseline": Conditions(step=0.5),
+    "machine faster by 1 in 100 runs": Conditions(rise=0.01),
+}
+"""What is done to runs, by name."""
 
 
 def noise(text: str) -> Draw:
@@ -74,6 +118,34 @@ def mixed(
     return [rule(draw, mix.effects(generator), generator, runs) for _ in range(count)]
 
 
+def selective(draw: Draw, count: int, seed: int) -> None:
+    """What each of `SELECTIVE` is worth, under the rule and where it is free."""
+    for name, conditions in SELECTIVE.items():
+        print(f"case: {name}")
+        both = {"": conditions}
+        if conditions.hand is not None and conditions.hand.limit < ALWAYS:
+            both["free_"] = _free(conditions)
+        for prefix, these in both.items():
+            generator = random.Random(seed)
+            idle = [
+                nights.sequential(draw, [0.0] * verdict.NIGHT, generator, conditions=these)
+                for _ in range(count)
+            ]
+            better = [
+                nights.sequential(draw, [5.0], generator, conditions=these) for _ in range(count)
+            ]
+            show(f"{prefix}false_keeps_per_night", [night.false_keeps for night in idle])
+            errors = [night.errors[-1] for night in better if night.last_kept]
+            show(f"{prefix}estimate_error", errors)
+
+
+def _free(conditions: Conditions) -> Conditions:
+    """The same where a run that was ended is made again for nothing, as often as somebody likes."""
+    assert conditions.hand is not None
+    hand = dataclasses.replace(conditions.hand, most=ALWAYS)
+    return dataclasses.replace(conditions, hand=hand, free=True)
+
+
 def show(name: str, values: Sequence[float]) -> None:
     """A mean with its interval, as if the values were independent."""
     mean = statistics.fmean(values)
@@ -95,6 +167,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--nothing", type=float, default=default.nothing, help="share of edits")
     parser.add_argument("--worse", type=float, default=default.worse, help="mean loss of others")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--selective", action="store_true", help="what selective ends are worth")
     options = parser.parse_args()
     if options.nights < 2:
         parser.error("--nights must be at least 2")
@@ -106,6 +179,9 @@ def main() -> None:
     draw = noise(options.noise)
     mix = Mix(options.better, options.least, options.most, options.nothing, options.worse)
     print(f"noise: {options.noise}\nnights: {options.nights}\nshift: {options.shift:g}")
+    if options.selective:
+        selective(draw, options.nights, options.seed)
+        return
     for prefix, rule in (("", nights.sequential), ("greedy_", nights.greedy)):
         generator = random.Random(options.seed)
         idle = quiet(rule, draw, options.nights, generator)

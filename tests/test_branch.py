@@ -11,7 +11,7 @@ import pytest
 from harness import experiment, verdict
 from harness.branch import Branch, create, current
 from harness.contest import LOSSES, Contest, estimate, history
-from harness.errors import InputError, IntegrityError, TrainingError
+from harness.errors import IncumbentError, InputError, IntegrityError, TrainingError
 from harness.integrity import EDITABLE
 from harness.ledger import FILE, Ledger
 from tests.conftest import HALF_CHEETAH, KilledError, git, rows
@@ -333,7 +333,7 @@ def test_thirty_experiments_leave_branch_refs_files_and_ledger_consistent(
     git(root, "fsck", "--strict")
 
 
-def test_a_run_of_the_incumbent_that_fails_is_made_again(root, monkeypatch):
+def test_a_run_of_the_incumbent_that_fails_counts_as_its_lowest(root, monkeypatch):
     measure, runs = experiment._measure, []
 
     def third_fails(*arguments):
@@ -344,11 +344,13 @@ def test_a_run_of_the_incumbent_that_fails_is_made_again(root, monkeypatch):
 
     monkeypatch.setattr(experiment, "_measure", third_fails)
     made = Contest(create(root, "test"), HALF_CHEETAH, "none")
-    assert len(made.measure()) == verdict.BASELINE_RUNS
+    scores = made.measure()
+    assert len(rows(root)) == len(scores) == verdict.BASELINE_RUNS
     assert [row.status for row in rows(root)].count("crash") == 1
+    assert scores.count(min(scores)) == 2
 
 
-@pytest.mark.parametrize(("good", "tries"), [(0, 1), (2, LOSSES + 1)])
+@pytest.mark.parametrize(("good", "tries"), [(0, 1), (2, LOSSES)])
 def test_a_baseline_that_only_fails_is_told(root, monkeypatch, good, tries):
     """At once where it never had a score, after some tries where it had."""
     measure, runs = experiment._measure, []
@@ -360,7 +362,7 @@ def test_a_baseline_that_only_fails_is_told(root, monkeypatch, good, tries):
         raise TrainingError("a bad file")
 
     monkeypatch.setattr(experiment, "_measure", fails)
-    with pytest.raises(TrainingError, match="a bad file"):
+    with pytest.raises(IncumbentError, match=r"no edit is to blame\. a bad file"):
         Contest(create(root, "test"), HALF_CHEETAH, "none").measure()
     assert len(runs) == good + tries
 

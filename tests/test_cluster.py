@@ -121,7 +121,7 @@ def test_a_run_whose_worker_died_is_made_again_but_not_for_ever(root, ongoing, m
     else:
         with pytest.raises(WorkerError):
             ongoing.challenge("eats all memory")
-        assert rows(root)[-1].reason == "Replicate 1 ended as lost."
+        assert "cut off too often: 3 times, the last one as lost" in rows(root)[-1].reason
         assert len(refs(root)) == 1
     assert sum(row.status == "lost" for row in rows(root)) == (deaths if deaths < LOSSES else 2) + (
         deaths == LOSSES

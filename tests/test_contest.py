@@ -1,19 +1,30 @@
-"""A branch's experiments as a user types them, and objectives of several tasks."""
+"""A branch's experiments as a user types them, objectives of several tasks, runs that end early."""
+
+import contextlib
+import statistics
 
 import pytest
 
-from harness import experiment, ledger, objective, sandbox, scoring, verdict
+from harness import contest, experiment, ledger, objective, sandbox, scoring, verdict
 from harness.branch import create
-from harness.contest import Contest
-from harness.errors import InputError
+from harness.contest import LOSSES, Contest
+from harness.errors import IncumbentError, InputError, IntegrityError, TrainingError
 from harness.evaluate import Evaluation
-from harness.history import Conditions, History
+from harness.history import RUNS_PER_END, Conditions, History
 from harness.integrity import EDITABLE
-from harness.ledger import Row
+from harness.ledger import FILE, Ledger, Row
 from harness.measurement import Measurement
 from harness.tasks import anchors
 from harness.training import Training
-from tests.conftest import HALF_CHEETAH, TRAIN_FILES, command, git, rows, summary_block
+from tests.conftest import (
+    HALF_CHEETAH,
+    TRAIN_FILES,
+    KilledError,
+    command,
+    git,
+    rows,
+    summary_block,
+)
 
 TASKS = ("HalfCheetah-v5", "Hopper-v5")
 RUNS = 11
@@ -192,3 +203,227 @@ def test_nothing_is_judged_against_an_incumbent_that_lacks_runs(root, monkeypatc
     ruling = ongoing._rule(part, "HalfCheetah-v5", "scored", -1e9)
     assert (ruling.status, ruling.verdict) == ("scored", "go on")
     assert "incumbent" in ruling.reason
+
+
+@pytest.fixture
+def ongoing(root):
+    """A branch with a measured baseline."""
+    made = Contest(create(root, "tag"), HALF_CHEETAH, "none")
+    made.measure()
+    return made
+
+
+def offer(root, skill, word=""):
+    (root / EDITABLE).write_text(f"SKILL = {skill} {word}\n")
+
+
+def ends(monkeypatch, which, error):
+    """Runs that end with an error instead of their score, where `which` of part and score is so."""
+    measure = experiment._measure
+
+    def ended(this, *arguments):
+        measured = measure(this, *arguments)
+        if which(this.request.part, statistics.fmean(measured.score.evaluation.returns)):
+            raise error
+        return measured
+
+    monkeypatch.setattr(experiment, "_measure", ended)
+
+
+def killed(monkeypatch, which):
+    """The same, by a kill of the harness, which writes nothing any more."""
+
+    def nothing(ledger, this, error, begun):
+        raise error
+
+    ends(monkeypatch, which, KilledError())
+    monkeypatch.setattr(experiment, "_record_failure", nothing)
+
+
+def until_its_verdict(ongoing, error, most=50):
+    """Hand the same file in again whenever its run was ended; the trial's last row."""
+    text = ongoing.branch.edit
+    for _ in range(most):
+        with contextlib.suppress(error):
+            ongoing.challenge("nothing is changed", text)
+        ongoing.settle()
+        last = [row for row in rows(ongoing.branch.root) if row.role == "challenger"][-1]
+        if (ended := ongoing.history.verdict(last.challenger)) is not None:
+            return ended
+    raise AssertionError("there is no verdict")
+
+
+def unlucky(part, score):
+    return part.role == "challenger" and score < 1
+
+
+def test_a_run_whose_harness_was_killed_has_its_row_and_is_made_again_as_the_same(
+    root, ongoing, monkeypatch
+):
+    offer(root, 5)
+    with monkeypatch.context() as patched:
+        killed(patched, lambda part, _: part.role == "challenger" and part.replicate == 2)
+        with pytest.raises(KilledError):
+            ongoing.challenge("better")
+    (begun,) = Ledger(root / FILE).open()
+    assert (begun.status, begun.role, begun.replicate) == ("begun", "challenger", "2")
+    (on_trial,) = ongoing.branch.trials
+    again = Contest(ongoing.branch, HALF_CHEETAH, "none")
+    assert again.challenge("better").challenger == on_trial
+    assert Ledger(root / FILE).open() == []
+    first, cut_off, repeated, *_ = [row for row in rows(root) if row.role == "challenger"]
+    assert (cut_off.status, cut_off.verdict, cut_off.avg_return) == ("interrupted", "none", "")
+    assert (root / "runs" / cut_off.run_id / "error.txt").exists()
+    assert first.status == "scored"
+    assert (repeated.replicate, repeated.seed) == ("2", cut_off.seed)
+    assert repeated.run_id != cut_off.run_id
+
+
+@pytest.mark.parametrize("how", ["interrupt", "kill"])
+def test_who_ends_runs_that_look_unlucky_gets_nothing_kept(root, ongoing, monkeypatch, how):
+    offer(root, 0, "# no change")
+    if how == "kill":
+        killed(monkeypatch, unlucky)
+    else:
+        ends(monkeypatch, unlucky, KeyboardInterrupt())
+    last = until_its_verdict(ongoing, (KeyboardInterrupt, KilledError))
+    assert last.verdict == "discard"
+    assert "cut off too often: 3 times, the last one as interrupted" in last.reason
+    mine = [row for row in rows(root) if row.challenger == last.challenger]
+    assert sum(row.status == "interrupted" for row in mine) == LOSSES
+    assert ongoing.branch.trials == []
+    assert ongoing.branch.edit == ongoing.branch.edit_of("tip")
+
+
+def test_a_trial_that_was_cut_off_too_often_is_told_where_its_file_is_handed_in_again(
+    root, ongoing, monkeypatch
+):
+    offer(root, 5)
+    with monkeypatch.context() as patched:
+        ends(patched, lambda part, _: part.role == "challenger", KeyboardInterrupt())
+        for _ in range(LOSSES):
+            with pytest.raises(KeyboardInterrupt):
+                ongoing.challenge("better")
+    with pytest.raises(InputError, match=r"ended as discard: .* cut off too often.*discarded/"):
+        ongoing.challenge("better")
+    offer(root, 5)
+    assert ongoing.challenge("the same, as a new challenger").verdict == "keep"
+
+
+def test_where_ends_are_free_who_ends_unlucky_runs_has_nothing_kept_as_better(
+    root, ongoing, monkeypatch
+):
+    """The adversary of the test above does gain where nothing bounds it: that one can fail."""
+    offer(root, 0, "# no change")
+    ends(monkeypatch, unlucky, KeyboardInterrupt())
+    monkeypatch.setattr(contest, "LOSSES", 1000)
+    monkeypatch.setattr(verdict, "picks", lambda runs, again: 1)
+    assert until_its_verdict(ongoing, KeyboardInterrupt, 200).verdict == "keep"
+
+
+def test_a_run_that_was_made_again_is_paid_for_at_every_look_after_it(root, ongoing, monkeypatch):
+    offer(root, 2)
+    with monkeypatch.context() as patched:
+        ends(patched, lambda part, _: part.replicate == 2, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            ongoing.challenge("better")
+    ongoing.challenge("better")
+    challenger = next(row.challenger for row in rows(root) if row.role == "challenger")
+    looks = ongoing.history.looks(challenger)
+    assert [look.picks for look in looks] == [1, *range(2, len(looks) + 1)]
+
+
+def test_what_is_refused_before_it_begins_costs_a_trial_nothing(root, ongoing):
+    offer(root, 5)
+    for _ in range(LOSSES + 1):
+        (root / "program.md").write_text("keep everything\n")
+        with pytest.raises(IntegrityError):
+            ongoing.challenge("better")
+        git(root, "restore", "program.md")
+    outcome = ongoing.challenge("better")
+    assert outcome.verdict == "keep"
+    assert ongoing.history.cut_off("challenger", outcome.challenger) == []
+    refused = [row for row in rows(root) if row.status == "tampered"]
+    assert [row.seed for row in refused] == [""] * (LOSSES + 1)
+
+
+def test_a_trial_that_was_given_up_has_used_its_level(root, ongoing, monkeypatch):
+    """Neither another file nor the same one again is where the first one was."""
+    numbers = []
+    for text in ("# one", "# two", "# one"):
+        offer(root, 0, text)
+        with monkeypatch.context() as patched:
+            killed(patched, lambda part, _: part.role == "challenger")
+            with pytest.raises(KilledError):
+                ongoing.challenge(text)
+        ongoing.settle()
+        (on_trial,) = ongoing.branch.trials
+        numbers.append(ongoing.history.number(on_trial))
+    assert numbers == [1, 2, 3]
+
+
+def test_runs_of_the_incumbent_that_are_cut_off_ask_for_more_of_them(root, monkeypatch):
+    made = Contest(create(root, "tag"), HALF_CHEETAH, "none")
+    for replicate in (3, 7):
+        with monkeypatch.context() as patched:
+            ends(patched, lambda part, _, n=replicate: part.replicate == n, KeyboardInterrupt())
+            with pytest.raises(KeyboardInterrupt):
+                made.measure()
+    assert len(made.measure()) == 2 * RUNS_PER_END
+    third = [row for row in rows(root) if row.replicate == "3"]
+    assert [row.status for row in third] == ["interrupted", "scored"]
+    assert third[0].seed == third[1].seed
+
+
+def test_an_incumbent_that_fails_beside_every_challenger_does_not_keep_its_place(
+    root, ongoing, monkeypatch
+):
+    """Nor is the challenger told that it failed: its trial goes on, and it is kept."""
+
+    def beside(part, _):
+        return part.role == "incumbent" and part.commit != part.challenger
+
+    ends(monkeypatch, beside, TrainingError("the incumbent's own fault"))
+    offer(root, 1.5)
+    outcome = ongoing.challenge("better")
+    assert outcome.verdict in ("keep", "discard")
+    failed = [row for row in rows(root) if row.status == "crash"]
+    assert failed
+    assert {(row.verdict, row.role) for row in failed} == {("go on", "incumbent")}
+    assert {row.reason for row in failed} == {"The incumbent failed, not the challenger."}
+    assert [row.replicate for row in failed] == [str(n + 1) for n in range(len(failed))]
+
+
+def test_a_file_that_fails_where_its_own_return_is_low_is_measured_no_higher(
+    root, ongoing, monkeypatch
+):
+    skill = 5
+
+    def low(part, score):
+        return (part.role, part.commit) == ("incumbent", part.challenger) and score < skill
+
+    ends(monkeypatch, low, TrainingError("a bad seed"))
+    monkeypatch.setattr(contest, "LOSSES", 1000)  # where it fails now and then, not in a row
+    offer(root, skill)
+    outcome = ongoing.challenge("better")
+    fresh = [row for row in rows(root)[-len(outcome.incumbent) :] if row.role == "incumbent"]
+    finished = [float(row.avg_return) for row in fresh if row.scored]
+    assert len(finished) < len(outcome.incumbent) == len(fresh)
+    assert statistics.fmean(finished) > skill  # what it would have gained
+    assert statistics.fmean(outcome.incumbent) < skill
+
+
+def test_an_incumbent_that_only_fails_is_told_as_no_edits_fault(root, ongoing, monkeypatch):
+    def beside(part, _):
+        return part.role == "incumbent" and part.commit == part.challenger
+
+    ends(monkeypatch, beside, TrainingError("the machine is broken"))
+    with pytest.raises(IncumbentError, match="no edit is to blame"):
+        ongoing.repeat(verdict.BASELINE_RUNS + LOSSES)
+
+
+def test_a_replicate_that_another_command_has_made_is_left_as_it_is(root, ongoing):
+    count = len(rows(root))
+    part = ongoing._part("incumbent", ongoing.branch.tip, ongoing.branch.tip, 1)
+    assert ongoing._replicate(part, "again") is None
+    assert len(rows(root)) == count

@@ -32,8 +32,9 @@ def test_a_killed_harness_leaves_no_process_and_a_ledger_that_goes_on(harness_ru
     _, alive = psutil.wait_procs(children, timeout=GONE_WITHIN)
     assert not alive
     assert harness_run(*HONEST).returncode == 0
-    (row,) = Ledger(checkout / "results.tsv").rows()
-    assert row.status == "scored"
+    killed, scored = Ledger(checkout / "results.tsv").rows()
+    assert (killed.status, killed.avg_return, scored.status) == ("interrupted", "", "scored")
+    assert Ledger(checkout / "results.tsv").open() == []
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_a_full_disk_is_told_and_the_run_after_it_works(small_disk):
     assert "Traceback" not in done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "first: 6"
-    assert lines[-3:] == ["second: 0", "status", "scored"]
+    assert lines[-4:] == ["second: 0", "status", "begun", "scored"]
 
 
 def test_a_disk_that_fills_up_during_a_training_costs_the_run_and_not_the_ledger(small_disk):
@@ -82,5 +83,6 @@ def test_a_disk_that_fills_up_during_a_training_costs_the_run_and_not_the_ledger
     lines = done.stdout.splitlines()
     assert lines[0] == "first: 0"
     assert "second: 6" in lines
-    assert lines[-5:-3] == ["third: 0", "status"]
-    assert lines[-3] == lines[-1] == "scored"
+    assert lines[-8:-6] == ["third: 0", "status"]
+    assert lines[-6::2] == ["begun"] * 3
+    assert lines[-5] == lines[-1] == "scored"

@@ -1,5 +1,6 @@
 """How a night stands: from the ledger alone, elsewhere, and on a terminal while it runs."""
 
+import dataclasses
 import os
 import pty
 import re
@@ -8,10 +9,11 @@ import subprocess
 import sys
 import time
 
-from harness import status
+from harness import experiment, status
 from harness.branch import create
 from harness.contest import Contest
 from harness.integrity import EDITABLE
+from harness.ledger import BEGUN, FILE, Ledger
 from harness.night import Night, Plan
 from scripts.bench_report import write_ledger
 from tests.conftest import HALF_CHEETAH, ROOT, TRAIN_FILES, command, git, rows
@@ -22,17 +24,24 @@ def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root):
     contest.measure()
     agent = f'echo "SKILL = $((AUTORL_TURN % 2 * 9 - 4)) # $AUTORL_TURN" > {EDITABLE}; echo idea'
     Night(contest, Plan(agent, 2.0, 12, 60.0)).run()
-    (root / "runs" / "20990101-000000-abc").mkdir()
-    (root / "runs" / "20990101-000000-abc" / "train.py").write_text("")
-    done = command(root, "harness.status")
+    for run_id in ("20260101-000000-abc", "20260101-000000-killed"):
+        (root / "runs" / run_id).mkdir()
+        begun = dataclasses.replace(rows(root)[0], run_id=run_id, status=BEGUN)
+        Ledger(root / FILE).append(begun)
+    with experiment._alive(root / "runs" / "20260101-000000-abc"):
+        done = command(root, "harness.status")
     assert done.returncode == 0, done.stderr
     now = status.read(root)
     assert now.incumbent.fresh == contest.history.fresh()
     assert f"incumbent: {now.incumbent.mean:.3g}" in done.stdout
     kept = sum(row.verdict == "keep" for row in rows(root))
     assert f"kept: {kept}" in done.stdout
-    assert re.search(r"0\.0 of 2 hours, \d+ of 12 runs, \d+ turns", done.stdout)
-    assert "running: 20990101-000000-abc" in done.stdout
+    runs, more = re.search(
+        r"0\.0 of 2 hours, (\d+) of 12 runs(.*), \d+ turns", done.stdout
+    ).groups()
+    assert bool(more) == (int(runs) > 12)
+    assert "running: 20260101-000000-abc, for" in done.stdout
+    assert "killed" not in done.stdout
     last = now.experiments[-1]
     assert last.reason[:60] in done.stdout
 
