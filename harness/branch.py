@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from harness import words
 from harness.errors import InputError
 from harness.integrity import EDITABLE
 
@@ -137,7 +138,7 @@ class Branch:
             entry = f"100644,{blob},{EDITABLE}"
             _git(self.root, "update-index", "--add", "--cacheinfo", entry, variables=index)
             tree = _git(self.root, "write-tree", variables=index)
-        author, text = self._author(), message.encode()
+        author, text = self._author(), words.plain(message).encode()
         return _git(
             self.root, "commit-tree", tree, "-p", tip, "-F", "-", data=text, variables=author
         )

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness import words
 from harness.history import CHALLENGER, FINAL, History
 from harness.integrity import EDITABLE
 
@@ -36,7 +37,7 @@ def write(root: Path, past: History, situation: Situation) -> str:
     conditions = past.conditions
     assert conditions is not None
     parts = [
-        program.read_text() if program.is_file() else "",
+        words.decoded(program.read_bytes()) if program.is_file() else "",
         "# This turn",
         f"You work in a throwaway clone. Edit `{EDITABLE}`, once, and write one line on what you "
         "changed and why into a file `DESCRIPTION` beside the folder `agent_space`. Do not run, "
@@ -48,7 +49,7 @@ def write(root: Path, past: History, situation: Situation) -> str:
     if situation.note:
         parts.append(f"**About your last turn:** {situation.note}")
     if situation.repair:
-        tail = "\n".join(situation.repair.splitlines()[-ERROR_LINES:])
+        tail = "\n".join(words.plain(situation.repair).split("\n")[-ERROR_LINES:])
         parts.append(
             f"**The file in place is your last edit, which failed.** Repair it, or write another "
             f"one. It ended with:\n\n```\n{tail}\n```"

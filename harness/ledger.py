@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness import words
 from harness.errors import LedgerError, StorageError
 
 FILE = "results.tsv"
@@ -230,9 +231,9 @@ class Ledger:
 
 
 def _line(row: Row) -> bytes:
-    """A row as a line: tabs and line ends in its texts become spaces."""
-    texts = (" ".join(text.split()) for text in dataclasses.astuple(row))
-    return ("\t".join(texts) + "\n").encode(errors="replace")
+    """A row as a line: its texts are words in one line each."""
+    texts = (words.line(text) for text in dataclasses.astuple(row))
+    return ("\t".join(texts) + "\n").encode()
 
 
 def _hash(line: bytes) -> str:
@@ -243,7 +244,7 @@ _HEADER = ("\t".join(COLUMNS) + "\n").encode()
 
 
 def _row(line: bytes) -> Row:
-    return Row(*line.decode(errors="replace").rstrip("\n").split("\t"))
+    return Row(*words.plain(line.decode(errors="replace")).rstrip("\n").split("\t"))
 
 
 def _lines(content: bytes, path: Path) -> list[bytes]:

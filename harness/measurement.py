@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import integrity, processes, scoring
+from harness import integrity, processes, scoring, words
 from harness.errors import OutOfTimeError, TrainingError
 from harness.evaluate import Evaluation
 from harness.training import STARTUP_ALLOWANCE, Assignment, Training, train
@@ -25,6 +25,9 @@ PACKAGES = "jax jaxlib flax optax mujoco mujoco-mjx gymnasium envpool numpy".spl
 
 LOG_TAIL = 25
 """Lines of train.log that a message about a crash shows."""
+
+LOG_WIDTH = 1000
+"""Characters of such a line: a program may print megabytes without an end of a line."""
 
 TRAIN_FILE = "train.py"
 """The training file in a measurement's folder."""
@@ -173,8 +176,8 @@ def _train(order: Order, folder: Path, root: Path, watch: Watch) -> Training:
 
 def _failure(training: Training, log_file: Path) -> TrainingError:
     """Why a training has no policy, in words."""
-    tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-LOG_TAIL:])
-    shown = f" Its last output:\n{tail}" if tail else ""
+    tail = log_tail(log_file)
+    shown = f" Its last output:\n{words.quoted(tail)}" if tail else ""
     if training.protocol_error:
         return TrainingError(
             f"The training process sent {training.protocol_error}. It may talk to the harness "
@@ -199,6 +202,14 @@ def _failure(training: Training, log_file: Path) -> TrainingError:
     return TrainingError(
         f"The training process ended by itself and never called trial.publish.{shown}"
     )
+
+
+def log_tail(log_file: Path) -> str:
+    """The last lines of what a training has printed, as it has printed them."""
+    with open(log_file, "rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - LOG_TAIL * LOG_WIDTH, 0))
+        lines = words.decoded(file.read()).rstrip().split("\n")[-LOG_TAIL:]
+    return "\n".join(one[-LOG_WIDTH:] for one in lines)
 
 
 def _write_curve(path: Path, training: Training) -> None:

@@ -12,7 +12,7 @@ import time
 import psutil
 import pytest
 
-from harness import agents, brief, contest, integrity, sandbox
+from harness import agents, brief, contest, integrity, sandbox, tuners
 from harness.branch import create
 from harness.contest import Contest
 from harness.errors import InputError
@@ -78,7 +78,7 @@ def agent(root, tmp_path):
 def play(ongoing, command, turns, seconds=20.0):
     """A night of so many turns."""
     waits = []
-    night = Night(ongoing, Plan(command, 1.0, 10**6, seconds), pause=waits.append)
+    night = Night(ongoing, Plan(command, 100.0, 10**6, seconds), pause=waits.append)
     over = night._over
     night._over = lambda plan: over(plan) or ("done" if len(night._turns()) >= turns else None)
     night.run()
@@ -238,10 +238,30 @@ def test_a_person_can_go_on_where_the_agent_stopped(ongoing, root, agent):
     assert contest.history(ongoing.branch).incumbent == ongoing.branch.tip[:12]
 
 
-def test_a_preset_whose_program_is_missing_is_told(monkeypatch):
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        ("claude", "The agent claude needs the program claude"),
+        ("cluade", "Did you mean claude?"),
+        ("cluade -p --model x", "Did you mean claude?"),
+        ("KEY=1 ttpe", "Did you mean tpe?"),
+        ("./agent.sh", "begins with './agent.sh', and there is no such program here. --list"),
+        ("echo 'half", "none that a shell understands"),
+        ("if true; then echo", "none that a shell understands"),
+        ("echo hello", ""),
+        ("A=1 B=2 echo hello", ""),
+        ("# first\ncd x && read y < z", ""),
+        ("for i in 1 2; do echo $i; done", ""),
+        ("$AGENT --yes", ""),
+        ("(echo hello)", ""),
+        ("/bin/sh -c x", ""),
+    ],
+)
+def test_a_command_that_cannot_be_called_is_told_before_the_night(monkeypatch, command, complaint):
     monkeypatch.setenv("PATH", "/nowhere")
-    assert agents.missing("claude") == "claude"
-    assert agents.missing("echo hello") is None
+    said = agents.complaint(command, tuners.TUNERS)
+    assert complaint in said
+    assert bool(said) == bool(complaint)
 
 
 def test_deleted_folders_of_runs_end_no_night(ongoing, root, agent):
