@@ -176,11 +176,7 @@ def _run(
     limit: float,
     ending: threading.Event,
 ) -> int | None:
-    """Run the agent; its exit code, or None where it had to be ended.
-
-    Args:
-      files: the brief, and what takes its output.
-    """
+    """Run the agent, with its brief and what takes its output; its exit code, None if ended."""
     brief, output = files
     variables = {"AUTORL_BRIEF": str(brief), "AUTORL_TURN": str(number)}
     kept = [sys.executable, "-P", "-m", "harness.keeper", str(os.getpid())]
@@ -232,10 +228,7 @@ def _status(code: int | None, text: str) -> str:
 
 
 def _outcome(turn: Turn, clone: Path, before: dict[str, str], start: bytes, text: str) -> Turn:
-    """What a turn came to, from what the agent left and said.
-
-    Args:
-      turn: as it is without an edit.
+    """What a turn, as it is without an edit, came to with what the agent has left.
 
     Raises:
       OSError: the training file cannot be read, or the clone is gone.

@@ -207,7 +207,9 @@ class Contest:
         """Put a training file on trial; its commit."""
         with self._lock:
             number = len(self.branch.trials) + self.history.number("")
-            text = words.plain(message).strip() or "An edit without a message"  # numbered: no two trials are one commit
+            text = (
+                words.plain(message).strip() or "An edit without a message"
+            )  # numbered: no two trials are one commit
             return self.branch.propose(edit, f"{text}\n\nChallenger: {number}")
 
     def withdraw(self, challenger: str) -> None:

@@ -3,6 +3,7 @@
 Everything is real but training and evaluation (see `root` in test_branch).
 """
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -15,10 +16,11 @@ import pytest
 from harness import agents, brief, contest, integrity, sandbox, tuners
 from harness.branch import create
 from harness.contest import Contest
-from harness.errors import InputError
+from harness.errors import InputError, IntegrityError, LedgerError, StorageError, WorkerError
+from harness.history import FINAL
 from harness.integrity import EDITABLE
 from harness.ledger import FILE, Ledger
-from harness.night import REPAIRS, Night, Plan
+from harness.night import ATTEMPTS, PATIENCE, REPAIRS, Night, Plan
 from tests.conftest import HALF_CHEETAH, KilledError, git, rows
 from tests.test_branch import refs
 
@@ -125,6 +127,78 @@ def test_a_command_that_only_fails_is_called_ever_more_rarely_and_given_up(ongoi
     assert max(waits) == 3600.0
     assert len(turns(root)) == 20
     assert {row.status for row in turns(root)} == {"rate-limited"}
+
+
+def test_a_night_that_was_given_up_can_be_begun_again(ongoing, root, agent):
+    """Patience and waits are those of one night: what earlier ones had is not counted."""
+    assert play(ongoing, "exit 1", 100)[:1] == [60.0]
+    assert len(turns(root)) == PATIENCE
+    waits = play(ongoing, agent({PATIENCE + 1: "agent-crash"}), PATIENCE + 3)
+    assert waits == [60.0]
+    assert [row.status for row in turns(root)[PATIENCE:]] == ["agent-crash", "edit", "edit"]
+
+
+def test_nobody_waits_beyond_the_hours(ongoing, monkeypatch):
+    monkeypatch.setattr(Night, "_used", lambda self: (99.99, 0))
+    assert play(ongoing, "exit 1", 2) == pytest.approx([36.0, 36.0])
+
+
+@pytest.mark.parametrize(
+    ("error", "times"), [(IntegrityError, ATTEMPTS - 1), (StorageError, ATTEMPTS)]
+)
+def test_what_stops_a_trial_from_outside_is_tried_again_but_not_for_ever(
+    ongoing, root, agent, monkeypatch, error, times
+):
+    from harness import experiment
+
+    measure, stops = experiment._measure, [error("a stray file")] * times
+
+    def stopped(this, *arguments):
+        if this.request.part.role == "challenger" and stops:
+            raise stops.pop()
+        return measure(this, *arguments)
+
+    monkeypatch.setattr(experiment, "_measure", stopped)
+    if times < ATTEMPTS:
+        play(ongoing, agent({}, better=(1,)), 1)
+        assert ongoing.branch.edit_of("tip") == b"SKILL = 5 #  1\n"
+        assert ongoing.branch.trials == []
+    else:
+        with pytest.raises(error):
+            play(ongoing, agent({}), 1)
+        assert len(ongoing.branch.trials) == 1  # it goes on with --resume
+
+
+def test_a_trial_whose_workers_all_died_is_discarded_and_the_night_goes_on(
+    ongoing, root, agent, monkeypatch
+):
+    from harness import experiment
+
+    measure = experiment._measure
+
+    def dies(this, *arguments):
+        if "idea 1" in this.request.message:
+            raise WorkerError("The worker died.")
+        return measure(this, *arguments)
+
+    monkeypatch.setattr(experiment, "_measure", dies)
+    play(ongoing, agent({}, better=(2,)), 2)
+    ended = {row.description: row.verdict for row in rows(root) if row.verdict in FINAL}
+    assert ended == {"idea 1": "discard", "idea 2": "keep"}
+
+
+def test_an_agent_s_command_comes_back_from_the_ledger_as_it_was(ongoing, root, tmp_path):
+    command = """python3 - <<'X'\nif True:\n    print("two  blanks", end="")\n    \nX\necho \x1b"""
+    play(ongoing, command, 1)
+    assert Night(ongoing, None)._recorded().agent == command
+
+
+@pytest.mark.parametrize("reason", ["{}", "[[[", "[]", ""])
+def test_a_plan_that_is_none_is_told(ongoing, root, reason):
+    first = rows(root)[0]
+    Ledger(root / FILE).append(dataclasses.replace(first, role="night", reason=reason))
+    with pytest.raises(LedgerError, match="holds no plan"):
+        Night(ongoing, None).run()
 
 
 def test_an_agent_that_hangs_is_ended_with_all_it_started(ongoing, root):
