@@ -27,7 +27,7 @@ def prepare() -> None:
             os.set_inheritable(number, True)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
-    sys.stdout, sys.stderr = _Courtesy(sys.stdout), _Courtesy(sys.stderr)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = _Courtesy(sys.stdout), _Courtesy(sys.stderr)
 
 
 def _is_closed(number: int) -> bool:

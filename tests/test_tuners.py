@@ -47,6 +47,44 @@ def test_an_edit_changes_the_numbers_and_nothing_else():
 
 
 @pytest.mark.parametrize(
+    ("before", "line", "values", "after"),
+    [
+        ("# a page\x0c break \x1c \x85 \u2028\n", "X = 32  # {16, 32} steps", 16, "X = 16"),
+        ("# a\rA = 1\r\n", "X = 1  # [0, 2]\r\n", 2, "X = 2"),
+        ('"""µ\n\x0b"""\n', "X = 0.5  # [0, 2]", 1, "X = 1.0"),
+        ("", "X: float = 0.5  # [0, 2]", 0.25, "X: float = 0.25"),
+        ("", "Ä: 'ö' = 0.5  # [0, 2]", 0.25, "Ä: 'ö' = 0.25"),
+        ("", "X = (1)  # [0, 2]", 2, "X = (2)"),
+        ("", "X = -0.5  # [-1.5, 0.0]", -1.0, "X = -1.0"),
+        ("", "X = 2  # [0.5, 4.0] a float once, written as an integer", 3.0, "X = 3.0"),
+        ("", "X = 0.5  # [0.5, 0.9999999]", 0.9999998, "X = 0.9999998"),
+        ("", "X = 0.5  # {0.12345678, 0.5}", 0.12345678, "X = 0.12345678"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_value_is_written_where_it_stands(before, line, values, after, encoding):
+    source = f"{before}{line}\nlast = 1\n".encode(encoding)
+    (constant,) = constants.read(source)
+    edited = constants.write(source, {constant.name: values})
+    assert edited.startswith(f"{before}{after}  #".encode(encoding))
+    assert edited.endswith(source[source.index(b"  #", len(before.encode(encoding))) :])
+    (again,) = constants.read(edited)
+    assert (again.value, again.whole) == (values, constant.whole)
+
+
+def test_a_file_in_another_encoding_stays_in_it():
+    source = "# coding: latin-1\nX = 1  # [0, 2] größer\n".encode("latin-1")
+    assert constants.write(source, {"X": 2}) == source.replace(b"X = 1", b"X = 2")
+
+
+def test_a_number_that_a_sampler_makes_round_stays_a_float():
+    source = b"X = 1.5  # [0, 4]\n"
+    for value in (2.0, 3.25, 1.0):
+        source = constants.write(source, {"X": value})
+        assert isinstance(constants.read(source)[0].value, float)
+
+
+@pytest.mark.parametrize(
     ("line", "message"),
     [
         ("RATE = 1e-3  # [1e-2, 1e-4]", "is not within"),
