@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from harness import processes, sandbox, syntax, words
+from harness import leash, processes, syntax, words
+from harness.brief import Brief
 from harness.integrity import EDITABLE
 
 DESCRIPTION = "DESCRIPTION"
@@ -113,7 +114,7 @@ def call(
     root: Path,
     tip: str,
     start: bytes,
-    brief: str,
+    brief: Brief,
     number: int,
     limit: float,
     ending: threading.Event,
@@ -125,7 +126,7 @@ def call(
       root: the checkout; it is not handed out.
       tip: the commit that the clone shows.
       start: the training file that the agent finds.
-      brief: Markdown, on its standard input and in the file `$AUTORL_BRIEF`.
+      brief: on its standard input and in the file `$AUTORL_BRIEF`.
       number: of the turn, in `$AUTORL_TURN`.
       limit: seconds after which it is ended.
       ending: set when the night is given up.
@@ -138,7 +139,8 @@ def call(
         clone, brief_file = folder / "checkout", folder / "brief.md"
         _clone(root, tip, clone)
         (clone / EDITABLE).write_bytes(start)
-        brief_file.write_text(brief, encoding="utf-8", errors="replace")
+        brief_file.write_text(brief.text, encoding="utf-8", errors="replace")
+        brief.lend(root, clone)
         before = _files(clone)
         begin = time.monotonic()
         shell = PRESETS.get(command, command)
@@ -180,11 +182,12 @@ def _run(
     brief, output = files
     variables = {"AUTORL_BRIEF": str(brief), "AUTORL_TURN": str(number)}
     kept = [sys.executable, "-P", "-m", "harness.keeper", str(os.getpid())]
-    kept += sandbox.leash([SHELL, "-c", command], root)
+    kept += leash.command([SHELL, "-c", command], root, brief.parent)
     with open(brief, "rb") as stdin:
         agent = subprocess.Popen(
             kept, cwd=clone, stdin=stdin, stdout=output, stderr=subprocess.STDOUT,
-            env={**os.environ, **processes.python_path(), **variables}, start_new_session=True,
+            env={**leash.environment(), **processes.python_path(), **variables},
+            start_new_session=True,
         )  # fmt: skip
         try:
             return _wait(agent, output, limit, ending)

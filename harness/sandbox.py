@@ -113,22 +113,6 @@ def start(
     return processes.start(command(kind, inner, mounts, cwd), env=env, **options)
 
 
-def leash(inner: Sequence[str], root: Path) -> list[str]:
-    """The command line under which an agent runs: free, but it ends with us, with all it started.
-
-    With bubblewrap it sees the checkout, the ledgers' heads and the harness that runs read-only,
-    too; without, only its first process is sure to end with a harness that is killed.
-    """
-    if not works(BUBBLEWRAP):
-        return [*launcher.command(Limits()), *inner]
-    kept = [str(root.resolve()), str(Path(__file__).resolve().parent)]
-    kept += [str(state_folder())] if state_folder().is_dir() else []
-    bind = [argument for path in kept for argument in ("--ro-bind", path, path)]
-    alone = ["--unshare-pid", "--die-with-parent", "--dev-bind", "/", "/", "--proc", "/proc"]
-    alone += ["--cap-drop", "CAP_SYS_ADMIN"]  # with which root could undo the mounts that follow
-    return ["bwrap", *alone, *bind, *inner]
-
-
 def environment() -> dict[str, str]:
     """The usual variables of a confined process: what programs need, and a fresh home."""
     kept = {

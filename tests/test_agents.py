@@ -11,6 +11,7 @@ import pytest
 
 from harness import agents, words
 from harness.branch import create
+from harness.brief import Brief
 from harness.contest import Contest
 from harness.integrity import EDITABLE
 from harness.ledger import FILE, Ledger
@@ -29,7 +30,7 @@ def call(root):
     def turn(shell, limit=60.0):
         start = (root / EDITABLE).read_bytes()
         ending = threading.Event()
-        return agents.call(shell, root, "HEAD", start, "", 1, limit, ending)
+        return agents.call(shell, root, "HEAD", start, Brief(""), 1, limit, ending)
 
     return turn
 
