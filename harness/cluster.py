@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from harness import integrity, measurement, processes, sandbox, words
+from harness import errors, integrity, measurement, processes, sandbox, words
 from harness.errors import HarnessError, InputError, StorageError, WorkerError
 from harness.measurement import TRAIN_FILE, Announce, Measurement, Order, Site, Watch
 
@@ -38,6 +38,9 @@ LARGEST_FILE, MOST_FILES = 2**30, 100
 
 NAME_SHOWN = 100
 """Characters of a name that is none of these."""
+
+CAUSE_SHOWN = 300
+"""Characters of what Ray says of an error."""
 
 NOT_SHIPPED = ["/runs", "/docs", "/tests", ".git", ".venv"]
 """What workers need nothing of; Ray leaves out what .gitignore names, too."""
@@ -97,7 +100,7 @@ def _init(root: Path, **options: Any) -> Any:
     try:
         import ray  # noqa: PLC0415  (an optional extra)
     except ImportError as error:
-        raise InputError("Workers need Ray: pip install -e '.[ray]'.") from error
+        raise errors.without("ray", "ray", error) from error
     harness = Path(__file__).resolve().parent
     shipped = {
         "working_dir": str(root),
@@ -108,9 +111,15 @@ def _init(root: Path, **options: Any) -> Any:
         with _handlers_kept():
             ray.init(runtime_env=shipped, log_to_driver=False, logging_level="ERROR", **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        said = words.line(str(error), CAUSE_SHOWN)
+        if "address" in options:
+            raise InputError(
+                f"No Ray cluster is reached at {options['address']}: {said}. Is it there (ray "
+                "start --head), does this machine reach it, and has it the same RAY_AUTH_TOKEN?"
+            ) from error
         raise InputError(
-            f"There is no Ray cluster to use ({' '.join(str(error).split())[:300]}). "
-            "Start one: ray start --head, and ray start --address=… on each further machine."
+            f"Ray does not start here: {said}. Its own logs are in /tmp/ray/session_latest/logs; "
+            "--workers 1 needs no Ray."
         ) from error
     return ray
 

@@ -1,13 +1,17 @@
 """Command lines under the signals and streams that they inherit, and what they say of errors."""
 
+import errno
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from harness import storage
+from harness.errors import StorageError
 from tests.conftest import ROOT
 
 LASTING = """
@@ -124,3 +128,17 @@ cli.serve(fail)
     said = process.communicate(timeout=60)[1].decode()
     assert said == "error: It said:\n  avg_return: 9\n  ---\n  verdict: keep\n"
     assert process.returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "The disk is full (x)"),
+        (errno.EACCES, "This user may not read or write x"),
+        (errno.EROFS, "x is on a file system that is read-only"),
+        (errno.ENOENT, "Cannot use x: No such file"),
+    ],
+)
+def test_what_the_system_refuses_is_told_as_it_is(number, said):
+    with pytest.raises(StorageError, match=re.escape(said)), storage.plainly():
+        raise OSError(number, os.strerror(number), "x")

@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from harness import compare, constants, tuners
+from harness import compare, constants, errors, tuners
 from harness.branch import create
 from harness.contest import Contest
 from harness.errors import InputError
@@ -133,6 +133,20 @@ def test_tpe_learns_from_what_was_tried_and_random_search_does_not():
             tried.append((edit, -abs(constant.value - 5.0)))
         found[kind] = statistics.fmean(score for _, score in tried[-20:])
     assert found["tpe"] > found["random"] + 0.5
+
+
+def test_a_package_is_called_missing_only_where_it_is():
+    missing = ModuleNotFoundError("No module named 'optuna'", name="optuna")
+    assert "is not installed: pip install -e '.[tune]'" in str(
+        errors.without("optuna", "tune", missing)
+    )
+    for broken in (
+        ModuleNotFoundError("No module named 'sqlalchemy'", name="sqlalchemy"),
+        ImportError("libm.so.6: version not found", name="optuna"),
+    ):
+        said = str(errors.without("optuna", "tune", broken))
+        assert "is not installed" not in said
+        assert str(broken) in said
 
 
 def test_a_file_without_ranges_is_told():
