@@ -66,6 +66,9 @@ def connect(address: str, root: Path, cores: int | None = None) -> Site:
     Raises:
       InputError: there is no Ray, no cluster, no room in it, or its machines differ.
     """
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        print("note: without RAY_AUTH_MODE=token a cluster runs programs for everybody who reaches "
+              "its port, the agent too.", file=sys.stderr)  # fmt: skip
     return _site(_init(root, address=address), cores)
 
 

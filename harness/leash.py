@@ -22,6 +22,9 @@ UNDER_WAY = ("autorl-run-*", "autorl-score-*", "autorl-cores-*", "ray", "tmux-*"
 """Names in a folder for temporary files: measurements, their locks, Ray, and servers that would
 run a command outside of the leash."""
 
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc")
+"""Programs, libraries and settings that the loop itself runs with: an agent may be root."""
+
 SECRETS = ("RAY_",)
 """Beginnings of the names of variables that are none of an agent's: the token of a cluster."""
 
@@ -58,7 +61,7 @@ def _kept(root: Path) -> list[Path]:
         *_repositories(root),
         state_folder(),
         Path(__file__).parent,
-        *map(Path, (sys.prefix, sys.base_prefix, *site.getsitepackages())),
+        *map(Path, (*SYSTEM, sys.prefix, sys.base_prefix, *site.getsitepackages())),
         Path(site.getusersitepackages()),
         *(Path(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place),
     ]

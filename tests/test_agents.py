@@ -17,7 +17,7 @@ from harness.integrity import EDITABLE
 from harness.ledger import FILE, Ledger
 from harness.night import Night, Plan
 from tests import unruly
-from tests.conftest import HALF_CHEETAH, command
+from tests.conftest import HALF_CHEETAH, command, rows
 from tests.test_night import play, turns
 
 MEBIBYTE = 2**20
@@ -120,6 +120,9 @@ def test_a_night_of_unruly_agents_has_all_its_turns_and_a_report(root, capsys):
     assert [row.description for row in turns(root)[:4]] == [
         "swish ?", "wider network", "ab", "red $\\nosuch$ <b>",
     ]  # fmt: skip
+    (root / EDITABLE).write_text("SKILL = -9\n")
+    ongoing.challenge("gr\udcf6\udcdfer \0\x1b[2J")  # a person's words, in Latin-1
+    assert rows(root)[-1].description == "gr??er"
     Ledger(root / FILE).check()
     done = command(root, "harness.status")
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """What an agent may change and see: nothing that decides a score, no policy, no cluster."""
 
+import site
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,7 @@ def test_an_agent_cannot_change_what_decides_a_score(root, on_the_leash):
     ledger.state_folder().mkdir(exist_ok=True)
     places = [
         root, root / ".git", ledger.state_folder(), integrity.HARNESS, Path(sys.prefix),
-        *map(Path, leash.site.getsitepackages()),
+        Path(sys.base_prefix), *map(Path, site.getsitepackages()), Path("/usr/bin"), Path("/etc"),
     ]  # fmt: skip
     for place in places:
         said = on_the_leash(f"mount -o remount,bind,rw {place}; echo > {place}/evil")
