@@ -57,9 +57,14 @@ DESCRIPTION_LENGTH = 200
 """Characters of a line of description."""
 
 RATE_LIMITED = re.compile(
-    r"rate.?limit|too many requests|\b429\b|\b529\b|overloaded|usage limit|quota exceeded", re.I
+    r"rate.?limit|too many requests|\b429\b|\b529\b|overloaded|usage limit|quota exceeded"
+    r"|limit reached|hit your .{,20}limit",
+    re.I,
 )
-"""What agents print when their provider makes them wait."""
+"""What agents that failed print when their provider makes them wait."""
+
+ERROR = re.compile(r"\W*((api|http|request) )?(error|fatal|exception)\b", re.I)
+"""How the last line of an agent begins that has failed and ends with exit code 0."""
 
 PRESETS = {
     "claude": "claude -p --permission-mode acceptEdits --output-format json",
@@ -221,12 +226,12 @@ def _status(code: int | None, text: str) -> str:
     """How a turn without an edit has ended."""
     if code is None:
         return HUNG
-    report = _report(text)
-    if not code and not report.get("failed"):
+    report, last = _report(text), _lines(text)[-LAST_LINES:]
+    if not (code or report.get("failed") or (last and ERROR.match(last[-1]))):
         return NO_EDIT
     if code in NOT_FOUND:
         return ABSENT
-    said = report.get("result") or "\n".join(_lines(text)[-LAST_LINES:])
+    said = report.get("result") or "\n".join(last)
     return WAITING if RATE_LIMITED.search(said) else FAILED
 
 

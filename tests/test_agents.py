@@ -149,6 +149,9 @@ def test_the_output_of_an_agent_is_bounded_on_the_disk_and_in_memory(call, monke
     [
         (0, "We wait for a rate limit, HTTP 429", agents.NO_EDIT),
         (1, "Error: 429 Too Many Requests" + "\nmore" * 10, agents.FAILED),
+        (0, "Error: 429 Too Many Requests\n", agents.WAITING),
+        (0, "[API Error: no key]\n", agents.FAILED),
+        (0, "Error: 429, which the edit repairs\nDone.\n", agents.NO_EDIT),
         (1, "more\n" * 10 + "Error: 429 Too Many Requests\n", agents.WAITING),
         (0, '{"result": "usage limit reached", "is_error": true}', agents.WAITING),
         (0, 'rate limit\n{"result": "no access", "is_error": true}', agents.FAILED),
