@@ -157,11 +157,11 @@ def read(ledger: Path, branch: str = "") -> Findings:
     if not mine:
         raise InputError(f"{ledger} has no branch {name}; it has {', '.join(sorted(set(names)))}.")
     for row in mine:
-        _check(row, ledger)
+        check(row, ledger)
     return _Reader(mine).findings(name)
 
 
-def _check(row: Row, ledger: Path) -> None:
+def check(row: Row, ledger: Path) -> None:
     """Make sure that a row holds what is read from it.
 
     Raises:

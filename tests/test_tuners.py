@@ -1,6 +1,7 @@
 """Agents without a language model: constants by syntax tree, edits by Optuna; nights compared."""
 
 import ast
+import dataclasses
 import random
 import statistics
 
@@ -9,10 +10,11 @@ import pytest
 from harness import compare, constants, errors, tuners
 from harness.branch import create
 from harness.contest import Contest
-from harness.errors import InputError
+from harness.errors import InputError, LedgerError
 from harness.integrity import EDITABLE
-from harness.ledger import FILE
+from harness.ledger import FILE, Ledger
 from harness.night import Night, Plan
+from scripts.bench_report import write_ledger
 from tests.conftest import HALF_CHEETAH, ROOT
 
 SHIPPED = (ROOT / EDITABLE).read_bytes()
@@ -186,3 +188,11 @@ def test_a_night_that_found_more_is_said_to_and_with_itself_nothing_is_separated
     compare.compare(nights["finds"], nights["finds"])
     assert "verdict: not separated" in capsys.readouterr().out
     assert {name: path.read_bytes() for name, path in nights.items()} == before
+
+
+def test_a_ledger_that_holds_no_figure_is_told(tmp_path):
+    write_ledger(tmp_path / FILE, 2)
+    last = Ledger(tmp_path / FILE).rows()[-1]
+    Ledger(tmp_path / FILE).append(dataclasses.replace(last, avg_return="nan"))
+    with pytest.raises(LedgerError, match="a figure that is none"):
+        compare.compare(tmp_path / FILE, tmp_path / FILE)
