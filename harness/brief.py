@@ -59,8 +59,8 @@ class Brief:
             with contextlib.suppress(OSError):  # a user may delete folders of runs
                 curve, log = _thinned(there / "curve.csv"), log_tail(there / "train.log")
                 here.mkdir(parents=True)
-                (here / "curve.csv").write_text(curve)
-                (here / "train.log").write_text(words.plain(log))
+                (here / "curve.csv").write_text(curve, encoding="utf-8")
+                (here / "train.log").write_text(words.plain(log), encoding="utf-8")
 
 
 def write(root: Path, past: History, situation: Situation) -> Brief:
@@ -117,9 +117,9 @@ def _cell(text: str) -> str:
 
 def _thinned(curve: Path) -> str:
     """A learning curve with so few lines that it is nothing else."""
-    with open(curve, encoding="utf-8", errors="replace") as file:
+    with open(curve, "rb") as file:
         header, count = file.readline(), sum(1 for _ in file)
-        file.seek(len(header.encode()))
+        file.seek(len(header))
         step = max(-(-count // CURVE_LINES), 1)
         lines = [header, *itertools.islice(file, step - 1, None, step)]
-    return words.plain("".join(lines)[:CURVE_BYTES])
+    return words.plain(words.decoded(b"".join(lines)[:CURVE_BYTES]))
