@@ -39,6 +39,9 @@ LARGEST_FILE, MOST_FILES = 2**30, 100
 NAME_SHOWN = 100
 """Characters of a name that is none of these."""
 
+LOCAL = "local"
+"""Ray's word for a cluster that it begins for us."""
+
 CAUSE_SHOWN = 300
 """Characters of what Ray says of an error."""
 
@@ -84,7 +87,9 @@ def local(workers: int, root: Path) -> Site:
     # Whoever reaches its port could run programs on it, an agent too: it is ours alone.
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(TOKEN_BYTES))
     under_way()  # before an agent runs, from which it is hidden
-    ray = _init(root, num_cpus=workers * (there // workers), include_dashboard=False)
+    processors = workers * (there // workers)
+    # Without an address Ray would join whatever cluster somebody has on this machine.
+    ray = _init(root, address=LOCAL, num_cpus=processors, include_dashboard=False)
     site = _site(ray, there // workers)
     if site.slots < workers:
         raise InputError(
@@ -115,7 +120,7 @@ def _init(root: Path, **options: Any) -> Any:
             ray.init(runtime_env=shipped, log_to_driver=False, logging_level="ERROR", **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         said = words.line(str(error), CAUSE_SHOWN)
-        if "address" in options:
+        if options["address"] != LOCAL:
             raise InputError(
                 f"No Ray cluster is reached at {options['address']}: {said}. Is it there (ray "
                 "start --head), does this machine reach it, and has it the same RAY_AUTH_TOKEN?"
