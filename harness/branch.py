@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from harness import git
+from harness import git, words
 from harness.errors import InputError
 from harness.integrity import EDITABLE, plain
 
@@ -136,7 +136,7 @@ class Branch:
             entry = f"100644,{blob},{EDITABLE}"
             git.text(self.root, "update-index", "--add", "--cacheinfo", entry, variables=index)
             tree = git.text(self.root, "write-tree", variables=index)
-        author, text = git.author(self.root, IDENTITY), message.replace("\0", "?")
+        author, text = git.author(self.root, IDENTITY), words.plain(message)
         return git.text(
             self.root, "commit-tree", "--no-gpg-sign", tree, "-p", tip, "-F", "-",
             data=text.encode(errors="replace"), variables=author,

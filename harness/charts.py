@@ -70,6 +70,7 @@ STYLE: dict[str, Any] = {
     "xtick.labelcolor": COLOURS["ink"],
     "ytick.labelcolor": COLOURS["ink"],
     "legend.frameon": False,
+    "text.parse_math": False,  # an agent may write of $x$
 }
 
 
@@ -116,7 +117,7 @@ def _draw_reigns(axis: Axes, reigns: Sequence[Reign], last: int) -> None:
     """Steps of the estimate, its interval, and the band of single runs."""
     ends = [reign.since for reign in reigns[1:]] + [last + 0.5]
     for i, (reign, end) in enumerate(zip(reigns, ends, strict=True)):
-        reach = (reign.since, end)
+        reach = (reign.since, max(reign.since, end))  # one begun earlier may be kept later
         first = i == 0
         low, high = reign.band
         axis.fill_between(

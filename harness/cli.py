@@ -1,14 +1,13 @@
 """What all command lines share: known errors as one message with an exit code."""
 
 import functools
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import typer
 
-from harness import errors, processes, storage
+from harness import errors, processes, storage, streams, words
 from harness.errors import HarnessError
 
 EXIT_CODES = f"""
@@ -29,21 +28,26 @@ def serve(command: Callable[..., None]) -> None:
 
     @functools.wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
-        for number in processes.ENDING_SIGNALS:
-            signal.signal(number, _interrupt)
+        processes.heed(_interrupt)
         try:
             with storage.plainly():
                 command(*args, **kwargs)
         except HarnessError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {_indented(str(error))}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             print("interrupted; nothing of it runs on", file=sys.stderr)
             raise typer.Exit(errors.EXIT_INTERRUPTED) from error
 
+    streams.prepare()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(epilog=EXIT_CODES)(guarded)
     app()
+
+
+def _indented(message: str) -> str:
+    """A message whose further lines are no lines of a result: `grep ^avg_return:` finds none."""
+    return words.plain(message).replace("\n", "\n  ")
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -10,6 +10,8 @@ import dataclasses
 import fcntl
 import os
 import queue
+import re
+import secrets
 import signal
 import socket
 import sys
@@ -21,15 +23,33 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from harness import integrity, measurement, processes, sandbox
+from harness import errors, integrity, measurement, processes, sandbox, words
 from harness.errors import HarnessError, InputError, StorageError, WorkerError
 from harness.measurement import TRAIN_FILE, Announce, Measurement, Order, Site, Watch
 
 CORES = 2
 """Of a run on a cluster, where nothing else is asked for and there is no GPU."""
 
+SENT = re.compile(r"train\.log|curve\.csv|policy/\w[\w.-]*")
+"""Files of a run that a worker sends back, by their names in its folder."""
+
+LARGEST_FILE, MOST_FILES = 2**30, 100
+"""Bytes of such a file, as of any that a confined process writes, and how many there may be."""
+
+NAME_SHOWN = 100
+"""Characters of a name that is none of these."""
+
+LOCAL = "local"
+"""Ray's word for a cluster that it begins for us."""
+
+CAUSE_SHOWN = 300
+"""Characters of what Ray says of an error."""
+
 NOT_SHIPPED = ["/runs", "/docs", "/tests", ".git", ".venv"]
 """What workers need nothing of; Ray leaves out what .gitignore names, too."""
+
+TOKEN_BYTES = 32
+"""Of the secret that a cluster of our own asks for."""
 
 CLAIM_SECONDS = 10.0
 """In which a worker that has died must have let go of its cores."""
@@ -49,6 +69,9 @@ def connect(address: str, root: Path, cores: int | None = None) -> Site:
     Raises:
       InputError: there is no Ray, no cluster, no room in it, or its machines differ.
     """
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        print("note: without RAY_AUTH_MODE=token a cluster runs programs for everybody who reaches "
+              "its port, the agent too.", file=sys.stderr)  # fmt: skip
     return _site(_init(root, address=address), cores)
 
 
@@ -61,7 +84,12 @@ def local(workers: int, root: Path) -> Site:
     there = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     if workers > there:
         raise InputError(f"--workers is {workers}, but there are {there} cores: one each at least.")
-    ray = _init(root, num_cpus=workers * (there // workers), include_dashboard=False)
+    # Whoever reaches its port could run programs on it, an agent too: it is ours alone.
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(TOKEN_BYTES))
+    under_way()  # before an agent runs, from which it is hidden
+    processors = workers * (there // workers)
+    # Without an address Ray would join whatever cluster somebody has on this machine.
+    ray = _init(root, address=LOCAL, num_cpus=processors, include_dashboard=False)
     site = _site(ray, there // workers)
     if site.slots < workers:
         raise InputError(
@@ -80,7 +108,7 @@ def _init(root: Path, **options: Any) -> Any:
     try:
         import ray  # noqa: PLC0415  (an optional extra)
     except ImportError as error:
-        raise InputError("Workers need Ray: pip install -e '.[ray]'.") from error
+        raise errors.without("ray", "ray", error) from error
     harness = Path(__file__).resolve().parent
     shipped = {
         "working_dir": str(root),
@@ -91,9 +119,15 @@ def _init(root: Path, **options: Any) -> Any:
         with _handlers_kept():
             ray.init(runtime_env=shipped, log_to_driver=False, logging_level="ERROR", **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        said = words.line(str(error), CAUSE_SHOWN)
+        if options["address"] != LOCAL:
+            raise InputError(
+                f"No Ray cluster is reached at {options['address']}: {said}. Is it there (ray "
+                "start --head), does this machine reach it, and has it the same RAY_AUTH_TOKEN?"
+            ) from error
         raise InputError(
-            f"There is no Ray cluster to use ({' '.join(str(error).split())[:300]}). "
-            "Start one: ray start --head, and ray start --address=… on each further machine."
+            f"Ray does not start here: {said}. Its own logs are in /tmp/ray/session_latest/logs; "
+            "--workers 1 needs no Ray."
         ) from error
     return ray
 
@@ -176,7 +210,11 @@ class Crew:
             raise self._nobody()
         source = (folder / TRAIN_FILE).read_bytes()
         try:
-            outcome, files = self._ray.get(worker.measure.remote(order, source))
+            outcome, files = _checked(self._ray.get(worker.measure.remote(order, source)))
+        except _StrangeAnswerError as error:
+            self._ray.kill(worker)
+            self._lost(worker)
+            raise WorkerError(f"The worker's answer is none: {error}. It was let go.") from error
         except self._ray.exceptions.RayTaskError:
             raise  # a bug of ours
         except self._ray.exceptions.RayError as error:
@@ -278,6 +316,7 @@ class Worker:
         self._claims = claim(cores)
         if sys.platform == "linux":
             os.sched_setaffinity(0, self._claims)
+        tempfile.tempdir = str(under_way())
 
     def greet(self) -> tuple[str, str, str]:
         """The machine's name, its instrument, and how it confines."""
@@ -297,8 +336,40 @@ class Worker:
                 outcome = error
             except OSError as error:
                 outcome = StorageError(f"The worker on {socket.gethostname()}: {error}.")
-            paths = [path for path in folder.rglob("*") if path.is_file()]
-            return outcome, {str(p.relative_to(folder)): p.read_bytes() for p in paths}
+            paths = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+            return outcome, {n: p.read_bytes() for n, p in paths.items() if SENT.fullmatch(n)}
+
+
+def under_way() -> Path:
+    """The folder for what is measured right now on this machine; see `leash.UNDER_WAY`."""
+    folder = Path(tempfile.gettempdir(), f"autorl-run-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+class _StrangeAnswerError(Exception):
+    """What no worker of ours answers."""
+
+
+def _checked(answer: Any) -> tuple[Measurement | HarnessError, dict[str, bytes]]:
+    """A worker's answer, if it is one: what came of the order, and files that a run leaves.
+
+    Raises:
+      _StrangeAnswerError: it is not.
+    """
+    match answer:
+        case (Measurement() | HarnessError() as outcome, dict(files)):
+            pass
+        case _:
+            raise _StrangeAnswerError(f"a {type(answer).__name__} that holds no measurement")
+    for name, content in files.items():
+        if not (isinstance(name, str) and SENT.fullmatch(name)):
+            raise _StrangeAnswerError(f"a file {words.line(str(name), NAME_SHOWN)!r}")
+        if not isinstance(content, bytes) or len(content) > LARGEST_FILE:
+            raise _StrangeAnswerError(f"the file {name} is too large, or none")
+    if len(files) > MOST_FILES:
+        raise _StrangeAnswerError(f"{len(files)} files")
+    return outcome, files
 
 
 def claim(count: int, patience: float = CLAIM_SECONDS) -> dict[int, int]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from scipy import stats
 
-from harness import cli, contest
+from harness import cli, contest, findings
 from harness.errors import InputError
 from harness.history import CHALLENGER, History
 from harness.ledger import Ledger
@@ -53,12 +53,15 @@ def _past(path: Path) -> History:
 
     Raises:
       InputError: there is no ledger, or none or several branches in it.
+      LedgerError: a row holds a figure that is none.
     """
     rows = Ledger(path).rows()
     names = {row.branch for row in rows if row.branch != "-"}
     if len(names) != 1:
         raise InputError(f"{path} has {len(names)} experiment branches; one is needed.")
     (name,) = names
+    for row in rows:
+        findings.check(row, path)
     scored = [row for row in rows if row.branch == name and row.scored]
     past = History(rows, name, scored[-1].harness if scored else "")
     for part, scores in (("baseline", past.baseline()), ("last incumbent", past.fresh())):

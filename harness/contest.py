@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from harness import branch as branches
-from harness import experiment, integrity, measurement, objective, verdict
+from harness import experiment, integrity, measurement, objective, verdict, words
 from harness.branch import Branch
 from harness.errors import (
     HarnessError,
@@ -248,7 +248,9 @@ class Contest:
         """Put a training file on trial; its commit."""
         with self._lock:
             number = len(self.branch.trials) + self.history.number("")
-            text = message or "An edit without a message"  # numbered: no two trials are one commit
+            text = (
+                words.plain(message).strip() or "An edit without a message"
+            )  # numbered: no two trials are one commit
             return self.branch.propose(edit, f"{text}\n\nChallenger: {number}")
 
     def withdraw(self, challenger: str) -> None:

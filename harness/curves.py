@@ -123,7 +123,7 @@ def last(file: Path, column: str) -> float | None:
 def _pairs(file: Path, column: str) -> list[tuple[float, float]]:
     """A column and the returns, an update each; empty where the file has none."""
     try:
-        with open(file, newline="") as lines:
+        with open(file, newline="", encoding="utf-8", errors="replace") as lines:
             return [(float(r[column]), float(r[RETURN])) for r in csv.DictReader(lines)]
     except (OSError, KeyError, ValueError, TypeError):
         return []

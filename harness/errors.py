@@ -21,6 +21,22 @@ class InputError(HarnessError):
     exit_code = 2
 
 
+def without(package: str, extra: str, error: ImportError) -> InputError:
+    """What is said of a package that cannot be imported: that it is missing only where it is.
+
+    Args:
+      package: its name in an import.
+      extra: what installs it, as in `.[extra]`.
+      error: of the import.
+    """
+    if isinstance(error, ModuleNotFoundError) and error.name == package:
+        return InputError(f"The package {package} is not installed: pip install -e '.[{extra}]'.")
+    return InputError(
+        f"The package {package} is installed and cannot be imported: {error}. "
+        f"pip install --force-reinstall {package} may mend it."
+    )
+
+
 class TrainingError(HarnessError):
     """The training process failed: it raised, or it published no policy in time."""
 

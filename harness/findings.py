@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import objective, verdict
-from harness.errors import InputError
+from harness.errors import InputError, LedgerError
 from harness.history import (
     CHALLENGER,
     FINAL,
@@ -23,6 +24,13 @@ from harness.ledger import Ledger, Row
 
 ENOUGH = 5
 """Runs from which an interval stands for them; fewer are all shown."""
+
+PAUSE = 2 * 3600.0
+"""Seconds, beside a run's own, in which nothing begins and after which nobody was at work: an hour
+of waiting for an agent's provider, and a turn of it, are less."""
+
+LARGEST = 1e100
+"""Figures of a ledger are smaller: sums and squares of them stay finite, or it is no figure."""
 
 UNFINISHED = "on trial"
 """Outcome of an experiment without a verdict."""
@@ -121,9 +129,10 @@ class Findings:
 
     @property
     def hours(self) -> float:
-        """From the first row's beginning to the last one's."""
-        stamps = [stamp(row) for row in self.rows]
-        return (max(stamps) - min(stamps)).total_seconds() / 3600
+        """From the first row's beginning to the last one's, without the pauses between nights."""
+        stamps = sorted(stamp(row) for row in self.rows)
+        gaps = [(b - a).total_seconds() for a, b in zip(stamps, stamps[1:], strict=False)]
+        return sum(gap for gap in gaps if gap <= PAUSE + self.budget) / 3600
 
 
 def span(scores: Sequence[float]) -> tuple[float, float]:
@@ -155,7 +164,29 @@ def read(ledger: Path, branch: str = "") -> Findings:
     mine = [row for row in rows if row.branch == name]
     if not mine:
         raise InputError(f"{ledger} has no branch {name}; it has {', '.join(sorted(set(names)))}.")
+    for row in mine:
+        check(row, ledger)
     return _Reader(mine).findings(name)
+
+
+def check(row: Row, ledger: Path) -> None:
+    """Make sure that a row holds what is read from it.
+
+    Raises:
+      LedgerError: it does not.
+    """
+    try:
+        whole = re.fullmatch(r"\d{8}-\d{6}-\w+", row.run_id) is not None
+        whole = whole and stamp(row) is not None
+        figures = [row.budget, row.episodes, *([row.avg_return] if row.scored else [])]
+        whole = whole and all(abs(float(figure)) < LARGEST for figure in figures)
+    except ValueError:
+        whole = False
+    if not whole:
+        raise LedgerError(
+            f"The row of run {row.run_id!r} in {ledger} holds no time, or a figure that is none. "
+            "The harness has not written it so: restore the ledger from a copy."
+        )
 
 
 def stamp(row: Row) -> datetime:
@@ -197,7 +228,7 @@ class _Reader:
                 self._against[row.challenger] = [*own, *single.get(reign, [])]
                 if row.verdict == "keep":
                     reign = row.challenger
-                    order.append((reign, len(self._trials)))
+                    order.append((reign, [*self._trials].index(reign) + 1))
             elif row.role == TRANSFER and row.scored:
                 transfers.setdefault(row.task, {})[row.commit] = float(row.avg_return)
         reigns = [

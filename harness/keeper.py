@@ -21,8 +21,8 @@ def main() -> int:
     """Run the command of the command line; its exit code."""
     parent, command = int(sys.argv[1]), sys.argv[2:]
     processes.adopt_orphans()
-    for number in processes.ENDING_SIGNALS:
-        signal.signal(number, _end)
+    processes.heed(_end)
+    signal.signal(signal.SIGTERM, _end)  # it is how the loop ends us
     processes.end_with(parent)
     variables = {name: value for name, value in os.environ.items() if name not in OURS}
     try:

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness import words
 from harness.errors import LedgerError, StorageError
 
 FILE = "results.tsv"
@@ -307,9 +308,9 @@ _HEADER = ("\t".join(COLUMNS) + "\n").encode()
 
 
 def _line(row: Row, header: bytes = _HEADER) -> bytes:
-    """A row as a line under a header: tabs and line ends in its texts become spaces."""
-    texts = (" ".join(getattr(row, name).split()) for name in _columns(header))
-    return ("\t".join(texts) + "\n").encode(errors="replace")
+    """A row as a line under a header: its texts are words in one line each."""
+    texts = (words.line(getattr(row, name)) for name in _columns(header))
+    return ("\t".join(texts) + "\n").encode()
 
 
 def _hash(line: bytes) -> str:
@@ -321,7 +322,7 @@ def _columns(header: bytes) -> list[str]:
 
 
 def _row(line: bytes, header: bytes) -> Row:
-    texts = line.decode(errors="replace").rstrip("\n").split("\t")
+    texts = words.plain(line.decode(errors="replace")).rstrip("\n").split("\t")
     return Row(**dict(zip(_columns(header), texts, strict=True)))
 
 

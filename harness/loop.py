@@ -23,6 +23,7 @@ from harness import (
     sandbox,
     tracking,
     tuners,
+    words,
 )
 from harness.branch import Branch
 from harness.contest import Contest
@@ -31,7 +32,7 @@ from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
 from harness.history import Conditions
 from harness.integrity import EDITABLE
 from harness.measurement import Site
-from harness.night import Night, Plan
+from harness.night import UNLIMITED, Night, Plan
 from harness.run import at_work, check_budget, check_conditions, check_task, confinement, shown
 
 COPY = "AUTORL_LOOP_COPY"
@@ -65,7 +66,7 @@ def loop(
         typer.Option(help="Engine that trains, likewise; auto if left out.", show_default=False),
     ] = None,
     hours: Annotated[float, typer.Option(help="After which no new turn begins.", min=0)] = HOURS,
-    max_runs: Annotated[int, typer.Option(help="Likewise.", min=1)] = 1_000_000,
+    max_runs: Annotated[int, typer.Option(help="Likewise.", min=1)] = UNLIMITED,
     agent_timeout: Annotated[
         float, typer.Option(help="Seconds of one turn of the agent.", min=1)
     ] = AGENT_TIMEOUT,
@@ -142,8 +143,8 @@ def _plan(agent: str, hours: float, max_runs: int, agent_timeout: float) -> Plan
         raise InputError("Who edits? --agent takes a preset (--list-agents) or a shell command.")
     if agent in tuners.TUNERS:
         tuners.check(agent, (Path.cwd() / EDITABLE).read_bytes())
-    if program := agents.missing(agent):
-        raise InputError(f"The agent {agent} needs the program {program}, which is not installed.")
+    elif complaint := agents.complaint(agent, tuners.TUNERS):
+        raise InputError(complaint)
     return Plan(agent, hours, max_runs, agent_timeout)
 
 
@@ -189,7 +190,7 @@ def _become_a_copy() -> None:
 
 
 def _say(line: str) -> None:
-    print(f"{datetime.now():%H:%M:%S} {line}", flush=True)
+    print(f"{datetime.now():%H:%M:%S} {words.line(line)}", flush=True)
 
 
 if __name__ == "__main__":

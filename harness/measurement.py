@@ -7,10 +7,11 @@ back as a value, so that it can be made wherever the harness is.
 import csv
 import dataclasses
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import integrity, machine, processes, scoring
+from harness import integrity, machine, processes, scoring, words
 from harness.errors import IntegrityError, OutOfTimeError, StandstillError, TrainingError
 from harness.evaluate import Evaluation
 from harness.training import STARTUP_ALLOWANCE, Assignment, Training, train
@@ -21,6 +22,9 @@ up to three minutes."""
 
 LOG_TAIL = 25
 """Lines of train.log that a message about a crash shows."""
+
+LOG_WIDTH = 1000
+"""Characters of such a line: a program may print megabytes without an end of a line."""
 
 TRAIN_FILE = "train.py"
 """The training file in a measurement's folder."""
@@ -201,8 +205,8 @@ def _train(order: Order, folder: Path, root: Path, watch: Watch) -> Training:
 
 def _failure(training: Training, log_file: Path) -> TrainingError:
     """Why a training has no policy that counts, in words."""
-    tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-LOG_TAIL:])
-    shown = f" Its last output:\n{tail}" if tail else ""
+    tail = log_tail(log_file)
+    shown = f" Its last output:\n{words.quoted(tail)}" if tail else ""
     if training.protocol_error:
         return TrainingError(
             f"The training process was ended, because it sent {training.protocol_error}. It may "
@@ -237,6 +241,14 @@ def _conditions() -> str:
     """Variables of the shell that reach a training, where there are some."""
     found = machine.variables()
     return f" (variables of the shell that reach it: {', '.join(found)})" if found else ""
+
+
+def log_tail(log_file: Path) -> str:
+    """The last lines of what a training has printed, as it has printed them."""
+    with open(log_file, "rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - LOG_TAIL * LOG_WIDTH, 0))
+        lines = words.decoded(file.read()).rstrip().split("\n")[-LOG_TAIL:]
+    return "\n".join(one[-LOG_WIDTH:] for one in lines)
 
 
 def _write_curve(path: Path, training: Training) -> None:

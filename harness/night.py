@@ -13,11 +13,20 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness import agents, brief, contest, integrity, tuners
+from harness import agents, brief, contest, integrity, tuners, words
 from harness.agents import Turn
 from harness.brief import Situation
 from harness.contest import Contest
-from harness.errors import InputError, PolicyError, TrainingError, WorkerError
+from harness.errors import (
+    InputError,
+    IntegrityError,
+    LedgerError,
+    PolicyError,
+    StandstillError,
+    StorageError,
+    TrainingError,
+    WorkerError,
+)
 from harness.history import CHALLENGER, INCUMBENT, NAME_LENGTH
 from harness.ledger import FILE, Ledger, Row
 
@@ -36,6 +45,12 @@ LISTED = 10
 
 PATIENCE = 20
 """Bad turns in a row after which the night ends: the agent is not there."""
+
+ATTEMPTS = 3
+"""To go on with a trial that something else than its file has stopped."""
+
+UNLIMITED = 1_000_000
+"""Runs of a night whose hours alone end it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +111,7 @@ class Night:
         self._say = say
         self._plan = plan
         self._unfinished: list[_Trial] = []
+        self._earlier = 0  # turns that were there when we began, or went on
         self._asking = threading.Lock()  # one agent at a time, and one event after the other
         self._ending = threading.Event()
         self._pause = pause or self._ending.wait
@@ -114,8 +130,9 @@ class Night:
             self._say("harness or hardware are not those of the last run: measuring anew")
         self._contest.measure()
         self._unfinished = self._cut_off()
+        self._earlier = len(self._turns())
         if self._plan is not None:
-            self._record(NIGHT, "night", reason=json.dumps(dataclasses.asdict(plan)), turn=0)
+            self._record(NIGHT, "night", reason=words.packed(dataclasses.asdict(plan)), turn=0)
         self._serve(plan) if self._contest.site.slots == 1 else self._serve_together(plan)
         self._say(f"the night is over: {self._over(plan)}")
 
@@ -156,7 +173,7 @@ class Night:
         self._record(AGENT, turn.status, turn=number, made=turn, challenger=challenger or "-")
         self._say(f"turn {number}: {turn.status}: {turn.description}")
         if turn.status in (agents.WAITING, agents.FAILED):
-            self._back_off(turn.status)
+            self._back_off(plan, turn.status)
         return _Trial(number, challenger, turn.description)
 
     def _ask(self, plan: Plan, number: int) -> Turn:
@@ -192,14 +209,27 @@ class Night:
         return dataclasses.replace(made, repairs=failed.number if failed else None)
 
     def _try(self, trial: "_Trial") -> None:
-        """Take a trial to its verdict; one that fails has its rows, and may be repaired."""
+        """Take a trial to its verdict; one that fails has its rows, and may be repaired.
+
+        Raises:
+          HarnessError: something else than its file has stopped it, again and again.
+        """
         assert trial.challenger is not None
-        try:
-            outcome = self._contest.pursue(trial.challenger, trial.description)
-        except (TrainingError, PolicyError, WorkerError) as error:
-            self._say(f"turn {trial.number}: failed: {str(error).splitlines()[0]}")
-        else:
-            self._say(f"turn {trial.number}: {outcome.verdict}: {outcome.reason}")
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                outcome = self._contest.pursue(trial.challenger, trial.description)
+            except (TrainingError, PolicyError, WorkerError, StandstillError) as error:
+                self._say(f"turn {trial.number}: failed: {str(error).splitlines()[0]}")
+            except (IntegrityError, StorageError) as error:
+                if attempt == ATTEMPTS:
+                    raise
+                self._say(f"turn {trial.number}: once more: {str(error).splitlines()[0]}")
+                with self._asking:  # while no agent works, whose changes the next turn is told of
+                    self._put_back()
+                continue
+            else:
+                self._say(f"turn {trial.number}: {outcome.verdict}: {outcome.reason}")
+            return
 
     def _cut_off(self) -> list["_Trial"]:
         """The trials that a kill has cut off; one that belongs to no turn is withdrawn."""
@@ -238,7 +268,7 @@ class Night:
         trial = self._trial(turn)
         if turn.status == agents.EDITED and trial and trial[-1].status in ("crash", "timeout"):
             file = self._folder(trial[-1]) / "error.txt"
-            return file.read_text() if file.exists() else trial[-1].reason
+            return words.decoded(file.read_bytes()) if file.exists() else trial[-1].reason
         return None
 
     def _trial(self, turn: Row) -> list[Row]:
@@ -271,6 +301,7 @@ class Night:
         return paths
 
     def _turns(self) -> list[Row]:
+        """All turns on the branch, those of earlier nights included."""
         return [row for row in self._contest.history.rows if row.role == AGENT]
 
     def _tried(self) -> Iterator[tuple[bytes, float]]:
@@ -326,13 +357,20 @@ class Night:
 
         Raises:
           InputError: it knows none.
+          LedgerError: what it knows is none.
         """
         rows = [row for row in self._contest.history.rows if row.role == NIGHT]
         if not rows:
             raise InputError(
                 "There is no night on this branch to go on with; begin one with --agent."
             )
-        return Plan(**json.loads(rows[-1].reason))
+        plan = plan_of(rows[-1])
+        if plan is None:
+            raise LedgerError(
+                f"The row {rows[-1].run_id} of {FILE} holds no plan of a night: begin one with "
+                "--agent."
+            )
+        return plan
 
     def _over(self, plan: Plan) -> str | None:
         """Why no new turn begins; None while one may."""
@@ -341,10 +379,13 @@ class Night:
             return f"{plan.hours:g} hours have passed"
         if runs >= plan.runs:
             return f"{runs} runs were made"
-        turns = self._turns()[-PATIENCE:]
+        turns = self._turns()[self._earlier :][-PATIENCE:]
+        if turns and turns[-1].status == agents.ABSENT:
+            return f"its agent's command cannot be run here ({turns[-1].reason})"
         if len(turns) == PATIENCE and not any(row.status == agents.EDITED for row in turns):
             return (
-                f"{PATIENCE} turns in a row brought no edit; the last ended as {turns[-1].status}"
+                f"{PATIENCE} turns in a row brought no edit; the last ended as {turns[-1].status} "
+                f"({turns[-1].reason})"
             )
         return None
 
@@ -359,17 +400,27 @@ class Night:
 
     def _left(self, plan: Plan) -> str:
         hours, runs = self._used()
-        return f"{max(plan.hours - hours, 0):.1f} hours, {max(plan.runs - runs, 0)} runs"
+        left = f"{max(plan.hours - hours, 0):.1f} hours"
+        return left if plan.runs >= UNLIMITED else f"{left}, {max(plan.runs - runs, 0)} runs"
 
-    def _back_off(self, status: str) -> None:
-        """Wait, twice as long after each further turn of the kind."""
-        turns = self._turns()
+    def _back_off(self, plan: Plan, status: str) -> None:
+        """Wait, twice as long after each further turn of the kind, but not beyond the hours."""
+        turns = self._turns()[self._earlier :]
         again = 0
         while again < len(turns) and turns[-1 - again].status == status:
             again += 1
-        seconds = min(FIRST_WAIT * 2 ** (again - 1), LONGEST_WAIT)
+        left = max(plan.hours - self._used()[0], 0.0) * 3600
+        seconds = min(FIRST_WAIT * 2 ** (again - 1), LONGEST_WAIT, left)
         self._say(f"waiting {seconds:.0f} s")
         self._pause(seconds)
+
+
+def plan_of(row: Row) -> Plan | None:
+    """What the row of a night was asked for; None where it does not say."""
+    try:
+        return Plan(**json.loads(row.reason))
+    except (ValueError, TypeError):
+        return None
 
 
 def _summary(turn: Turn) -> str:
@@ -382,7 +433,7 @@ def _summary(turn: Turn) -> str:
     if turn.forbidden:
         parts.append(f"not taken: {_listed(turn.forbidden)}")
     if turn.status not in (agents.EDITED, agents.NO_EDIT):
-        parts.append(" ".join(turn.detail.split())[-200:])
+        parts.append(words.line(turn.detail)[-200:])
     return "; ".join(parts)
 
 

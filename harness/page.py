@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import jinja2
 
+from harness import words
 from harness.charts import COLOURS, OUTCOMES
 from harness.findings import ENOUGH, Experiment, Findings, Reign, stamp
 
@@ -68,7 +69,7 @@ def write(
         charts=charts,
         diffs=diffs,
         video=video,
-        no_video=no_video,
+        no_video=words.plain(no_video),
         strip=lambda experiment: strip(experiment, low, high),
         low=low,
         high=high,
@@ -90,10 +91,10 @@ def interval(reign: Reign) -> str:
 
 def diff(before: bytes, after: bytes) -> list[tuple[str, str]]:
     """The lines that differ, with some around them, each with its kind: add, del, at or empty."""
-    old, new = (text.decode(errors="replace").splitlines() for text in (before, after))
+    old, new = (words.decoded(text).removesuffix("\n").split("\n") for text in (before, after))
     kinds = {"+": "add", "-": "del", "@": "at"}
     lines = list(difflib.unified_diff(old, new, lineterm="", n=CONTEXT))[2:]
-    return [(kinds.get(line[:1], ""), line) for line in lines]
+    return [(kinds.get(line[:1], ""), words.plain(line)) for line in lines]
 
 
 def strip(experiment: Experiment, low: float, high: float) -> str:

@@ -92,13 +92,13 @@ def diffs(found: Findings, root: Path) -> list[tuple[Experiment, list[tuple[str,
 def _video(found: Findings, root: Path) -> tuple[bytes, str]:
     """The incumbent's last run as MP4; else nothing, and why."""
     run_id = found.reigns[-1].runs[-1]
-    if not (root / "runs" / run_id / "policy").is_dir():
+    if not (root / "runs" / run_id).is_dir():
         return b"", f"No video: the folder of run {run_id} is not here."
     from harness import render  # noqa: PLC0415  (simulators and codecs, which nothing else needs)
 
     try:
         film = render.render(root, run_id, VIDEO_SECONDS).read_bytes()
-    except HarnessError as error:
+    except (HarnessError, OSError) as error:
         return b"", f"No video: {error}"
     if len(film) > LARGEST_VIDEO:
         return b"", f"The video is too large for the page; it is runs/{run_id}/video.mp4."

@@ -19,6 +19,7 @@ from harness import (
     integrity,
     objective,
     sandbox,
+    syntax,
     tasks,
     tracking,
 )
@@ -239,13 +240,10 @@ def _check_syntax(path: Path) -> bytes:
         )
     try:
         source = path.read_bytes()
-        compile(source, str(path), "exec")
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror}.") from error
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        where = f"{path}, line {line}" if line else str(path)
-        raise InputError(f"Syntax error in {where}: {error}. Nothing was run.") from error
+    if fault := syntax.fault(source):
+        raise InputError(f"Syntax error in {path}: {fault}. Nothing was run.")
     return source
 
 

@@ -16,11 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import launcher, processes, programs, sources
+from harness import launcher, processes, programs
 from harness.engines.engine import CONFINED_VARIABLE
 from harness.errors import InputError
 from harness.launcher import Limits, Mount
-from harness.ledger import state_folder
 from harness.view import arranged, checkout, forget, system
 
 __all__ = ["Mount", "checkout", "forget", "system"]
@@ -141,22 +140,6 @@ def start(
     usual = dict(os.environ) if kind == NONE else environment()
     env = {**usual, **processes.python_path(), **variables}
     return processes.start(command(kind, inner, mounts, cwd), env=env, **options)
-
-
-def leash(inner: Sequence[str], root: Path) -> list[str]:
-    """The command line under which an agent runs: free, but it ends with us, with all it started.
-
-    With bubblewrap it sees the checkout, the ledgers' heads and the harness that runs read-only,
-    too; without, only its first process is sure to end with a harness that is killed.
-    """
-    if not works(BUBBLEWRAP):
-        return [*launcher.command(Limits()), *inner]
-    kept = [str(root.resolve()), str(Path(__file__).resolve().parent), str(sources.folder())]
-    kept += [str(state_folder())] if state_folder().is_dir() else []
-    bind = [argument for path in kept for argument in ("--ro-bind", path, path)]
-    alone = ["--unshare-pid", "--die-with-parent", "--dev-bind", "/", "/", "--proc", "/proc"]
-    alone += ["--cap-drop", "CAP_SYS_ADMIN"]  # with which root could undo the mounts that follow
-    return [str(programs.find("bwrap")), *alone, *bind, *inner]
 
 
 def environment() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,16 +12,19 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from harness import cli, experiment, findings, page
+from harness import branch, cli, experiment, findings, page, words
 from harness.charts import OUTCOMES
 from harness.errors import InputError
 from harness.findings import Experiment, Findings, Reign, stamp
 from harness.history import CHALLENGER, INCUMBENT
 from harness.ledger import FILE, Ledger
-from harness.night import AGENT, NIGHT
+from harness.night import AGENT, NIGHT, UNLIMITED, plan_of
 
 VERDICTS = 5
 """Of the latest experiments that are shown."""
+
+AGENT_LENGTH = 60
+"""Characters of an agent's command that are shown."""
 
 REFRESH = 2.0
 """Seconds between looks with `--watch`."""
@@ -34,8 +36,8 @@ class Status:
 
     Attributes:
       branch: its name.
-      objective: its tasks.
-      budget: seconds of a training.
+      objective: its tasks; empty before its first run has ended.
+      budget: seconds of a training; likewise.
       incumbent: its estimate; None while the baseline is measured.
       experiments: all so far.
       night: used and planned hours and runs, in words; empty without a night.
@@ -56,7 +58,7 @@ def status(
 ) -> None:
     """Say how the night in this checkout stands; it may run elsewhere."""
     root = Path.cwd()
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     if not (watch and console.is_terminal):
         console.print("\n".join(lines(read(root))), markup=False, soft_wrap=True)
         return
@@ -67,7 +69,7 @@ def status(
 
 
 def read(root: Path) -> Status:
-    """The status of the branch that was worked on last.
+    """The status of the experiment branch that is checked out; else of the one worked on last.
 
     Raises:
       InputError: nothing was measured on any branch.
@@ -76,18 +78,20 @@ def read(root: Path) -> Status:
     ledger = Ledger(root / FILE)
     ledger.check()
     mine = [row for row in ledger.rows() if row.branch != "-"]
-    if not mine:
+    tag = branch.current(root)
+    if not mine and tag is None:
         raise InputError(
             f"{FILE} has no experiment branch: harness.loop or harness.run --init begins one."
         )
+    name = mine[-1].branch if tag is None else branch.PREFIX + tag
     found: Findings | None = None
     with contextlib.suppress(InputError):  # its baseline is not measured yet
-        found = findings.read(root / FILE)
-    rows = [row for row in mine if row.branch == mine[-1].branch]
+        found = findings.read(root / FILE, name)
+    rows = [row for row in mine if row.branch == name]
     return Status(
-        branch=rows[0].branch,
-        objective=rows[0].objective,
-        budget=rows[0].budget,
+        branch=name,
+        objective=rows[0].objective if rows else "",
+        budget=rows[0].budget if rows else "",
         incumbent=found.reigns[-1] if found else None,
         experiments=found.experiments if found else [],
         night=_night(rows),
@@ -98,6 +102,8 @@ def read(root: Path) -> Status:
 def lines(now: Status) -> list[str]:
     """A status in words, a line a thing."""
     said = [f"{now.branch}: {now.objective}, {now.budget} s of training a run"]
+    if not now.objective:
+        said = [f"{now.branch}: no run has ended yet"]
     if now.incumbent is None:
         said.append("incumbent: the baseline is being measured")
     else:
@@ -107,7 +113,7 @@ def lines(now: Status) -> list[str]:
     if now.night:
         said.append(now.night)
     for run_id, age in now.underway:
-        said.append(f"running: {run_id}, for {age:.0f} s")
+        said.append(f"running: {words.line(run_id)}, for {age:.0f} s")
     for e in reversed(now.experiments[-VERDICTS:]):
         word = OUTCOMES[e.outcome][2]
         said.append(f"  {e.number:>4} {word:<12} {e.description[:60]}")
@@ -121,20 +127,17 @@ def _night(rows: list) -> str:
     begun = [i for i, row in enumerate(rows) if row.role == NIGHT]
     if not begun:
         return ""
-    plan = json.loads(rows[begun[-1]].reason)
+    plan = plan_of(rows[begun[-1]])
     after = rows[begun[-1] :]
     hours = (datetime.now(UTC) - stamp(after[0])).total_seconds() / 3600
     runs = sum(row.role in (CHALLENGER, INCUMBENT) for row in after)
     turns = sum(row.role == AGENT for row in after)
-    return (
-        f"night: {plan['agent']}, {hours:.1f} of {plan['hours']:g} hours, "
-        f"{runs} of {plan['runs']:,} runs{_more(runs, plan['runs'])}, {turns} turns"
-    )
-
-
-def _more(runs: int, planned: int) -> str:
-    """Why there are more runs than were planned."""
-    return " (a trial that has begun goes on to its verdict)" if runs > planned else ""
+    used = f"{hours:.1f} hours, {runs} runs, {turns} turns"
+    if plan is None:
+        return f"night: {used}"
+    end = f"{plan.hours:g} hours"
+    end += f" or {plan.runs:,} runs" if plan.runs < UNLIMITED else ""
+    return f"night: {words.line(plan.agent, AGENT_LENGTH)}: {used}; no new turn after {end}"
 
 
 def _underway(root: Path, ledger: Ledger) -> list[tuple[str, float]]:

@@ -37,12 +37,15 @@ def _meaning(error: OSError) -> str:
             f"The disk is full ({error.filename or 'unknown file'}). Free some room (old folders "
             "in runs/ can be deleted); what was in the ledger is untouched."
         )
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+    where = error.filename or "a file that the system does not name"
+    if error.errno == errno.EROFS:
+        return f"{where} is on a file system that is read-only. Run from one that is not."
+    if error.errno in (errno.EACCES, errno.EPERM):
         return (
-            f"Cannot write {error.filename}: {error.strerror}. Run from a checkout that you may "
-            "write to."
+            f"This user may not read or write {where}: {error.strerror}. Look at its owner and its "
+            "rights, and at those of its folder."
         )
     return (
-        f"Cannot use {error.filename or 'a file'}: {error.strerror}. Look at runs/ and "
-        "results.tsv in the folder that you run from."
+        f"Cannot use {where}: {error.strerror}. What was recorded is in results.tsv and runs/, and "
+        "harness.verify says whether it is whole."
     )

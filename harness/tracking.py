@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.errors import InputError
+from harness import errors
 from harness.training import Training
 
 MAX_POINTS = 1000
@@ -63,12 +63,12 @@ def use_wandb(project: str) -> None:
     """Send the metrics of this process's runs to a project of Weights & Biases, too.
 
     Raises:
-      InputError: its package is missing.
+      InputError: its package is missing, or broken.
     """
     try:
         import wandb  # noqa: F401, PLC0415  (an optional extra)
     except ImportError as error:
-        raise InputError("--wandb needs its package: pip install -e '.[wandb]'.") from error
+        raise errors.without("wandb", "wandb", error) from error
     os.environ[WANDB_VARIABLE] = project
 
 

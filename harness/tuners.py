@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from harness import constants
+from harness import constants, errors
 from harness.constants import Constant
 from harness.errors import InputError
 
@@ -62,7 +62,7 @@ def _study(kind: str, seed: int) -> tuple[Any, Any]:
     try:
         import optuna  # noqa: PLC0415  (an optional extra)
     except ImportError as error:
-        raise InputError(f"The agent {kind} needs Optuna: pip install -e '.[tune]'.") from error
+        raise errors.without("optuna", "tune", error) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", module="optuna")
     samplers = {

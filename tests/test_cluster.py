@@ -18,7 +18,7 @@ from harness import cluster, experiment, verdict
 from harness.branch import create
 from harness.cluster import Crew, Room
 from harness.contest import LOSSES, Contest
-from harness.errors import InputError, WorkerError
+from harness.errors import HarnessError, InputError, WorkerError
 from harness.integrity import EDITABLE
 from harness.ledger import FILE, Ledger
 from harness.measurement import TRAIN_FILE, Site
@@ -278,23 +278,70 @@ def test_workers_that_cannot_be_get_one_message(checkout, arguments, message):
     assert not (checkout / "results.tsv").exists()
 
 
-def test_when_all_workers_are_gone_nobody_waits_for_one(tmp_path, monkeypatch):
+GOOD = {"train.log": b"", "curve.csv": b"x", "policy/params.npz": b"x"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        (None, {}),
+        (HarnessError("x"), []),
+        (HarnessError("x"), {**GOOD, "../../../x": b""}),
+        (HarnessError("x"), {**GOOD, "/tmp/x": b""}),
+        (HarnessError("x"), {**GOOD, "policy/../../x": b""}),
+        (HarnessError("x"), {**GOOD, "policy/..": b""}),
+        (HarnessError("x"), {**GOOD, "train.py": b""}),
+        (HarnessError("x"), {**GOOD, "summary.json": b"{}"}),
+        (HarnessError("x"), {**GOOD, "train.log\n": b""}),
+        (HarnessError("x"), {**GOOD, "train.log": "text"}),
+        (HarnessError("x"), {**GOOD, 7: b""}),
+        (HarnessError("x"), {f"policy/{i}": b"" for i in range(1000)}),
+    ],
+)
+def test_an_answer_that_no_worker_of_ours_gives_is_refused(tmp_path, monkeypatch, answer):
+    """A machine that was taken over writes no file of its choice, and loses its place."""
+    crew = lonely_crew(monkeypatch, lambda _: answer)
+    (tmp_path / TRAIN_FILE).write_text("mine")
+    with pytest.raises(InputError, match="All workers are gone"):
+        crew.measure(None, tmp_path, tmp_path, None, None)
+    crew._ray.kill.assert_called_once()
+    assert [path.name for path in tmp_path.iterdir()] == [TRAIN_FILE]
+    assert (tmp_path / TRAIN_FILE).read_text() == "mine"
+
+
+def test_the_files_of_an_answer_are_those_of_the_run(tmp_path, monkeypatch):
+    crew = lonely_crew(monkeypatch, lambda _: (HarnessError("as it went"), GOOD))
+    (tmp_path / TRAIN_FILE).write_text("")
+    with pytest.raises(HarnessError, match="as it went"):
+        crew.measure(None, tmp_path, tmp_path, None, None)
+    for name, content in GOOD.items():
+        assert (tmp_path / name).read_bytes() == content
+
+
+def lonely_crew(monkeypatch, get):
+    """A crew of one worker, whose answers `get` gives."""
+
     class RayError(Exception):
         """As Ray's."""
 
-    def dead(_):
-        raise RayError
-
     kinds = SimpleNamespace(RayTaskError=ZeroDivisionError, RayError=RayError)
-    worker = mock.Mock()
-    (tmp_path / TRAIN_FILE).write_text("")
     monkeypatch.setattr(Crew, "__init__", lambda self: None)
     monkeypatch.setattr(Crew, "_recruit", lambda self: None)
-    crew = Crew()
-    crew._ray = SimpleNamespace(get=dead, exceptions=kinds)
+    crew, worker = Crew(), mock.Mock()
+    crew._ray = SimpleNamespace(get=get, exceptions=kinds, kill=mock.Mock())
     crew._workers, crew._free = {worker: "node"}, queue.Queue()
     crew._stopping, crew._recruiting = False, threading.Lock()
     crew._free.put(worker)
+    return crew
+
+
+def test_when_all_workers_are_gone_nobody_waits_for_one(tmp_path, monkeypatch):
+    def dead(_):
+        raise crew._ray.exceptions.RayError
+
+    crew = lonely_crew(monkeypatch, dead)
+    (tmp_path / TRAIN_FILE).write_text("")
     for _ in range(2):
         with pytest.raises(InputError, match="All workers are gone"):
             crew.measure(None, tmp_path, tmp_path, None, None)

@@ -3,23 +3,24 @@
 Everything is real but training and evaluation (see `root` in test_branch).
 """
 
+import dataclasses
 import json
 import shutil
-import subprocess
 import sys
 import time
 
 import psutil
 import pytest
 
-from harness import agents, brief, contest, integrity, sandbox
+from harness import agents, brief, contest, tuners
 from harness import git as git_commands
 from harness.branch import create
 from harness.contest import Contest
-from harness.errors import InputError
+from harness.errors import InputError, IntegrityError, LedgerError, StorageError, WorkerError
+from harness.history import FINAL
 from harness.integrity import EDITABLE
 from harness.ledger import FILE, Ledger
-from harness.night import REPAIRS, Night, Plan
+from harness.night import ATTEMPTS, PATIENCE, REPAIRS, Night, Plan
 from tests.conftest import HALF_CHEETAH, KilledError, git, rows
 from tests.test_branch import refs
 
@@ -79,7 +80,7 @@ def agent(root, tmp_path):
 def play(ongoing, command, turns, seconds=20.0):
     """A night of so many turns."""
     waits = []
-    night = Night(ongoing, Plan(command, 1.0, 10**6, seconds), pause=waits.append)
+    night = Night(ongoing, Plan(command, 100.0, 10**6, seconds), pause=waits.append)
     over = night._over
     night._over = lambda plan: over(plan) or ("done" if len(night._turns()) >= turns else None)
     night.run()
@@ -129,6 +130,78 @@ def test_a_command_that_only_fails_is_called_ever_more_rarely_and_given_up(ongoi
     assert {row.status for row in turns(root)} == {"rate-limited"}
 
 
+def test_a_night_that_was_given_up_can_be_begun_again(ongoing, root, agent):
+    """Patience and waits are those of one night: what earlier ones had is not counted."""
+    assert play(ongoing, "exit 1", 100)[:1] == [60.0]
+    assert len(turns(root)) == PATIENCE
+    waits = play(ongoing, agent({PATIENCE + 1: "agent-crash"}), PATIENCE + 3)
+    assert waits == [60.0]
+    assert [row.status for row in turns(root)[PATIENCE:]] == ["agent-crash", "edit", "edit"]
+
+
+def test_nobody_waits_beyond_the_hours(ongoing, monkeypatch):
+    monkeypatch.setattr(Night, "_used", lambda self: (99.99, 0))
+    assert play(ongoing, "exit 1", 2) == pytest.approx([36.0, 36.0])
+
+
+@pytest.mark.parametrize(
+    ("error", "times"), [(IntegrityError, ATTEMPTS - 1), (StorageError, ATTEMPTS)]
+)
+def test_what_stops_a_trial_from_outside_is_tried_again_but_not_for_ever(
+    ongoing, root, agent, monkeypatch, error, times
+):
+    from harness import experiment
+
+    measure, stops = experiment._measure, [error("a stray file")] * times
+
+    def stopped(this, *arguments):
+        if this.request.part.role == "challenger" and stops:
+            raise stops.pop()
+        return measure(this, *arguments)
+
+    monkeypatch.setattr(experiment, "_measure", stopped)
+    if times < ATTEMPTS:
+        play(ongoing, agent({}, better=(1,)), 1)
+        assert ongoing.branch.edit_of("tip") == b"SKILL = 5 #  1\n"
+        assert ongoing.branch.trials == []
+    else:
+        with pytest.raises(error):
+            play(ongoing, agent({}), 1)
+        assert len(ongoing.branch.trials) == 1  # it goes on with --resume
+
+
+def test_a_trial_whose_workers_all_died_is_discarded_and_the_night_goes_on(
+    ongoing, root, agent, monkeypatch
+):
+    from harness import experiment
+
+    measure = experiment._measure
+
+    def dies(this, *arguments):
+        if "idea 1" in this.request.message:
+            raise WorkerError("The worker died.")
+        return measure(this, *arguments)
+
+    monkeypatch.setattr(experiment, "_measure", dies)
+    play(ongoing, agent({}, better=(2,)), 2)
+    ended = {row.description: row.verdict for row in rows(root) if row.verdict in FINAL}
+    assert ended == {"idea 1": "discard", "idea 2": "keep"}
+
+
+def test_an_agent_s_command_comes_back_from_the_ledger_as_it_was(ongoing, root, tmp_path):
+    command = """python3 - <<'X'\nif True:\n    print("two  blanks", end="")\n    \nX\necho \x1b"""
+    play(ongoing, command, 1)
+    assert Night(ongoing, None)._recorded().agent == command
+
+
+@pytest.mark.parametrize("reason", ["{}", "[[[", "[]", ""])
+def test_a_plan_that_is_none_is_told(ongoing, root, reason):
+    first = rows(root)[0]
+    Ledger(root / FILE).append(dataclasses.replace(first, role="night", reason=reason))
+    with pytest.raises(LedgerError, match="holds no plan"):
+        Night(ongoing, None).run()
+
+
 def test_an_agent_that_hangs_is_ended_with_all_it_started(ongoing, root):
     begin = time.monotonic()
     play(ongoing, "sleep 100 & sleep 100", 1, seconds=1.0)
@@ -158,7 +231,7 @@ def test_a_file_that_fails_comes_back_with_its_error_a_limited_number_of_times(
 def test_a_brief_says_what_was_tried_and_why_it_was_not_kept(ongoing, root, agent):
     play(ongoing, agent({2: "forbidden"}), 2)
     past = ongoing.history
-    text = brief.write(root, past, brief.Situation("9.5", "2 hours", note="be careful"))
+    text = brief.write(root, past, brief.Situation("9.5", "2 hours", note="be careful")).text
     assert text.startswith("be honest\n")
     assert "Objective: HalfCheetah-v5, 1 seconds" in text
     assert "| idea 1 | discard | -" in text
@@ -240,10 +313,30 @@ def test_a_person_can_go_on_where_the_agent_stopped(ongoing, root, agent):
     assert contest.history(ongoing.branch).incumbent == ongoing.branch.tip[:12]
 
 
-def test_a_preset_whose_program_is_missing_is_told(monkeypatch):
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        ("claude", "The agent claude needs the program claude"),
+        ("cluade", "Did you mean claude?"),
+        ("cluade -p --model x", "Did you mean claude?"),
+        ("KEY=1 ttpe", "Did you mean tpe?"),
+        ("./agent.sh", "begins with './agent.sh', and there is no such program here. --list"),
+        ("echo 'half", "none that a shell understands"),
+        ("if true; then echo", "none that a shell understands"),
+        ("echo hello", ""),
+        ("A=1 B=2 echo hello", ""),
+        ("# first\ncd x && read y < z", ""),
+        ("for i in 1 2; do echo $i; done", ""),
+        ("$AGENT --yes", ""),
+        ("(echo hello)", ""),
+        ("/bin/sh -c x", ""),
+    ],
+)
+def test_a_command_that_cannot_be_called_is_told_before_the_night(monkeypatch, command, complaint):
     monkeypatch.setenv("PATH", "/nowhere")
-    assert agents.missing("claude") == "claude"
-    assert agents.missing("echo hello") is None
+    said = agents.complaint(command, tuners.TUNERS)
+    assert complaint in said
+    assert bool(said) == bool(complaint)
 
 
 def test_deleted_folders_of_runs_end_no_night(ongoing, root, agent):
@@ -268,18 +361,3 @@ def test_an_agent_s_clone_shares_no_file_with_the_checkout(root, tmp_path):
     objects = [path for path in (tmp_path / "clone" / ".git").rglob("*") if path.is_file()]
     assert objects
     assert all(path.stat().st_nlink == 1 for path in objects)
-
-
-def test_an_agent_cannot_write_to_the_harness_that_scores(root):
-    if not sandbox.works(sandbox.BUBBLEWRAP):
-        pytest.skip("no bubblewrap here")
-    evil = integrity.HARNESS / "evil.py"
-    attempt = f"mount -o remount,bind,rw {integrity.HARNESS}; echo > {evil}"
-    done = subprocess.run(
-        sandbox.leash(["sh", "-c", attempt], root), capture_output=True, check=False
-    )
-    written = evil.exists()
-    evil.unlink(missing_ok=True)
-    assert done.returncode != 0
-    assert b"Read-only" in done.stderr
-    assert not written

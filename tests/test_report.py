@@ -1,19 +1,24 @@
 """The report: the same figures as the ledger's, on a page that needs nothing else."""
 
 import base64
+import dataclasses
+import datetime
+import html
 import itertools
 import re
 import shutil
 import subprocess
+import xml.etree.ElementTree
 
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from harness import charts, findings, page, report
+from harness import words as plain
 from harness.branch import create
 from harness.contest import Contest
-from harness.errors import InputError, TrainingError
+from harness.errors import InputError, LedgerError, TrainingError
 from harness.integrity import EDITABLE
 from harness.ledger import FILE
 from scripts.bench_report import write_ledger
@@ -67,6 +72,108 @@ def test_the_page_shows_every_experiment_and_the_diffs_of_what_was_kept(root, ni
     assert "<script" not in text
     assert (tmp_path / "out" / "progress.png").read_bytes().startswith(b"\x89PNG")
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
+WORDS = {
+    "mathtext": r"Clip at $\nosuch$, and $\frac12$ of it_^{",
+    "markup": "[red]x[/red] </text></title> --> :smile:",
+    "letters": "😀 ½ \u202eegnp " + "à" * 50,
+}
+
+
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+def test_whatever_a_kept_edit_is_called_there_is_a_report(tmp_path, words):
+    write_ledger(tmp_path / FILE, 3, words.replace("{", "{{").replace("}", "}}"))
+    found = findings.read(tmp_path / FILE)
+    assert [e.number for e in found.kept] == [2]
+    chart = charts.progress(found)
+    text = page.write(found, {"progress": chart.svg}, [])
+    page_words = plain.plain(html.escape(words)).replace("&#x27;", "&#39;")
+    assert text.count(page_words) >= 3
+    xml.etree.ElementTree.fromstring(chart.svg.replace("xlink:href", "href"))
+
+
+def test_a_diff_shows_lines_of_the_file_without_what_a_terminal_takes_for_commands():
+    before, after = b"A = 1\n# \x0c page\nB = 1\n", b"A = 1\n# \x0c page\nB = 2 \x1b[2J\xff\n"
+    assert page.diff(before, after) == [
+        ("at", "@@ -1,3 +1,3 @@"),
+        ("", " A = 1"),
+        ("", " #   page"),
+        ("del", "-B = 1"),
+        ("add", "+B = 2 ?"),
+    ]
+
+
+def bench(folder, **changes):
+    """The rows of a made-up night, the challengers' last one changed."""
+    write_ledger(folder / FILE, 2)
+    first, *others = rows(folder)[::-1]
+    return [*others[::-1], dataclasses.replace(first, **changes)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"run_id": "not-a-date"},
+        {"run_id": "20261399-000000-x"},
+        {"run_id": "20260101-000000-../../etc"},
+        {"avg_return": "many"},
+        {"avg_return": "nan"},
+        {"avg_return": "1e308"},
+        {"budget": "1e999"},
+        {"episodes": "x"},
+    ],
+)
+def test_a_row_that_holds_no_figure_is_told(tmp_path, changes, monkeypatch):
+    made = bench(tmp_path, **changes)
+    monkeypatch.setattr(findings.Ledger, "rows", lambda self: made)
+    with pytest.raises(LedgerError, match="holds no time, or a figure that is none"):
+        findings.read(tmp_path / FILE)
+
+
+def test_two_nights_a_week_apart_have_the_hours_of_two_nights(tmp_path):
+    write_ledger(tmp_path / FILE, 4)
+    one = findings.read(tmp_path / FILE)
+    week = datetime.timedelta(days=7)
+    later = [
+        dataclasses.replace(r, run_id=f"{findings.stamp(r) + week:%Y%m%d-%H%M%S}-b")
+        for r in one.rows
+    ]
+    two = dataclasses.replace(one, rows=[*one.rows, *later])
+    assert one.hours > 1
+    assert two.hours == pytest.approx(2 * one.hours)
+    spent = findings.hours(two, tmp_path)
+    assert spent.other == pytest.approx(2 * one.hours)
+
+
+def test_an_incumbent_reigns_from_the_experiment_that_made_it_one(tmp_path):
+    """Trials beside each other: the second is kept when four have begun, the third after it."""
+    first, *_ = baseline = bench(tmp_path)[:10]
+
+    def run(name, replicate, verdict, score):
+        return dataclasses.replace(
+            first,
+            role="challenger",
+            commit=name,
+            challenger=name,
+            replicate=replicate,
+            verdict=verdict,
+            avg_return=str(score),
+        )
+
+    def fresh(name, score):
+        return dataclasses.replace(first, commit=name, challenger=name, avg_return=str(score))
+
+    begun = [run(name, "1", "go on", 2000) for name in "abcd"]
+    kept = [
+        run("c", "2", "keep", 2000),
+        fresh("c", 1900),
+        run("b", "2", "keep", 3000),
+        fresh("b", 2900),
+    ]
+    found = findings._Reader([*baseline, *begun, *kept]).findings("autorl/bench")
+    assert [(reign.commit, reign.since) for reign in found.reigns[1:]] == [("c", 3), ("b", 2)]
+    assert charts.progress(found).svg
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(root, night, tmp_path):

@@ -1,18 +1,20 @@
 """Agents without a language model: constants by syntax tree, edits by Optuna; nights compared."""
 
 import ast
+import dataclasses
 import random
 import statistics
 
 import pytest
 
-from harness import compare, constants, tuners
+from harness import compare, constants, errors, tuners
 from harness.branch import create
 from harness.contest import Contest
-from harness.errors import InputError
+from harness.errors import InputError, LedgerError
 from harness.integrity import EDITABLE
-from harness.ledger import FILE
+from harness.ledger import FILE, Ledger
 from harness.night import Night, Plan
+from scripts.bench_report import write_ledger
 from tests.conftest import HALF_CHEETAH, ROOT
 
 SHIPPED = (ROOT / EDITABLE).read_bytes()
@@ -44,6 +46,44 @@ def test_an_edit_changes_the_numbers_and_nothing_else():
     edited = constants.write(FILE_WITH_RANGES, values)
     expected = FILE_WITH_RANGES.replace(b"RATE = 1e-3 ", b"RATE = 0.00234 ", 1)
     assert edited == expected.replace(b"DEPTH = 2 ", b"DEPTH = 4 ", 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "line", "values", "after"),
+    [
+        ("# a page\x0c break \x1c \x85 \u2028\n", "X = 32  # {16, 32} steps", 16, "X = 16"),
+        ("# a\rA = 1\r\n", "X = 1  # [0, 2]\r\n", 2, "X = 2"),
+        ('"""µ\n\x0b"""\n', "X = 0.5  # [0, 2]", 1, "X = 1.0"),
+        ("", "X: float = 0.5  # [0, 2]", 0.25, "X: float = 0.25"),
+        ("", "Ä: 'ö' = 0.5  # [0, 2]", 0.25, "Ä: 'ö' = 0.25"),
+        ("", "X = (1)  # [0, 2]", 2, "X = (2)"),
+        ("", "X = -0.5  # [-1.5, 0.0]", -1.0, "X = -1.0"),
+        ("", "X = 2  # [0.5, 4.0] a float once, written as an integer", 3.0, "X = 3.0"),
+        ("", "X = 0.5  # [0.5, 0.9999999]", 0.9999998, "X = 0.9999998"),
+        ("", "X = 0.5  # {0.12345678, 0.5}", 0.12345678, "X = 0.12345678"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_value_is_written_where_it_stands(before, line, values, after, encoding):
+    source = f"{before}{line}\nlast = 1\n".encode(encoding)
+    (constant,) = constants.read(source)
+    edited = constants.write(source, {constant.name: values})
+    assert edited.startswith(f"{before}{after}  #".encode(encoding))
+    assert edited.endswith(source[source.index(b"  #", len(before.encode(encoding))) :])
+    (again,) = constants.read(edited)
+    assert (again.value, again.whole) == (values, constant.whole)
+
+
+def test_a_file_in_another_encoding_stays_in_it():
+    source = "# coding: latin-1\nX = 1  # [0, 2] größer\n".encode("latin-1")
+    assert constants.write(source, {"X": 2}) == source.replace(b"X = 1", b"X = 2")
+
+
+def test_a_number_that_a_sampler_makes_round_stays_a_float():
+    source = b"X = 1.5  # [0, 4]\n"
+    for value in (2.0, 3.25, 1.0):
+        source = constants.write(source, {"X": value})
+        assert isinstance(constants.read(source)[0].value, float)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +137,20 @@ def test_tpe_learns_from_what_was_tried_and_random_search_does_not():
     assert found["tpe"] > found["random"] + 0.5
 
 
+def test_a_package_is_called_missing_only_where_it_is():
+    missing = ModuleNotFoundError("No module named 'optuna'", name="optuna")
+    assert "is not installed: pip install -e '.[tune]'" in str(
+        errors.without("optuna", "tune", missing)
+    )
+    for broken in (
+        ModuleNotFoundError("No module named 'sqlalchemy'", name="sqlalchemy"),
+        ImportError("libm.so.6: version not found", name="optuna"),
+    ):
+        said = str(errors.without("optuna", "tune", broken))
+        assert "is not installed" not in said
+        assert str(broken) in said
+
+
 def test_a_file_without_ranges_is_told():
     with pytest.raises(InputError, match="no constant with a range"):
         tuners.suggest("random", b"RATE = 1\n", [], 0)
@@ -134,3 +188,11 @@ def test_a_night_that_found_more_is_said_to_and_with_itself_nothing_is_separated
     compare.compare(nights["finds"], nights["finds"])
     assert "verdict: not separated" in capsys.readouterr().out
     assert {name: path.read_bytes() for name, path in nights.items()} == before
+
+
+def test_a_ledger_that_holds_no_figure_is_told(tmp_path):
+    write_ledger(tmp_path / FILE, 2)
+    last = Ledger(tmp_path / FILE).rows()[-1]
+    Ledger(tmp_path / FILE).append(dataclasses.replace(last, avg_return="nan"))
+    with pytest.raises(LedgerError, match="a figure that is none"):
+        compare.compare(tmp_path / FILE, tmp_path / FILE)

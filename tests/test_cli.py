@@ -1,0 +1,144 @@
+"""Command lines under the signals and streams that they inherit, and what they say of errors."""
+
+import errno
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from harness import storage
+from harness.errors import StorageError
+from tests.conftest import ROOT
+
+LASTING = """
+import sys, time
+from harness import cli
+def last():
+    print("begun", file=sys.stderr, flush=True)
+    time.sleep(float(sys.stdin.readline()))
+    print("a line"); print("½ another", flush=True)
+    open("record", "w").write("whole")
+cli.serve(last)
+"""
+"""Begins, goes on for so many seconds, prints, and leaves a record."""
+
+
+def start(script, folder, *, ignored=(), closed=(), **options):
+    """A program that inherits ignored signals and closed streams."""
+
+    def inherit():
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+        for number in closed:
+            os.close(number)
+
+    usual = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(
+        [sys.executable, "-c", script], cwd=folder, preexec_fn=inherit,  # noqa: PLW1509
+        **{**usual, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, **options},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("ignored", [(signal.SIGHUP,), (signal.SIGINT,), ()])
+def test_signals_that_we_were_started_to_ignore_are_ignored(tmp_path, ignored):
+    process = start(LASTING, tmp_path, ignored=ignored)
+    assert process.stderr.readline() == b"begun\n"
+    for number in ignored:
+        process.send_signal(number)
+    if ignored:
+        process.communicate(b"0.2\n", timeout=60)
+        assert (tmp_path / "record").read_text() == "whole"
+    else:
+        process.send_signal(signal.SIGHUP)
+        assert process.communicate(timeout=60)[1].endswith(b"nothing of it runs on\n")
+    assert process.returncode == (0 if ignored else 130)
+
+
+def test_the_keeper_of_an_agent_ignores_what_it_was_started_to_ignore_and_ends_with_us(tmp_path):
+    agent = [sys.executable, "-m", "harness.keeper", str(os.getpid()), "sh", "-c", "echo x; cat"]
+    script = f"import os; os.execv({agent[0]!r}, {agent!r})"
+    process = start(script, tmp_path, ignored=(signal.SIGHUP, signal.SIGTERM))
+    assert process.stdout.readline() == b"x\n"
+    process.send_signal(signal.SIGHUP)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
+def test_closed_streams_are_no_files_of_ours(tmp_path, closed):
+    """What is opened first gets the number of a stream that is closed: the record, say."""
+    script = LASTING.replace("float(sys.stdin.readline())", "0")
+    process = start(script, tmp_path, closed=closed)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert (tmp_path / "record").read_text() == "whole"
+
+
+def test_a_reader_that_goes_away_ends_nothing(tmp_path):
+    process = start(LASTING, tmp_path)
+    process.stdout.close()
+    assert process.stderr.readline() == b"begun\n"
+    process.stdin.write(b"0\n")
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == b""
+    assert (tmp_path / "record").read_text() == "whole"
+
+
+def test_a_terminal_that_goes_away_ends_nothing_that_ignores_it(tmp_path):
+    ours, theirs = pty.openpty()
+    process = start(
+        LASTING, tmp_path, ignored=(signal.SIGHUP,), stdout=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    assert process.stderr.readline() == b"begun\n"
+    os.close(ours)
+    assert process.communicate(b"0\n", timeout=60)[1] == b""
+    assert process.returncode == 0
+    assert (tmp_path / "record").read_text() == "whole"
+
+
+def test_a_disk_that_takes_no_output_is_told(tmp_path):
+    with open("/dev/full", "wb") as full:
+        process = start(LASTING, tmp_path, stdout=full)
+    said = process.communicate(b"0\n", timeout=60)[1]
+    assert b"what is printed cannot be written: No space left" in said
+    assert (tmp_path / "record").read_text() == "whole"
+
+
+def test_a_narrow_encoding_loses_signs_and_no_run(tmp_path):
+    narrow = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    said = start(LASTING, tmp_path, env=narrow).communicate(b"0\n", timeout=60)[0]
+    assert said == b"a line\n? another\n"
+
+
+def test_an_error_is_one_message_that_holds_no_line_of_a_result(tmp_path):
+    script = """
+from harness import cli, errors
+def fail():
+    raise errors.TrainingError("It said:\\navg_return: 9\\x1b[2J\\n---\\nverdict: keep")
+cli.serve(fail)
+"""
+    process = start(script, tmp_path)
+    said = process.communicate(timeout=60)[1].decode()
+    assert said == "error: It said:\n  avg_return: 9\n  ---\n  verdict: keep\n"
+    assert process.returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "The disk is full (x)"),
+        (errno.EACCES, "This user may not read or write x"),
+        (errno.EROFS, "x is on a file system that is read-only"),
+        (errno.ENOENT, "Cannot use x: No such file"),
+    ],
+)
+def test_what_the_system_refuses_is_told_as_it_is(number, said):
+    with pytest.raises(StorageError, match=re.escape(said)), storage.plainly():
+        raise OSError(number, os.strerror(number), "x")
