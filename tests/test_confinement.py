@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import contest, experiment, launcher, run, sandbox, view
+from harness import contest, experiment, launcher, run, sandbox, training, view
 from harness.branch import create
 from harness.contest import Contest
 from harness.errors import InputError
 from harness.history import Conditions
 from harness.launcher import Mount
-from tests.conftest import HALF_CHEETAH, git
+from tests.conftest import HALF_CHEETAH, TRAIN_FILES, git
 
 KINDS = [kind for kind in (sandbox.BUBBLEWRAP, sandbox.NAMESPACES) if sandbox.works(kind)]
 
@@ -223,6 +223,19 @@ def test_what_a_run_leaves_in_the_page_cache_is_forgotten_before_the_next(tmp_pa
         assert _cached(opened)[::apart] == bytes(message)  # nothing refuses to read
         view.forget(seen[-1:])
         assert not any(_cached(opened))
+
+
+@pytest.mark.skipif(not KINDS, reason="nothing can be confined on this system")
+def test_a_long_confined_training_begins_with_cold_files(tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr(sandbox, "forget", lambda mounts: begun.append(len(mounts)))
+    for budget, kind in ((9.9, KINDS[0]), (10.0, sandbox.NONE), (10.0, KINDS[0])):
+        order = training.Assignment(
+            TRAIN_FILES / "raises.py", "HalfCheetah-v5", "native", 0, budget, kind, tmp_path
+        )
+        training.train(order, tmp_path / "log")
+    assert len(begun) == 1
+    assert begun[0] > 0
 
 
 def _cached(file):
