@@ -17,7 +17,7 @@ from harness.contest import Contest
 from harness.errors import InputError
 from harness.history import Conditions
 from harness.launcher import Mount
-from tests.conftest import HALF_CHEETAH, TRAIN_FILES, git
+from tests.conftest import HALF_CHEETAH, git
 
 KINDS = [kind for kind in (sandbox.BUBBLEWRAP, sandbox.NAMESPACES) if sandbox.works(kind)]
 
@@ -65,9 +65,10 @@ def test_what_is_refused_is_not_called_missing(path):
 
 def test_a_probe_that_does_not_end_says_nothing(path, monkeypatch):
     program(path, "exec sleep 100")
-    monkeypatch.setattr(sandbox, "PROBE_SECONDS", 0.3)
-    with pytest.raises(InputError, match="Try again when the machine is less busy"):
-        sandbox.available()
+    with monkeypatch.context() as impatient:
+        impatient.setattr(sandbox, "PROBE_SECONDS", 0.3)
+        with pytest.raises(InputError, match="Try again when the machine is less busy"):
+            sandbox.available()
     program(path, "exit 3")
     assert sandbox.refusal(sandbox.BUBBLEWRAP) == "confining by bubblewrap fails (exit 3)"
 
@@ -228,10 +229,11 @@ def test_what_a_run_leaves_in_the_page_cache_is_forgotten_before_the_next(tmp_pa
 @pytest.mark.skipif(not KINDS, reason="nothing can be confined on this system")
 def test_a_long_confined_training_begins_with_cold_files(tmp_path, monkeypatch):
     begun = []
+    (tmp_path / "train.py").write_text("")
     monkeypatch.setattr(sandbox, "forget", lambda mounts: begun.append(len(mounts)))
     for budget, kind in ((9.9, KINDS[0]), (10.0, sandbox.NONE), (10.0, KINDS[0])):
         order = training.Assignment(
-            TRAIN_FILES / "raises.py", "HalfCheetah-v5", "native", 0, budget, kind, tmp_path
+            tmp_path / "train.py", "HalfCheetah-v5", "native", 0, budget, kind, tmp_path
         )
         training.train(order, tmp_path / "log")
     assert len(begun) == 1
