@@ -99,7 +99,7 @@ def system() -> list[Mount]:
         *_shown(devices),
         *_processes(),
         *(_cover(home) for home in sorted(_homes())),
-        *(mount for name in libraries if name for mount in _place(Path(name))),
+        *(mount for name in libraries if name for mount in _place(Path(name).absolute())),
         *(mount for place in _python() for mount in _place(place)),
         *_shown(Path(prefix, part) for prefix in _installed() for part in PARTS),
         Mount("show", sys.executable),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import contest, experiment, launcher, run, sandbox, view
+from harness import contest, experiment, launcher, run, sandbox, training, view
 from harness.branch import create
 from harness.contest import Contest
 from harness.errors import InputError
@@ -65,9 +65,10 @@ def test_what_is_refused_is_not_called_missing(path):
 
 def test_a_probe_that_does_not_end_says_nothing(path, monkeypatch):
     program(path, "exec sleep 100")
-    monkeypatch.setattr(sandbox, "PROBE_SECONDS", 0.3)
-    with pytest.raises(InputError, match="Try again when the machine is less busy"):
-        sandbox.available()
+    with monkeypatch.context() as impatient:
+        impatient.setattr(sandbox, "PROBE_SECONDS", 0.3)
+        with pytest.raises(InputError, match="Try again when the machine is less busy"):
+            sandbox.available()
     program(path, "exit 3")
     assert sandbox.refusal(sandbox.BUBBLEWRAP) == "confining by bubblewrap fails (exit 3)"
 
@@ -223,6 +224,20 @@ def test_what_a_run_leaves_in_the_page_cache_is_forgotten_before_the_next(tmp_pa
         assert _cached(opened)[::apart] == bytes(message)  # nothing refuses to read
         view.forget(seen[-1:])
         assert not any(_cached(opened))
+
+
+@pytest.mark.skipif(not KINDS, reason="nothing can be confined on this system")
+def test_a_long_confined_training_begins_with_cold_files(tmp_path, monkeypatch):
+    begun = []
+    (tmp_path / "train.py").write_text("")
+    monkeypatch.setattr(sandbox, "forget", lambda mounts: begun.append(len(mounts)))
+    for budget, kind in ((9.9, KINDS[0]), (10.0, sandbox.NONE), (10.0, KINDS[0])):
+        order = training.Assignment(
+            tmp_path / "train.py", "HalfCheetah-v5", "native", 0, budget, kind, tmp_path
+        )
+        training.train(order, tmp_path / "log")
+    assert len(begun) == 1
+    assert begun[0] > 0
 
 
 def _cached(file):
