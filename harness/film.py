@@ -66,7 +66,7 @@ class Script:
 
     Attributes:
       task: its id.
-      seeds: of all episodes of the evaluation: a policy acts for all of them at once.
+      seeds: of all episodes of the evaluation.
       returns: of all episodes, as they were recorded.
       roles: title and episode of each panel, from left to right.
       seconds: length of the video at most; longer episodes are played faster.
@@ -123,7 +123,7 @@ class Take:
 
 
 def replay(artifact: Artifact, script: Script) -> tuple[Evaluation, np.ndarray]:
-    """Evaluate the policy again, at the same batch size: all bits of its actions depend on it.
+    """Evaluate the policy again, as it was evaluated: every episode, from its seed.
 
     Returns:
       The evaluation, and the applied actions [step, episode, ...] of the script's episodes.
