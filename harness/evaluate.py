@@ -206,9 +206,10 @@ def respond(question: dict[str, Any], payload: bytes) -> wire.Message:
     from harness.artifact import Artifact  # noqa: PLC0415
 
     program, params, seeds = wire.split(payload, *question["sizes"])
-    task, artifact = tasks.get(question["task"]), Artifact(program, params)
+    artifact = Artifact(program, params)
     bound = {"token": question["token"], "digest": artifact.digest}
     try:
+        task = tasks.get(question["task"])
         actor = policy.load(artifact, *backends.spaces(task, backends.reference(task)))
         evaluation = evaluate(
             actor, task.id, json.loads(seeds), question["simulator"], limit=question["limit"]

@@ -4,6 +4,7 @@
 with the video's two files.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -66,7 +67,7 @@ class Script:
 
     Attributes:
       task: its id.
-      seeds: of all episodes of the evaluation: a policy acts for all of them at once.
+      seeds: of all episodes of the evaluation.
       returns: of all episodes, as they were recorded.
       roles: title and episode of each panel, from left to right.
       seconds: length of the video at most; longer episodes are played faster.
@@ -123,7 +124,7 @@ class Take:
 
 
 def replay(artifact: Artifact, script: Script) -> tuple[Evaluation, np.ndarray]:
-    """Evaluate the policy again, at the same batch size: all bits of its actions depend on it.
+    """Evaluate the policy again, as it was evaluated: every episode, from its seed.
 
     Returns:
       The evaluation, and the applied actions [step, episode, ...] of the script's episodes.
@@ -158,7 +159,7 @@ def make_env(script: Script) -> gymnasium.Env:
             "the task there under its id, with the render mode rgb_array."
         ) from error
     modes, by_mujoco = plain.metadata.get("render_modes"), isinstance(plain.unwrapped, MujocoEnv)
-    plain.close()
+    _close(plain)
     if "rgb_array" not in (modes or ()):
         raise InputError(
             f"{task.id} cannot be drawn: its render modes are {modes}, and rgb_array is needed. "
@@ -170,6 +171,12 @@ def make_env(script: Script) -> gymnasium.Env:
     if by_mujoco:
         _prepare(env.unwrapped, script)
     return env
+
+
+def _close(env: gymnasium.Env) -> None:
+    """Close an environment, whatever it says to that: some must have been reset before."""
+    with contextlib.suppress(Exception):
+        env.close()
 
 
 def _prepare(env: Any, script: Script) -> None:
@@ -326,7 +333,7 @@ def make(folder: Path, artifact: Artifact, script: Script) -> dict[str, Any]:
     movie.close()
     write_gif(folder / GIF, shots, round(1000 * every / pace.fps))
     for env in envs:
-        env.close()
+        _close(env)
     return {
         "replayed": {t: take.total for t, take in zip(script.roles, takes, strict=True)},
         "seconds": (count + hold) / pace.fps,

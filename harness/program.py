@@ -15,13 +15,13 @@ from harness.errors import PolicyError
 MAX_TENSOR_ELEMENTS = 2**26
 """Of any intermediate result: 256 MiB in float32."""
 
-MAX_WORK = 2**26
-"""Floating-point operations of one action, 67 million: ten times what four layers of 1,024 units
-take, and what a transformer of two layers of 128 units takes over a window of 64 observations."""
+MAX_WORK = 2**27
+"""Floating-point operations of one action, 134 million: eighteen times what four layers of 1,024
+units take, twice what a transformer of two layers of 128 units over 64 observations takes."""
 
-OPERATION_WORK = 2**11
-"""What every operation counts for beside its arithmetic: the microsecond in which it is started. A
-policy may start 32,768 of them; a network of a hundred layers starts a thousand."""
+OPERATION_WORK = 2**13
+"""What every operation counts for beside its arithmetic: the time in which it is started. A policy
+may start 16,384 of them; a network of a hundred layers starts a thousand."""
 
 _STABLEHLO = """
 abs add and atan2 bitcast_convert broadcast broadcast_in_dim case cbrt ceil clamp compare

@@ -30,7 +30,7 @@ EVALUATION_LIMIT = 900.0
 """Seconds for the policies of an evaluation: what `program.MAX_WORK` at every step takes."""
 
 SLOWEST_STEP = 0.05
-"""Seconds beyond, for each step that the episodes may have: a robot on a desk is as fast."""
+"""Seconds beyond, for each step that the episodes may have: of an environment that makes twenty."""
 
 START_LIMIT = 120.0
 """Seconds beyond, until the evaluator gives up by itself, with better words than ours."""

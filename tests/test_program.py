@@ -161,7 +161,7 @@ def test_a_policy_that_only_takes_time_is_refused_with_its_count():
     def waste(x):
         return lax.fori_loop(0, 2000, lambda _, m: jnp.tanh(m @ m), x)
 
-    with pytest.raises(PolicyError, match=r"takes 1,0\d\d,\d{3},\d{3} floating-point operations"):
+    with pytest.raises(PolicyError, match=r"takes 1,\d{3},\d{3},\d{3} floating-point operations"):
         program.check(exported(waste, (64, 64)))
 
 

@@ -265,7 +265,7 @@ def _described(task_id: str) -> list[dict[str, Any]]:
                 f"{process.returncode}. Its last output:\n{last}"
             ) from error
         finally:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if "error" in answer:
