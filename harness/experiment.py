@@ -26,12 +26,12 @@ from harness.errors import (
     TrainingError,
     WorkerError,
 )
-from harness.ledger import BEGUN, FILE, LOST, Ledger, Row
+from harness.ledger import BEGUN, FILE, INTERRUPTED, LOST, Ledger, Row
 from harness.measurement import TRAIN_FILE, Announce, Measurement, Order, Site, Watch
 from harness.training import MAX_STEP
 
 STATUSES: dict[type[BaseException], str] = {
-    KeyboardInterrupt: "interrupted",
+    KeyboardInterrupt: INTERRUPTED,
     OutOfTimeError: "timeout",
     IntegrityError: "tampered",
     TrainingError: "crash",
@@ -39,8 +39,6 @@ STATUSES: dict[type[BaseException], str] = {
     WorkerError: LOST,
 }
 """Of runs without a score, by what ended them."""
-
-INTERRUPTED = STATUSES[KeyboardInterrupt]
 
 INCONCLUSIVE = "inconclusive"
 """Status of a run that something else ended: a full disk, a bug of ours."""

@@ -20,8 +20,8 @@ from pathlib import Path
 from harness.errors import LedgerError, StorageError
 
 FILE = "results.tsv"
-BEGUN, LOST = "begun", "lost"
-"""Statuses of a run's first row, and of a run whose worker died."""
+BEGUN, LOST, INTERRUPTED = "begun", "lost", "interrupted"
+"""Statuses of a run's first row, of a run whose worker died, and of one that ended with us."""
 
 NAME_LENGTH = 16
 """Characters of a head's file name, which is a hash of the ledger's path."""
