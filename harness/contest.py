@@ -26,7 +26,7 @@ from harness.errors import (
     TrainingError,
     WorkerError,
 )
-from harness.experiment import INTERRUPTED, Part, Request, Ruling, Summary
+from harness.experiment import Part, Request, Ruling, Summary
 from harness.history import (
     CHALLENGER,
     FAULTS,
@@ -36,7 +36,7 @@ from harness.history import (
     Conditions,
     History,
 )
-from harness.ledger import FILE, Ledger, Row
+from harness.ledger import FILE, INTERRUPTED, Ledger, Row
 from harness.measurement import Site
 
 LOSSES = 3

@@ -35,13 +35,13 @@ from harness.errors import (
     TrainingError,
     WorkerError,
 )
-from harness.ledger import BEGUN, FILE, LOST, Ledger, Row
+from harness.ledger import BEGUN, FILE, INTERRUPTED, LOST, Ledger, Row
 from harness.measurement import TRAIN_FILE, Announce, Measurement, Order, Site, Watch
 from harness.training import MAX_STEP, Training
 
 STATUSES: dict[type[BaseException], str] = {
-    KeyboardInterrupt: "interrupted",
-    StandstillError: "interrupted",
+    KeyboardInterrupt: INTERRUPTED,
+    StandstillError: INTERRUPTED,
     OutOfTimeError: "timeout",
     IntegrityError: "tampered",
     TrainingError: "crash",
@@ -49,8 +49,6 @@ STATUSES: dict[type[BaseException], str] = {
     WorkerError: LOST,
 }
 """Of runs without a score, by what ended them."""
-
-INTERRUPTED = STATUSES[KeyboardInterrupt]
 
 INCONCLUSIVE = "inconclusive"
 """Status of a run that something else ended: a full disk, a bug of ours."""

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from harness import objective, verdict
-from harness.ledger import Row
+from harness.ledger import INTERRUPTED, Row
 from harness.verdict import Look
 
 CHALLENGER, INCUMBENT, TRANSFER = "challenger", "incumbent", "transfer"
@@ -21,8 +21,8 @@ FAULTS = ("crash", "timeout")
 """Statuses of runs that the file itself has ended; all others without a score were cut off."""
 
 RUNS_PER_END = 10
-"""Of an incumbent, for each of its runs that was cut off: who cuts off what would be high, or low,
-moves the mean of the others by 0.18 deviations at most, however often it is done."""
+"""Of an incumbent, for each time that a run of it was cut off: who cuts off what would be high, or
+low, moves the mean of the others by 0.18 deviations at most, however often it is done."""
 
 NAME_LENGTH = 12
 """Characters of a commit's name in the ledger."""
@@ -178,9 +178,8 @@ class History:
     def missing(self) -> list[int]:
         """The numbers of the runs that the incumbent's estimate lacks."""
         incumbent = self.incumbent
-        ends = len(self.cut_off(INCUMBENT, commit=incumbent))
         needed = verdict.fresh_runs(len(self.scores(CHALLENGER, incumbent)))
-        return self.lacking(max(needed, RUNS_PER_END * ends))
+        return self.lacking(max(needed, RUNS_PER_END * self.ends()))
 
     def lacking(self, count: int) -> list[int]:
         """The numbers of the first `count` fresh runs of the incumbent that are not there."""
@@ -254,6 +253,24 @@ class History:
             and row.status not in FAULTS
             and row.seed
         ]
+
+    def ends(self) -> int:
+        """How often runs of the incumbent were cut off; all that ended with the harness are once.
+
+        Whoever ends the harness ends every run that goes on, and can choose among them no more.
+        """
+        cut_off = self.cut_off(INCUMBENT, commit=self.incumbent)
+        count = 0
+        together: set[tuple[str, ...]] = set()
+        for row in self.rows:
+            if row in cut_off:
+                name = (row.challenger, row.replicate, row.task)
+                if row.status != INTERRUPTED or not together or name in together:
+                    count, together = count + 1, set()
+                together |= {name} if row.status == INTERRUPTED else set()
+            elif row.role == INCUMBENT and row.seed:
+                together = set()
+        return count
 
     def seed(
         self, role: str, challenger: str, replicate: int, commit: str, task: str

@@ -21,8 +21,8 @@ from harness import words
 from harness.errors import LedgerError, StorageError
 
 FILE = "results.tsv"
-BEGUN, LOST = "begun", "lost"
-"""Statuses of a run's first row, and of a run whose worker died."""
+BEGUN, LOST, INTERRUPTED = "begun", "lost", "interrupted"
+"""Statuses of a run's first row, of a run whose worker died, and of one that ended with us."""
 
 RENEWED = "renewed"
 """Status of a row that is no run: the first one of a ledger in the place of another one."""

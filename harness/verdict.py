@@ -12,7 +12,8 @@ branch will ever see to `2 * FALSE_KEEPS`: once for its first night, once for al
 
 A run that was cut off is made again, and whoever cut it off may have seen what it was going to be.
 So a look asks for a p-value that is smaller by the number of ways in which the runs that it has
-could have been picked; for each of these the test is valid, and together they err as one.
+could have been picked: for each of these the test is valid, and all together err no more than one
+look at runs of which none was made again. (That is so for each number of runs made again.)
 
 References: permutation tests for comparing training algorithms in stages, with early stopping
 (Mathieu et al. 2024, "AdaStop", TMLR, arXiv 2306.10882); spending a level over looks (Lan and

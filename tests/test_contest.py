@@ -375,6 +375,29 @@ def test_runs_of_the_incumbent_that_are_cut_off_ask_for_more_of_them(root, monke
     assert third[0].seed == third[1].seed
 
 
+@pytest.mark.parametrize(
+    ("runs", "ends"),
+    [
+        (["1 interrupted", "2 interrupted", "3 interrupted", "1", "2", "3"], 1),
+        (["1 interrupted", "1 interrupted", "1"], 2),
+        (["1 interrupted", "1", "2 interrupted", "2"], 2),
+        (["1 interrupted", "2 interrupted", "1 interrupted", "2 interrupted", "1", "2"], 2),
+        (["1 lost", "2 lost", "3", "1", "2"], 2),
+        (["1 crash", "2", "3 tampered"], 1),
+    ],
+)
+def test_runs_that_end_together_with_the_harness_are_one_end(runs, ends):
+    """In several slots one Ctrl-C ends them all; a worker that dies is one of many."""
+    usual = dict.fromkeys(ledger.COLUMNS, "a" * 12) | {"branch": "autorl/tag", "role": "incumbent"}
+    found = []
+    for run in runs:
+        replicate, status = (*run.split(), "scored")[:2]
+        score = "1.0" if status == "scored" else ""
+        values = {"replicate": replicate, "status": status, "avg_return": score, "harness": "f"}
+        found.append(Row(**usual | values))
+    assert History(found, "autorl/tag", "f").ends() == ends
+
+
 def test_an_incumbent_that_fails_beside_every_challenger_does_not_keep_its_place(
     root, ongoing, monkeypatch
 ):
