@@ -20,7 +20,7 @@ FILE = "results.tsv"
 LOST = "lost"
 """Status of a run whose worker died."""
 
-BEGUN = "begun"
+RENEWED = "renewed"
 """Status of a row that is no run: the first one of a ledger in the place of another one."""
 
 NAME_LENGTH = 16
@@ -36,7 +36,7 @@ class Row:
       avg_return: mean over the episodes; empty where there is no score.
       status: `scored`, or what the run decided (`keep`, `discard`); of runs without a score
         `crash`, `timeout`, `tampered`, `interrupted`, `lost` (its worker died), `inconclusive`
-        (something else went wrong). `begun` is no run, see `Ledger.renew`.
+        (something else went wrong). `renewed` is no run, see `Ledger.renew`.
       description: one line of text from the user.
       task: its Gymnasium id.
       run_id: the folder in `runs/`.
@@ -210,7 +210,7 @@ class Ledger:
         digest = self.head.retire()
         reason = f"A ledger that ended with {digest} was here before."
         empty = dict.fromkeys(COLUMNS, "")
-        fields = {"commit": "-", "status": BEGUN, "branch": "-", "role": "-", "reason": reason}
+        fields = {"commit": "-", "status": RENEWED, "branch": "-", "role": "-", "reason": reason}
         self.append(Row(**(empty | fields)))
         return (
             f"note: a ledger that was here before is gone, with all its runs: {self.path} begins "

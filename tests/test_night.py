@@ -283,3 +283,16 @@ def test_an_agent_cannot_write_to_the_harness_that_scores(root):
     assert done.returncode != 0
     assert b"Read-only" in done.stderr
     assert not written
+
+
+def test_what_is_put_back_after_a_turn_is_said_with_where_its_copy_is(ongoing, root):
+    said = []
+    night = Night(ongoing, None, said.append)
+    (root / "program.md").write_text("be bold\n")
+    assert night._put_back() == []
+    assert said == []
+    (root / "README.md").write_text("no rules\n")
+    assert night._put_back() == ["README.md"]
+    assert "README.md" in said[0]
+    assert str(root / "runs" / "tampered") in said[0]
+    assert (root / "program.md").read_text() == "be bold\n"
