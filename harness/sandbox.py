@@ -182,13 +182,8 @@ def _is_own_folder(path: str) -> bool:
 
 def _bubblewrap(mounts: Sequence[Mount]) -> list[str]:
     """Arguments of bubblewrap for these mounts."""
-    arguments = [
-        str(programs.find("bwrap")),
-        "--unshare-all",
-        "--die-with-parent",
-        "--cap-drop",
-        "ALL",
-    ]
+    arguments = [str(programs.find("bwrap")), "--unshare-all", "--die-with-parent"]
+    arguments += ["--cap-drop", "ALL"]
     arguments += ["--ro-bind", "/", "/"]
     for mount in mounts:
         match mount.action:
