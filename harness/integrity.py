@@ -71,6 +71,12 @@ def committed(root: Path) -> dict[str, tuple[str, str]] | None:
     return files
 
 
+def listed(root: Path) -> list[str] | None:
+    """The files of a checkout that a run may see: what is committed; None without a commit."""
+    then = committed(root)
+    return None if then is None else sorted([*then, *FREE])
+
+
 def changed(root: Path, then: Mapping[str, tuple[str, str]]) -> list[str]:
     """Committed files that are not there as they were.
 

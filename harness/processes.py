@@ -102,7 +102,7 @@ def python_path() -> dict[str, str]:
     others = [place for place in named if Path(place).resolve() not in ours]
     return {
         "PYTHONPATH": os.pathsep.join([str(sources.folder()), *others]),
-        origin.FOLDER: os.environ.get(origin.FOLDER) or str(Path.cwd()),
+        origin.FOLDER: str(Path.cwd()),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -136,6 +136,22 @@ def test_tampering_during_a_run_is_told_in_a_row_and_costs_no_edit(root, contest
     assert contest.challenge("five more").verdict == "keep"
 
 
+def test_a_human_and_their_tools_may_write_beside_a_trial(root, contest, monkeypatch):
+    measure = experiment._measure
+
+    def meanwhile(*arguments):
+        (root / "program.md").write_text("be bold\n")
+        (root / "nohup.out").write_text("turn 1\n")
+        (root / ".~lock.results.tsv#").write_text("me,host,1\n")
+        return measure(*arguments)
+
+    edit(root, 5)
+    monkeypatch.setattr(experiment, "_measure", meanwhile)
+    assert contest.challenge("five more").verdict == "keep"
+    assert (root / "program.md").read_text() == "be bold\n"
+    assert (root / "nohup.out").exists()
+
+
 def test_what_is_refused_before_the_clock_leaves_no_row_and_no_folder(root, contest):
     count, folders = len(rows(root)), len([*(root / "runs").iterdir()])
     edit(root, 5)

@@ -168,7 +168,7 @@ def test_a_checkout_made_anew_begins_a_ledger_that_names_the_end_of_the_old_one(
     note = Ledger(ledger.path).renew()
     assert "begins anew" in note
     (first,) = ledger.rows()
-    assert (first.status, first.branch, first.scored) == ("begun", "-", False)
+    assert (first.status, first.branch, first.scored) == ("renewed", "-", False)
     assert end in first.reason
     ledger.prepare()
     ledger.append(row("r3"))

@@ -361,3 +361,16 @@ def test_an_agent_s_clone_shares_no_file_with_the_checkout(root, tmp_path):
     objects = [path for path in (tmp_path / "clone" / ".git").rglob("*") if path.is_file()]
     assert objects
     assert all(path.stat().st_nlink == 1 for path in objects)
+
+
+def test_what_is_put_back_after_a_turn_is_said_with_where_its_copy_is(ongoing, root):
+    said = []
+    night = Night(ongoing, None, said.append)
+    (root / "program.md").write_text("be bold\n")
+    assert night._put_back() == []
+    assert said == []
+    (root / "README.md").write_text("no rules\n")
+    assert night._put_back() == ["README.md"]
+    assert "README.md" in said[0]
+    assert str(root / "runs" / "tampered") in said[0]
+    assert (root / "program.md").read_text() == "be bold\n"

@@ -110,6 +110,15 @@ def test_links_in_the_place_of_folders_of_ours_and_of_locks_are_no_tampering(com
     Guard(committed).check()
 
 
+def test_a_run_may_see_of_a_checkout_what_is_committed(committed):
+    (committed / "weights.npz").write_text("learned earlier")
+    (committed / "agent_space" / "notes.txt").write_text("learned earlier")
+    listed = integrity.listed(committed)
+    assert {"README.md", "program.md", "agent_space/train.py"} <= set(listed)
+    assert not {"weights.npz", "agent_space/notes.txt"} & set(listed)
+    assert integrity.listed(committed / "agent_space") is None
+
+
 def test_the_human_edits_the_program_when_they_like(committed):
     guard = Guard(committed)
     (committed / "program.md").write_text("be bold")
@@ -514,6 +523,21 @@ def test_a_harness_that_was_changed_since_the_process_began_is_listed(committed,
     monkeypatch.setattr(integrity, "harness_files", lambda: changed)
     with pytest.raises(IntegrityError, match=r"verdict\.py"):
         Guard(committed).check()
+
+
+def test_a_harness_from_a_checkout_is_named_by_its_commit(committed, monkeypatch):
+    (committed / "harness").mkdir()
+    (committed / "harness" / "verdict.py").write_text("KEEP = False\n")
+    git(committed, "add", "harness")
+    git(committed, "commit", "-qm", "a harness")
+    monkeypatch.setattr(integrity, "HARNESS", committed / "harness")
+    (committed / "README.md").write_text("not the harness")
+    name = integrity.harness_commit()
+    assert name == integrity.commit(committed)[0].rstrip("+")
+    (committed / "harness" / "verdict.py").write_text("KEEP = True\n")
+    assert integrity.harness_commit() == f"{name}+"
+    monkeypatch.setattr(integrity, "HARNESS", committed / "runs" / "harness")
+    assert integrity.harness_commit() == "-"
 
 
 def test_a_git_that_fails_is_not_taken_for_a_missing_one(committed):
