@@ -285,8 +285,12 @@ def test_a_cluster_of_our_own_joins_no_other_and_asks_for_a_secret(monkeypatch, 
         monkeypatch.setenv(name, "")
     monkeypatch.setattr(cluster.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(cluster, "_site", lambda ray, cores: Site("test", 1, None))
-    monkeypatch.setattr(cluster, "_init", lambda root, **options: begun.append(
-        (options["address"], os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"])))  # fmt: skip
+
+    def begin(root, **options):
+        names = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
+        begun.append((options["address"], *(os.environ[name] for name in names)))
+
+    monkeypatch.setattr(cluster, "_init", begin)
     for _ in range(2):
         cluster.local(1, tmp_path)
     assert {(address, mode) for address, mode, _ in begun} == {("local", "token")}
