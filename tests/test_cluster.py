@@ -278,6 +278,43 @@ def test_workers_that_cannot_be_get_one_message(checkout, arguments, message):
     assert not (checkout / "results.tsv").exists()
 
 
+def test_a_cluster_of_our_own_joins_no_other_and_asks_for_a_secret(monkeypatch, tmp_path):
+    """Whoever reaches its port without the token runs nothing on it; Ray sees to that."""
+    begun = []
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(cluster.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(cluster, "_site", lambda ray, cores: Site("test", 1, None))
+
+    def begin(root, **options):
+        names = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
+        begun.append((options["address"], *(os.environ[name] for name in names)))
+
+    monkeypatch.setattr(cluster, "_init", begin)
+    for _ in range(2):
+        cluster.local(1, tmp_path)
+    assert {(address, mode) for address, mode, _ in begun} == {("local", "token")}
+    first, second = (token for _, _, token in begun)
+    assert first != second
+    assert len(first) == 2 * cluster.TOKEN_BYTES
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("10.0.0.5:6379", "No Ray cluster is reached at 10.0.0.5:6379: no port"),
+        (cluster.LOCAL, "Ray does not start here: no port"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_told_as_what_it_was(monkeypatch, tmp_path, address, said):
+    def refuses(**options):
+        raise ConnectionError("no \x1b[31mport")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=refuses))
+    with pytest.raises(InputError, match=said):
+        cluster._init(tmp_path, address=address)
+
+
 GOOD = {"train.log": b"", "curve.csv": b"x", "policy/params.npz": b"x"}
 
 
