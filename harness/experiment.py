@@ -319,7 +319,8 @@ def _noted(ruling: Ruling, training: Training) -> Ruling:
         return ruling
     note = (
         f"Its start-up took {training.allowance + excess:.1f} s, of which {training.allowance:.1f} "
-        "are free; the rest was on the clock."
+        f"are free (it used {training.startup_cpu_seconds:.1f} s of processors in these); the rest "
+        "was on the clock."
     )
     return dataclasses.replace(ruling, reason=f"{ruling.reason} {note}".strip())
 

@@ -1,4 +1,4 @@
-"""The machine that measures, in words: what else changes, scores do.
+"""The machine that measures, in words: where one of them changes, so do scores.
 
 The cores and accelerators that this process may use, the versions of what trains and simulates, and
 the variables of the shell that change what these do.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "numpy", "mujoco", "mujoco-mjx", "gymnasium", "envpool",
-    "box2d", "brax", "playground",
+    "box2d", "brax", "playground", "warp-lang", "jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu",
 )  # fmt: skip
 """What trains and what simulates."""
 
@@ -22,8 +22,8 @@ PREFIXES = ("JAX_", "XLA_", "OMP_", "MUJOCO_", "TPU_VISIBLE_", "ROCR_VISIBLE_", 
 """Of variables that change how a training computes."""
 
 HARMLESS = ("JAX_COMPILATION_CACHE_DIR", "MUJOCO_GL", "MUJOCO_EGL_DEVICE_ID")
-"""Variables that do not: a cache of compiled programs reaches no training, and pictures no score.
-"""
+"""Variables that do not: a cache of compiled programs shortens a start-up at most, and only where
+nothing is confined; the others are for pictures."""
 
 CGROUPS = Path("/sys/fs/cgroup")
 DRIVER = Path("/proc/driver/nvidia/gpus")

@@ -358,7 +358,7 @@ def test_a_challengers_start_up_beyond_that_is_on_its_clock_and_in_the_reason(ro
         trained.clock_start = trained.begun + 2.0
         if this.request.part.role == "challenger":
             trained.allowance = this.request.allowance
-            trained.excess = 7.5
+            trained.excess, trained.startup_cpu_seconds = 7.5, 3.0
         return measured
 
     monkeypatch.setattr(experiment, "_measure", starts_late)
@@ -370,7 +370,8 @@ def test_a_challengers_start_up_beyond_that_is_on_its_clock_and_in_the_reason(ro
     row = rows(root)[-1]
     assert row.verdict == "discard"
     assert row.reason.endswith(
-        "Its start-up took 12.5 s, of which 5.0 are free; the rest was on the clock."
+        "Its start-up took 12.5 s, of which 5.0 are free (it used 3.0 s of processors in these); "
+        "the rest was on the clock."
     )
 
 
