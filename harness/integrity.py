@@ -112,18 +112,6 @@ def name(path: Path) -> str:
     return ABSENT if content is None else _hash(plain(content), 40)
 
 
-def listed(root: Path) -> list[str] | None:
-    """Files of a checkout that are tracked, or neither tracked nor ignored; None without git."""
-    try:
-        listing = git.run(
-            root, "ls-files", "-z", "--cached", "--others", "--exclude-per-directory=.gitignore"
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    paths = listing.decode(errors="surrogateescape").split("\0")
-    return [path for path in paths if path and not path.endswith("/")] or None
-
-
 def harness_files() -> dict[str, str]:
     """Object names by path of the harness that runs, wherever it is installed."""
     return {str(path): name(path) for path in sorted(HARNESS.rglob("*.py"))}

@@ -1,8 +1,8 @@
 """What a confined process sees: what a training needs, and nothing else.
 
 The root is empty at first. Shown in it, read-only, are the system's programs and libraries, the
-interpreter with all that Python imports from, the devices that compute, and of the checkout what
-git has not been told to ignore. What is not named here is out of sight.
+interpreter with all that Python imports from, the devices that compute, and of the checkout what is
+committed. What is not named here is out of sight.
 """
 
 import contextlib
@@ -109,7 +109,7 @@ def system() -> list[Mount]:
 
 
 def checkout(root: Path) -> list[Mount]:
-    """What is seen of a checkout: what git does not ignore, but no policies nor ledgers' heads.
+    """What is seen of a checkout: what is committed, but no policies nor ledgers' heads.
 
     Where there is no git, all but what the harness itself has written.
 
