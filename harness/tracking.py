@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from harness import errors
+from harness import errors, words
 from harness.training import Training
 
 MAX_POINTS = 1000
@@ -77,7 +77,8 @@ def _attempt(name: str, write: Callable[[], None]) -> None:
     try:
         write()
     except Exception as error:  # whatever a tracker does, the run is recorded
-        print(f"note: {name} has no metrics of this run: {error}", file=sys.stderr)
+        said = words.line(str(error))
+        print(f"note: {name} has no metrics of this run: {said}", file=sys.stderr)
 
 
 def _tensorboard(folder: Path, training: Training, summary: dict[str, Any]) -> None:
