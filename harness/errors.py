@@ -64,4 +64,4 @@ class WorkerError(HarnessError):
 class StandstillError(HarnessError):
     """We stood still while we held the clock of a run: it measures nothing."""
 
-    exit_code = 9
+    exit_code = 10
