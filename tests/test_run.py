@@ -275,7 +275,7 @@ def test_a_run_during_which_the_harness_was_stopped_measures_nothing(checkout):
     time.sleep(2)
     process.send_signal(signal.SIGCONT)
     _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 9, stderr
+    assert process.returncode == 10, stderr
     assert re.search(r"The harness stood still for [12]\.\d s", stderr)
     assert not [child for child in children if child.is_running()]
     (row,) = Ledger(checkout / "results.tsv").rows()
