@@ -119,7 +119,7 @@ def run_apart(
     with open(folder / "log", "wb") as log:
         process = sandbox.start(
             place.confinement,
-            [sys.executable, "-P", "-m", module, *arguments],
+            [sys.executable, "-m", module, *arguments],
             [
                 *sandbox.system(),
                 *sandbox.checkout(place.root),

@@ -209,7 +209,7 @@ def train(
     with ours, open(log_file, "wb") as log:
         child = sandbox.start(
             assignment.confinement,
-            [sys.executable, "-P", str(assignment.train_file)],
+            [sys.executable, str(assignment.train_file)],
             [
                 *sandbox.system(),
                 *sandbox.checkout(assignment.root),

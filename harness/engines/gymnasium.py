@@ -149,7 +149,7 @@ class _Worker:
             "memory": memory,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.engines.gymnasium_worker", json.dumps(settings)],
+            [sys.executable, "-m", "harness.engines.gymnasium_worker", json.dumps(settings)],
             pass_fds=(theirs.fileno(), memory),
             stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
