@@ -13,7 +13,7 @@ import sys
 
 from harness import origin, processes
 
-OURS = ("PYTHONPATH", "AUTORL_LOOP_COPY", origin.FOLDER)
+OURS = ("PYTHONPATH", "PYTHONSAFEPATH", "AUTORL_LOOP_COPY", origin.FOLDER)
 """Variables that say where the loop's copy of the harness is: nothing that an agent needs."""
 
 

@@ -57,7 +57,7 @@ def find(confinement: str) -> str:
 def works(name: str, confinement: str) -> bool:
     """Whether one way draws here: a real picture is drawn and looked at."""
     probe = sandbox.start(
-        confinement, [sys.executable, "-P", "-m", "harness.opengl"], sandbox.system(),
+        confinement, [sys.executable, "-m", "harness.opengl"], sandbox.system(),
         {VARIABLE: name}, Path("/"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

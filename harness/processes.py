@@ -102,6 +102,7 @@ def python_path() -> dict[str, str]:
     others = [place for place in named if Path(place).resolve() not in ours]
     return {
         "PYTHONPATH": os.pathsep.join([str(sources.folder()), *others]),
+        "PYTHONSAFEPATH": "1",  # nothing from beside a script, or from where a module is started
         origin.FOLDER: str(Path.cwd()),
         "PYTHONUNBUFFERED": "1",
     }

@@ -294,7 +294,7 @@ def train(
     with ours, open(log_file, "wb") as log:
         child = sandbox.start(
             assignment.confinement,
-            [sys.executable, "-P", str(assignment.train_file)],
+            [sys.executable, str(assignment.train_file)],
             _mounts(assignment),
             {wire.CHANNEL_VARIABLE: str(theirs.fileno())},
             cwd=assignment.root,

@@ -31,7 +31,7 @@ print(json.dumps({
 START = """
 import subprocess, sys
 from harness import sandbox
-child = sandbox.start(sys.argv[1], [sys.executable, "-P", "-c", sys.argv[2]],
+child = sandbox.start(sys.argv[1], [sys.executable, "-c", sys.argv[2]],
                       [*sandbox.system(), *sandbox.checkout(__import__("pathlib").Path.cwd())],
                       {}, stdout=sys.stdout)
 sys.exit(child.wait())
@@ -119,7 +119,7 @@ def test_bytecode_of_a_checkout_is_not_read_by_a_command_either(littered):
         "import sys; sys.path.append(sys.argv[1]); import harness.evaluate as e;"
         "print(e.__file__, hasattr(e, 'POISON'))"
     )
-    done = python(littered, "-P", "-c", code, str(littered))
+    done = python(littered, "-P", "-c", code, str(littered), PYTHONPATH="")
     assert done.stdout.split() == [str(littered / "harness" / "evaluate.py"), "False"], done.stderr
     cached = littered / "harness" / "__pycache__" / f"evaluate.{sys.implementation.cache_tag}.pyc"
     direct = (
