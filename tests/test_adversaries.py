@@ -88,6 +88,9 @@ def world(tmp_path, monkeypatch):
         (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n/matrix/\n/run.log\n/own/\n")
         (tmp_path / "agent_space").mkdir()
         (tmp_path / "agent_space" / "train.py").write_text("")
+        (tmp_path / "tests" / "adversaries").mkdir(parents=True)  # what the files import
+        for package in ("tests", "tests/adversaries"):
+            shutil.copy(ROOT / package / "__init__.py", tmp_path / package)
         (tmp_path / "tests" / "trained" / "Hopper-v5").mkdir(parents=True)
         (tmp_path / "tests" / "trained" / "Hopper-v5" / "params.npz").write_text("weights")
         (tmp_path / "runs" / "earlier").mkdir(parents=True)
@@ -235,6 +238,8 @@ wire.serve(look)
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_evaluation_is_confined_as_a_training_is(world, kind):
     (world / "probe.py").write_text(PROBE)
+    for arguments in (("add", "probe.py"), ("commit", "-q", "-m", "a module that answers")):
+        subprocess.run(["git", *IDENTITY, *arguments], cwd=world, check=True)
     question = {"world": str(world), "port": int((world / "port").read_text())}
     seen, _ = scoring.run_apart("probe", (question, b""), scoring.Place(world, kind), 60)
     assert len(seen) == 7
