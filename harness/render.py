@@ -135,9 +135,9 @@ class _Told:
 def _checked(answer: dict[str, Any], episodes: dict[str, int]) -> _Told:
     """What the process says, or the error that it says it is."""
     if "refused" in answer:
-        raise PolicyError(scoring.printable(str(answer["refused"])))
+        raise PolicyError(scoring.in_a_line(str(answer["refused"])))
     if "undrawable" in answer:
-        raise InputError(scoring.printable(str(answer["undrawable"])))
+        raise InputError(scoring.in_a_line(str(answer["undrawable"])))
     try:
         replayed = {title: float(answer["replayed"][title]) for title in episodes}
         (size,) = map(int, answer["sizes"])

@@ -112,14 +112,14 @@ def evaluate_apart(
     payload = artifact.program + artifact.params + json.dumps(seeds).encode()
     answer, data = run_apart("harness.evaluate", (question, payload), place, limit + START_LIMIT)
     if "refused" in answer:
-        raise PolicyError(printable(str(answer["refused"])))
+        raise PolicyError(in_a_line(str(answer["refused"])))
     try:
         if {name: answer[name] for name in bound} != bound:
             raise ValueError("it is that to another question")
         return Evaluation.unpacked(data, seeds, float(answer["seconds"]))
     except (KeyError, TypeError, ValueError) as error:
         raise PolicyError(
-            f"The evaluator's answer is none ({printable(str(error))}): the policy may have taken "
+            f"The evaluator's answer is none ({in_a_line(str(error))}): the policy may have taken "
             "the process over. Nothing of it counts."
         ) from error
 
@@ -147,7 +147,8 @@ def run_apart(
       PolicyError: it used up its limit, or ended without an answer.
     """
     ours, theirs = socket.socketpair()
-    with tempfile.TemporaryDirectory(prefix="autorl-scratch-") as scratch, ours:
+    folder = tempfile.TemporaryDirectory(prefix="autorl-scratch-", ignore_cleanup_errors=True)
+    with folder as scratch, ours:
         with theirs:
             process = sandbox.start(
                 place.confinement,
@@ -194,8 +195,9 @@ class _Exchange:
 
     @property
     def tail(self) -> str:
-        """The end of what the process has printed."""
-        return printable(self._printed.decode(errors="replace"))
+        """The end of what the process has printed, indented."""
+        lines = self._printed.decode(errors="replace").splitlines()
+        return "\n".join(f"  {in_a_line(line)}" for line in lines)
 
     def answer(self, limit: float) -> wire.Message:
         """Wait for the answer.
@@ -244,6 +246,9 @@ class _Exchange:
         return bool(data)
 
 
-def printable(text: str) -> str:
-    """Words of a hostile process as they may be shown: no codes that a terminal acts on."""
-    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
+def in_a_line(text: str) -> str:
+    """Words of a hostile process as they may be shown.
+
+    They hold no codes that a terminal acts on, and begin no line, as results do.
+    """
+    return "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))

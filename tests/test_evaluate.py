@@ -209,7 +209,7 @@ def answer(**changes):
         ({"lengths": [0]}, "no episodes have"),
         ({"seconds": "nan"}, "no episodes have"),
         ({"seconds": [1]}, "is none"),
-        ({"refused": "no\x1b]0;owned\x07\n---"}, "^no�]0;owned�\n---$"),
+        ({"refused": "no\x1b]0;owned\x07\n---"}, "^no�]0;owned� ---$"),
     ],
 )
 def test_an_evaluator_that_was_taken_over_is_not_believed(monkeypatch, changes, message):
