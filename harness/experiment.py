@@ -240,8 +240,8 @@ def run(
         begun = False
         try:
             guard.check()
-            begun = True
             ledger.append(this.row(Ruling(BEGUN)))
+            begun = True
             measured = _measure(this, watch, announce)
             guard.check()
         except BaseException as error:
