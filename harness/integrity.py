@@ -72,9 +72,13 @@ def committed(root: Path) -> dict[str, tuple[str, str]] | None:
 
 
 def listed(root: Path) -> list[str] | None:
-    """The files of a checkout that a run may see: what is committed; None without a commit."""
-    then = committed(root)
-    return None if then is None else sorted([*then, *FREE])
+    """The files of a checkout that a run may see: what is committed.
+
+    Before a first commit it is what its .gitignore does not name; None where there is no git.
+    """
+    if (then := committed(root)) is not None:
+        return sorted([*then, *FREE])
+    return _unignored(root, (root / IGNORED).is_file()) if git.is_own(root) else None
 
 
 def changed(root: Path, then: Mapping[str, tuple[str, str]]) -> list[str]:
@@ -99,11 +103,19 @@ def added(root: Path, then: Iterable[str]) -> list[str]:
       then: the committed paths.
     """
     known = set(then)
-    ignored = [f"--exclude-from={root.resolve() / IGNORED}"] if IGNORED in known else []
-    listing = git.run(root, "ls-files", "-z", "--others", *ignored, variables=NO_INDEX)
-    paths = filter(None, listing.decode(errors="surrogateescape").split("\0"))
-    new = (path for path in paths if path.rstrip("/") not in known and path not in FREE)
+    new = (
+        path
+        for path in _unignored(root, IGNORED in known)
+        if path.rstrip("/") not in known and path not in FREE
+    )
     return sorted(path for path in new if _importable(root, path))
+
+
+def _unignored(root: Path, asked: bool) -> list[str]:
+    """What is there, committed or not; without what .gitignore names, if that is to be asked."""
+    ignored = [f"--exclude-from={root.resolve() / IGNORED}"] if asked else []
+    listing = git.run(root, "ls-files", "-z", "--others", *ignored, variables=NO_INDEX)
+    return [*filter(None, listing.decode(errors="surrogateescape").split("\0"))]
 
 
 def name(path: Path) -> str:
