@@ -4,6 +4,9 @@ Every message names the cause and the next step. Anything else that escapes is a
 harness and keeps its traceback.
 """
 
+CONFINED_VARIABLE = "AUTORL_CONFINED"
+"""Set in the environment of a confined process."""
+
 EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it

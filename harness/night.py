@@ -46,8 +46,8 @@ LISTED = 10
 PATIENCE = 20
 """Bad turns in a row after which the night ends: the agent is not there."""
 
-ATTEMPTS = 3
-"""To go on with a trial that something else than its file has stopped."""
+ATTEMPTS = contest.LOSSES - 1
+"""To go on with a trial that something else than its file has stopped: one more would end it."""
 
 UNLIMITED = 1_000_000
 """Runs of a night whose hours alone end it."""

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import launcher, processes, programs
-from harness.engines.engine import CONFINED_VARIABLE
-from harness.errors import InputError
+from harness.errors import CONFINED_VARIABLE, InputError
 from harness.launcher import Limits, Mount
 from harness.view import arranged, checkout, forget, system
 

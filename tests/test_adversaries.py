@@ -236,10 +236,10 @@ wire.serve(look)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_evaluation_is_confined_as_a_training_is(world, kind):
-    (world / "probe.py").write_text(PROBE)
-    for arguments in (("add", "probe.py"), ("commit", "-q", "-m", "a module that answers")):
-        subprocess.run(["git", *IDENTITY, *arguments], cwd=world, check=True)
+def test_an_evaluation_is_confined_as_a_training_is(world, kind, tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("installed")
+    (folder / "probe.py").write_text(PROBE)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
     question = {"world": str(world), "port": int((world / "port").read_text())}
     seen, _ = scoring.run_apart("probe", (question, b""), scoring.Place(world, kind), 60)
     assert len(seen) == 7

@@ -9,6 +9,8 @@ from typing import Protocol
 import gymnasium
 import numpy as np
 
+from harness.errors import CONFINED_VARIABLE
+
 
 @dataclasses.dataclass
 class Step:
@@ -71,9 +73,6 @@ def in_dtype(actions: np.ndarray, space: gymnasium.Space) -> np.ndarray:
     whole = isinstance(space, gymnasium.spaces.Box) and np.issubdtype(space.dtype, np.integer)
     return np.asarray(np.rint(actions) if whole else actions, space.dtype)
 
-
-CONFINED_VARIABLE = "AUTORL_CONFINED"
-"""Set in the environment of a confined process."""
 
 CONFINED = (
     ". It runs confined here: an empty home, no network, no display, few variables, no files to "
