@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import contest, experiment, launcher, run, sandbox, training, view
+from harness import contest, experiment, launcher, programs, run, sandbox, training, view
 from harness.branch import create
 from harness.contest import Contest
 from harness.errors import InputError
@@ -29,11 +29,14 @@ def path(tmp_path, monkeypatch):
     folder.mkdir()
     for name in ("git", "sh", "sleep"):
         (folder / name).symlink_to(shutil.which(name))
-    sandbox.refusal.cache_clear()
+    remembered = (sandbox.refusal, programs.find)
+    for answers in remembered:
+        answers.cache_clear()
     monkeypatch.setenv("PATH", str(folder))
     yield folder
     monkeypatch.undo()
-    sandbox.refusal.cache_clear()
+    for answers in remembered:
+        answers.cache_clear()
 
 
 def program(folder, text):
