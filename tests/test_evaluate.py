@@ -238,7 +238,7 @@ def test_an_evaluator_that_was_taken_over_is_not_believed(monkeypatch, changes, 
 def test_a_process_that_says_nothing_or_too_much_is_ended(tmp_path, monkeypatch, does, message):
     code = f"import os, time\nchannel = int(os.environ['{wire.CHANNEL_VARIABLE}'])\n{does}\n"
     (tmp_path / "hostile.py").write_text(code)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     place = scoring.Place(tmp_path, HERE.confinement)
     with pytest.raises(PolicyError, match=message):
         scoring.run_apart("hostile", ({}, bytes(2**22)), place, 2.0)

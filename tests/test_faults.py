@@ -43,12 +43,17 @@ def small_disk(checkout):
     prefix = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
     disk = checkout / "disk"
     disk.mkdir()
+    installed = checkout / "installed"  # what adversaries import
+    for package in ("tests", "tests/adversaries"):
+        (installed / package).mkdir(parents=True)
+        shutil.copy(ROOT / package / "__init__.py", installed / package)
     script = f'mount -t tmpfs -o size={SMALL_DISK} disk "$0" && cd "$0" && exec "$@"'
 
     def run(*command):
         return subprocess.run(
-            [*prefix, script, str(disk), *command], env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True, text=True, timeout=120, check=False,
+            [*prefix, script, str(disk), *command],
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{installed}"}, capture_output=True, text=True,
+            timeout=120, check=False,
         )  # fmt: skip
 
     if not shutil.which("unshare") or run("true").returncode != 0:

@@ -11,6 +11,7 @@ trial = connect()
 shape = trial.task.action_space.shape
 trial.publish(lambda params, obs: jnp.broadcast_to(params, (obs.shape[0], *shape)),
               jnp.zeros(shape))  # fmt: skip
+trial.start()
 daemon = """
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
