@@ -81,7 +81,7 @@ class Branch:
 
     def edit_of(self, commit: str) -> bytes:
         """The training file of a commit, or of the `tip`."""
-        name = self.tip if commit == "tip" else commit
+        name = self.tip if commit == "tip" else git.full(self.root, commit)
         return plain(git.run(self.root, "cat-file", "blob", f"{name}:{EDITABLE}"))
 
     def follows_tip(self, commit: str) -> bool:
@@ -102,7 +102,7 @@ class Branch:
         """
         if self.edit_of("tip") != self.edit_of(commit):
             tip, new = self.tip, commit
-            if self.edit == self.edit_of(tip):  # the edit came from elsewhere
+            if self._is_out() and self.edit == self.edit_of(tip):  # the edit came from elsewhere
                 self.write(self.edit_of(commit))
             if not self.follows_tip(commit):
                 new = self._commit(self.edit_of(commit), self._message(commit))
@@ -122,7 +122,7 @@ class Branch:
           run_id: of its last run, the name under which it does.
         """
         git.text(self.root, "update-ref", f"refs/autorl/{self.tag}/discarded/{run_id}", commit)
-        if self.edit == self.edit_of(commit):
+        if self._is_out() and self.edit == self.edit_of(commit):
             self.write(self.edit_of("tip"))
         self._settle(commit)
 
@@ -145,6 +145,10 @@ class Branch:
     def _message(self, commit: str) -> str:
         """What a commit says of itself."""
         return git.text(self.root, "cat-file", "commit", commit).partition("\n\n")[2]
+
+    def _is_out(self) -> bool:
+        """Whether it is checked out: the working tree of another branch is not ours."""
+        return current(self.root) == self.tag
 
     def _settle(self, commit: str) -> None:
         """The index as the tip has it, and the trial over: the last step of both outcomes."""

@@ -17,6 +17,7 @@ from harness import branch as branches
 from harness import experiment, integrity, measurement, objective, verdict, words
 from harness.branch import Branch
 from harness.errors import (
+    EndedError,
     HarnessError,
     IncumbentError,
     InputError,
@@ -43,7 +44,7 @@ LOSSES = 3
 """Runs of one role that are cut off in a trial (by Ctrl-C, a kill, a full disk, a worker that
 dies), which ends it; and runs of an incumbent that fail in a row, which ends the command."""
 
-LOST_RUNS = (WorkerError, StandstillError)
+LOST_RUNS = (WorkerError, StandstillError, EndedError)
 """Ends of a run after which it is made again without anybody's asking."""
 
 GIVEN_UP = 10

@@ -100,3 +100,9 @@ class StandstillError(HarnessError):
     """We stood still while we held the clock of a run: it measures nothing."""
 
     exit_code = 10
+
+
+class EndedError(HarnessError):
+    """A training was ended by a signal, from outside or by the system: nothing of it counts."""
+
+    exit_code = 3

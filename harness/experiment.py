@@ -26,6 +26,7 @@ from harness import (
     tracking,
 )
 from harness.errors import (
+    EndedError,
     HarnessError,
     IntegrityError,
     LedgerError,
@@ -42,6 +43,7 @@ from harness.training import MAX_STEP, Training
 STATUSES: dict[type[BaseException], str] = {
     KeyboardInterrupt: INTERRUPTED,
     StandstillError: INTERRUPTED,
+    EndedError: INTERRUPTED,
     OutOfTimeError: "timeout",
     IntegrityError: "tampered",
     TrainingError: "crash",

@@ -18,7 +18,7 @@ from harness.history import (
     NAME_LENGTH,
     TRANSFER,
     fails_fresh,
-    lowest,
+    incumbents_returns,
 )
 from harness.ledger import Ledger, Row
 
@@ -262,7 +262,8 @@ class _Reader:
         """The score of the replicate that a row completes; None where it does not."""
         if row.harness != self._instrument or not (row.scored or fails_fresh(row)):
             return None
-        worst = None if row.scored else lowest(self._rows, row.task, self._instrument)
+        known = incumbents_returns(self._rows, row.task, self._instrument)
+        worst = None if row.scored else min(known, default=None)
         if not row.scored and worst is None:
             return None
         key = (row.role, row.commit, row.challenger, row.replicate)

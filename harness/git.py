@@ -74,6 +74,9 @@ OWN_SETTINGS = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
 
 _BUSY = re.compile(rb"Unable to create '[^']*\.lock': File exists")
 
+WHOLE = (40, 64)
+"""Characters of an object's whole name, by SHA-1 and SHA-256."""
+
 
 def run(
     root: Path, *arguments: str, data: bytes = b"", variables: Mapping[str, str] | None = None
@@ -101,6 +104,24 @@ def text(
 ) -> str:
     """What one git command prints, without the last line end; arguments as of `run`."""
     return run(root, *arguments, data=data, variables=variables).decode(errors="replace").strip()
+
+
+def full(root: Path, commit: str) -> str:
+    """The whole name of a commit that is known by its first characters; no ref is looked at.
+
+    Raises:
+      InputError: there is none, or there are several.
+    """
+    if len(commit) in WHOLE:
+        return commit
+    names = text(root, "rev-parse", f"--disambiguate={commit}").split()
+    found = [name for name in names if text(root, "cat-file", "-t", name) == "commit"]
+    if len(found) != 1:
+        raise InputError(
+            f"The commit {commit}, which results.tsv names, is {len(found)} commits of this "
+            "repository: it cannot be told what ran. Begin a new branch with --init."
+        )
+    return found[0]
 
 
 def stage(root: Path, path: str, entry: tuple[str, str] | None) -> None:

@@ -1,7 +1,8 @@
 """What the ledger says of one experiment branch."""
 
 import dataclasses
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
 
 from harness import objective, verdict
 from harness.ledger import INTERRUPTED, Row
@@ -26,6 +27,9 @@ low, moves the mean of the others by 0.18 deviations at most, however often it i
 
 NAME_LENGTH = 12
 """Characters of a commit's name in the ledger."""
+
+Failed = Callable[[Sequence[float]], float]
+"""Which of the incumbents' returns stands for a run that failed: `min` or `max`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +128,7 @@ class History:
         return verdict.picks(runs * tasks, len(self.cut_off(CHALLENGER, challenger)))
 
     def replicate(
-        self, role: str, challenger: str, replicate: int, commit: str = ""
+        self, role: str, challenger: str, replicate: int, commit: str = "", failed: Failed = min
     ) -> dict[str, float]:
         """The returns by task of one replicate, as far as it was measured; see `fails_fresh`.
 
@@ -133,6 +137,7 @@ class History:
           challenger: for which edit they were made.
           replicate: its number.
           commit: that ran; the challenger's own if empty.
+          failed: which return of the incumbents a fresh run that failed counts as.
         """
         mine = [
             row
@@ -145,9 +150,8 @@ class History:
         ]
         found = {row.task: float(row.avg_return) for row in mine if row.scored}
         for row in mine:
-            worst = lowest(self.rows, row.task, self.instrument) if fails_fresh(row) else None
-            if worst is not None:
-                found.setdefault(row.task, worst)
+            if fails_fresh(row) and (known := self._of_incumbents(row.task)):
+                found.setdefault(row.task, failed(known))
         return found
 
     def scores(self, role: str, challenger: str, commit: str = "") -> list[float]:
@@ -157,15 +161,20 @@ class History:
             found.append(score)
         return found
 
-    def score(self, role: str, challenger: str, replicate: int, commit: str = "") -> float | None:
-        """The score of a replicate; None while it is not complete."""
+    def score(
+        self, role: str, challenger: str, replicate: int, commit: str = "", failed: Failed = min
+    ) -> float | None:
+        """The score of a replicate; None while it is not complete. Arguments as of `replicate`."""
         conditions = self.conditions
         if conditions is None:
             return None
-        returns = self.replicate(role, challenger, replicate, commit)
+        returns = self.replicate(role, challenger, replicate, commit, failed)
         if not all(task in returns for task in conditions.tasks):
             return None
         return objective.score(conditions.tasks, returns)
+
+    def _of_incumbents(self, task: str) -> list[float]:
+        return incumbents_returns(self.rows, task, self.instrument)
 
     def fresh(self) -> list[float]:
         """The runs of the incumbent that no decision was made on: its estimate is their mean."""
@@ -189,7 +198,8 @@ class History:
     def before(self, challenger: str) -> list[float]:
         """All scores of the incumbent that were measured for others than this challenger.
 
-        Those that it was kept for come first, the others in the order of their runs.
+        Those that it was kept for come first, the others in the order of their runs. What failed
+        counts as the highest here: whoever fails, or is made to fail, lowers no bar.
         """
         incumbent = self.incumbent
         others = {
@@ -199,7 +209,7 @@ class History:
             and _same(row.commit, incumbent)
             and not _same(row.challenger, challenger)
         }
-        found = (self.score(INCUMBENT, other, n, incumbent) for other, n in others)
+        found = (self.score(INCUMBENT, other, n, incumbent, max) for other, n in others)
         own = self.scores(CHALLENGER, incumbent)
         return [*own, *(score for score in found if score is not None)]
 
@@ -283,16 +293,17 @@ class History:
     def allowance(self, task: str) -> float | None:
         """Seconds of start-up that are free in a run of the branch; None while it is not laid down.
 
-        What its first file took on the task in all runs but the longest, whatever measured them,
-        and a small share of the budget. (The first run of a day reads everything from the disk.)
+        The median of what its first file took on the task, whatever measured it, and a small
+        share of the budget. (The first run of a day reads everything from the disk; and whoever
+        has some start-ups last longer gains nothing.)
         """
         conditions = self.conditions
         known = [row for row in self.rows if row.role == INCUMBENT and row.startup]
         mine = [r for r in known if r.commit == r.challenger == known[0].commit and r.task == task]
         if conditions is None or len(mine) < verdict.FRESH_RUNS:
             return None
-        startups = sorted(float(row.startup) for row in mine[: verdict.BASELINE_RUNS])
-        return startups[-2] + max(STARTUP_SLACK, STARTUP_SHARE * conditions.budget)
+        startups = [float(row.startup) for row in mine[: verdict.BASELINE_RUNS]]
+        return statistics.median(startups) + max(STARTUP_SLACK, STARTUP_SHARE * conditions.budget)
 
     def transferred(self, commit: str, task: str) -> float | None:
         """The return of a commit's file on a task that it was tried on; None if it was not."""
@@ -307,17 +318,16 @@ def _same(one: str, other: str) -> bool:
 def fails_fresh(row: Row) -> bool:
     """Whether a row is of an incumbent's run that was measured for its own sake, and failed.
 
-    It counts as the lowest. If it were made again, a file could fail where its own return is low,
-    and be measured without its bad runs.
+    In an estimate it counts as the lowest, and as the highest where an edit is compared. If it were
+    made again, a file could fail where its own return is low, and be measured without its bad runs.
     """
     return row.role == INCUMBENT and _same(row.commit, row.challenger) and row.status in FAULTS
 
 
-def lowest(rows: Sequence[Row], task: str, instrument: str) -> float | None:
-    """The lowest return on a task of any incumbent's run; None where none has a score."""
-    returns = (
+def incumbents_returns(rows: Sequence[Row], task: str, instrument: str) -> list[float]:
+    """The returns on a task of all runs of incumbents."""
+    return [
         float(row.avg_return)
         for row in rows
         if (row.role, row.task, row.harness) == (INCUMBENT, task, instrument) and row.scored
-    )
-    return min(returns, default=None)
+    ]

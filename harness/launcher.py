@@ -84,6 +84,9 @@ REFUSED_IF = {
 REFUSED_WITH = {"clone": ((56, 220), 0, CLONE_NEWUSER)}
 """Calls refused with a bit in an argument: numbers, argument, bit."""
 
+SIGNALLED = 128
+"""Plus the number of a signal: the exit code of what a signal has ended, as of shells."""
+
 STAGE = "/tmp"
 """Where the new root is put together. Any folder: nobody sees the old root meanwhile."""
 
@@ -276,7 +279,8 @@ def _wait(child: int) -> None:
     while True:
         with contextlib.suppress(InterruptedError):
             _, status = os.waitpid(child, 0)
-            os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(code if code >= 0 else SIGNALLED - code)
 
 
 def _drop_capabilities() -> None:

@@ -12,7 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness import integrity, machine, processes, scoring, words
-from harness.errors import IntegrityError, OutOfTimeError, StandstillError, TrainingError
+from harness.errors import (
+    EndedError,
+    IntegrityError,
+    OutOfTimeError,
+    StandstillError,
+    TrainingError,
+)
 from harness.evaluate import Evaluation
 from harness.training import STARTUP_ALLOWANCE, Assignment, Training, train
 
@@ -197,6 +203,11 @@ def _train(order: Order, folder: Path, root: Path, watch: Watch) -> Training:
             f"The harness stood still for {training.stood_still:.1f} s while it held the clock "
             f"({training.budget:g} s): it was stopped, or the machine was frozen or asleep. The "
             "run measures nothing. Run it again, on a machine that stays awake."
+        )
+    if training.signal:
+        raise EndedError(
+            f"The training process was ended by signal {training.signal}: somebody has killed it, "
+            "or the system had no memory left (dmesg says so). Nothing of the run counts."
         )
     if training.artifact is None or not training.started:
         raise _failure(training, folder / "train.log")

@@ -16,16 +16,14 @@ from pathlib import Path
 from harness import agents, brief, contest, integrity, tuners, words
 from harness.agents import Turn
 from harness.brief import Situation
-from harness.contest import Contest
+from harness.contest import LOST_RUNS, Contest
 from harness.errors import (
     InputError,
     IntegrityError,
     LedgerError,
     PolicyError,
-    StandstillError,
     StorageError,
     TrainingError,
-    WorkerError,
 )
 from harness.history import CHALLENGER, INCUMBENT, NAME_LENGTH
 from harness.ledger import FILE, Ledger, Row
@@ -218,7 +216,7 @@ class Night:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 outcome = self._contest.pursue(trial.challenger, trial.description)
-            except (TrainingError, PolicyError, WorkerError, StandstillError) as error:
+            except (TrainingError, PolicyError, *LOST_RUNS) as error:
                 self._say(f"turn {trial.number}: failed: {str(error).splitlines()[0]}")
             except (IntegrityError, StorageError) as error:
                 if attempt == ATTEMPTS:

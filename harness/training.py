@@ -22,6 +22,7 @@ import psutil
 
 from harness import backends, processes, sandbox, wire
 from harness.artifact import Artifact
+from harness.launcher import SIGNALLED
 from harness.pulse import Pulse
 
 STARTUP_ALLOWANCE = 120.0
@@ -165,6 +166,12 @@ class Training:
             return 0.0
         (first_time, first_step, _), (last_time, last_step, _) = self.curve[0], self.curve[-1]
         return (last_step - first_step) / max(last_time - first_time, 1e-9)
+
+    @property
+    def signal(self) -> int:
+        """The number of the signal that has ended the child, which was none of ours; 0 if none."""
+        code = self.exit_code or 0
+        return -code if code < 0 else max(code - SIGNALLED, 0)
 
     def seconds(self, now: float) -> float:
         """Seconds on the clock."""

@@ -364,6 +364,36 @@ def test_a_run_of_the_incumbent_that_fails_counts_as_its_lowest(root, monkeypatc
     assert len(rows(root)) == len(scores) == verdict.BASELINE_RUNS
     assert [row.status for row in rows(root)].count("crash") == 1
     assert scores.count(min(scores)) == 2
+    bar = made.history.before("an edit")  # whoever fails, or is made to, lowers no bar
+    assert bar.count(max(scores)) == 2
+    assert bar.count(min(scores)) == 1
+
+
+def test_a_tag_that_is_called_as_a_commit_begins_changes_nothing(root):
+    made = create(root, "test")
+    first = made.tip[:12]
+    other = made.propose(b"SKILL = 1\n", "another file")
+    git(root, "tag", first, other)
+    told = subprocess.run(
+        ["git", "rev-parse", first], cwd=root, check=True, capture_output=True, text=True
+    )
+    assert told.stdout.strip() == other  # git itself takes the tag
+    assert made.edit_of(first) == b"SKILL = 0\n"
+    with pytest.raises(InputError, match="is 0 commits"):
+        made.edit_of("0123456789ab")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_working_tree_of_another_branch_is_left_alone(root, kept):
+    git(root, "switch", "-q", "-c", "mine")
+    made = create(root, "test")
+    challenger = made.propose(b"SKILL = 1\n", "an edit")
+    content = b"SKILL = 0\n" if kept else b"SKILL = 1\n"
+    git(root, "switch", "-q", "mine")
+    (root / EDITABLE).write_bytes(content)
+    made.keep(challenger) if kept else made.discard(challenger, "run")
+    assert (root / EDITABLE).read_bytes() == content
+    assert made.edit_of("tip") == (b"SKILL = 1\n" if kept else b"SKILL = 0\n")
 
 
 @pytest.mark.parametrize(("good", "tries"), [(0, 1), (2, LOSSES)])

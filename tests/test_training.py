@@ -12,6 +12,7 @@ import pytest
 
 from harness import measurement, sandbox, training, wire
 from harness.artifact import Artifact
+from harness.errors import EndedError
 from harness.training import Assignment, train
 from tests.conftest import TRAIN_FILES
 
@@ -53,6 +54,23 @@ def test_an_honest_file_ends_by_itself_and_its_log_becomes_the_curve(tmp_path):
     assert metrics[0] == {"charts/episodic_return": 64.0, "charts/diverged": 2.0}
     assert result.published >= len(steps)
     assert result.compile_seconds > 0
+
+
+@pytest.mark.parametrize("kind", [sandbox.NONE, sandbox.BUBBLEWRAP, sandbox.NAMESPACES])
+def test_a_training_that_is_killed_measures_nothing(tmp_path, kind):
+    """Whoever kills what looks unlucky must not be taken for a file that fails."""
+    if not sandbox.works(kind):
+        pytest.skip(f"no {kind} here")
+    (tmp_path / "train.py").write_text("import time\ntime.sleep(600)\n")
+    order = measurement.Order("HalfCheetah-v5", "native", 1, BUDGET, 2, kind)
+
+    def kill(_):
+        for process in psutil.Process().children(recursive=True):
+            if process.cmdline()[-1:] == [str(tmp_path / "train.py")] and not process.children():
+                process.kill()
+
+    with pytest.raises(EndedError, match="by signal 9"):
+        measurement.measure(order, tmp_path, tmp_path, kill)
 
 
 def test_the_start_up_allowance_is_the_most_that_can_be_gained(tmp_path):

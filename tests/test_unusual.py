@@ -162,3 +162,12 @@ def test_a_prefix_that_registers_nothing_does_not_run_gymnasiums_task(prefix):
     with pytest.raises(InputError, match=r"brax: and playground: are suites"):
         tasks.get(f"{prefix}:CartPole-v1")
     assert tasks.get("gymnasium:CartPole-v1").id == "gymnasium:CartPole-v1"
+
+
+def test_spaces_are_asked_of_the_harness_that_runs(monkeypatch, tmp_path):
+    """Another one may be installed in the environment, as where two checkouts share it."""
+    (tmp_path / "harness").mkdir()
+    (tmp_path / "harness" / "__init__.py").write_text("raise SystemExit('another harness')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    observation, action = gymnasium.spaces(tasks.get("MountainCarContinuous-v0"))
+    assert (observation.shape, action.shape) == ((2,), (1,))

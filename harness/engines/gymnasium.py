@@ -22,7 +22,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from harness import wire
+from harness import sources, wire
 from harness.engines.engine import Step, available_cpus, in_dtype
 from harness.errors import InputError, TaskError
 from harness.tasks import TASKS, Task
@@ -211,7 +211,8 @@ class _Worker:
 def _start(settings: dict[str, Any] | None, descriptors: Sequence[int], **options: Any) -> Any:
     """Start a process of `gymnasium_worker`; without settings one that is asked for spaces."""
     variables = {
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        # The harness that runs, whatever else of that name is installed.
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(sources.folder()), *sys.path))),
         "PYTHONSAFEPATH": "1",
     }
     if settings is None:
