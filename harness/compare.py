@@ -55,10 +55,16 @@ def _past(path: Path) -> History:
       InputError: there is no ledger, or none or several branches in it.
       LedgerError: a row holds a figure that is none.
     """
+    if not path.exists():
+        raise InputError(f"There is no file {path}.")
     rows = Ledger(path).rows()
     names = {row.branch for row in rows if row.branch != "-"}
     if len(names) != 1:
-        raise InputError(f"{path} has {len(names)} experiment branches; one is needed.")
+        raise InputError(
+            f"{path} has {len(names)} experiment branches; one is needed. For nights of one "
+            "checkout, keep a copy of results.tsv from before the second one, or begin each night "
+            "in a clone of its own."
+        )
     (name,) = names
     for row in rows:
         findings.check(row, path)

@@ -153,6 +153,8 @@ def read(ledger: Path, branch: str = "") -> Findings:
       InputError: there is no ledger, no such branch, or nothing was measured on it yet.
       LedgerError: it is damaged.
     """
+    if not ledger.exists():
+        raise InputError(f"There is no file {ledger}; a first run (harness.run) makes results.tsv.")
     rows = Ledger(ledger).rows()
     names = [row.branch for row in rows if row.branch != "-"]
     if not names:

@@ -109,6 +109,11 @@ def loop(
         return
     if wandb:
         tracking.use_wandb(wandb)
+    if resume and agent:
+        raise InputError(
+            "--resume goes on with the night as it was planned, and --agent begins another one: "
+            "leave one of them out."
+        )
     plan = None if resume else _plan(agent, hours, max_runs, agent_timeout)
     if branch.current(Path.cwd()) is None:
         if resume:

@@ -291,7 +291,7 @@ class Night:
 
     def _put_back(self) -> list[str]:
         """Undo what was changed in the checkout itself, keeping a copy; the paths."""
-        copies = self._root / "runs" / "tampered"
+        copies = self._root / "runs" / "tampered" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         paths = integrity.put_back(self._root, copies)
         if paths:
             self._say(f"put back what was changed in the checkout: {_listed(paths)}. Copies are in "

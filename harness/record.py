@@ -36,7 +36,8 @@ class Record:
         folder = root / RUNS / run_id
         if not run_id or folder.parent != root / RUNS or not folder.is_dir():
             raise InputError(
-                f"There is no run {run_id!r} in {root / RUNS}; results.tsv lists them."
+                f"There is no folder of a run {run_id!r} in {root / RUNS}; results.tsv lists the "
+                "runs, and a folder that was deleted cannot be read again."
             )
         if (folder / "error.txt").exists() and not (folder / "summary.json").exists():
             raise InputError(f"Run {run_id} has no score: {folder / 'error.txt'} says why.")

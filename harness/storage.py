@@ -34,8 +34,8 @@ def _meaning(error: OSError) -> str:
     """Cause and next step."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
-            f"The disk is full ({error.filename or 'unknown file'}). Free some room (old folders "
-            "in runs/ can be deleted); what was in the ledger is untouched."
+            f"The disk is full ({error.filename or 'of the checkout, or of /tmp'}). Free some room "
+            "(old folders in runs/ can be deleted); what was in the ledger is untouched."
         )
     where = error.filename or "a file that the system does not name"
     if error.errno == errno.EROFS:

@@ -1,5 +1,6 @@
 """`python -m harness.transfer`: what the branch's incumbent is worth on other tasks."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from harness import cli, contest, objective
 from harness.contest import Contest
-from harness.errors import InputError
+from harness.errors import InputError, PolicyError, TrainingError
 from harness.run import at_work, confinement, shown
 from harness.tasks import anchors
 
@@ -33,7 +34,10 @@ def transfer(
         past = ongoing.history
         for commit in dict.fromkeys((past.rows[0].commit, past.incumbent)):
             for name in tasks:
-                ongoing.transfer(commit, name)
+                try:
+                    ongoing.transfer(commit, name)
+                except (TrainingError, PolicyError) as error:  # the other tasks still count
+                    print(f"{name}: failed: {error}", file=sys.stderr)
     _table(ongoing, tasks)
 
 
