@@ -244,7 +244,7 @@ def test_learning_curves_times_and_transfer_come_from_the_runs_folders(root, nig
 def test_a_ledger_without_a_branch_gets_one_message(tmp_path):
     done = command(tmp_path, "harness.report")
     assert done.returncode == 2
-    assert "no experiment branch to report on" in done.stderr
+    assert "There is no file results.tsv" in done.stderr
     write_ledger(tmp_path / FILE, 2)
     with pytest.raises(InputError, match=r"has no branch autorl/x; it has autorl/bench"):
         findings.read(tmp_path / FILE, "autorl/x")
