@@ -204,6 +204,7 @@ def check(root: Path, tag: str) -> str:
             f"There is a branch {branch.name} already: git switch {branch.name} goes on with it, "
             "another tag begins anew."
         )
+    branch.check_unworked()
     folder = PREFIX.rstrip("/")
     if _exists(root, HEADS + folder):
         raise InputError(

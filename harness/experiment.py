@@ -262,8 +262,8 @@ def run(
         guard = integrity.Guard(request.root)
         guard.check()
         this = _begin(request)
-        held.enter_context(_alive(this.folder))
         held.enter_context(_ours(this.run_id))
+        held.enter_context(_alive(this.folder))
         with _told_where(this):
             ledger.append(this.row(Ruling(BEGUN)))
         try:
