@@ -28,6 +28,9 @@ HEADS = "refs/heads/"
 IDENTITY = {"NAME": "autorl", "EMAIL": "autorl@localhost"}
 """Who commits where the user has told git no name."""
 
+KEEP = "autorl: keep"
+"""What the branch's reflog says of a step."""
+
 
 class Branch:
     """One experiment branch of a checkout.
@@ -84,6 +87,27 @@ class Branch:
         name = self.tip if commit == "tip" else git.full(self.root, commit)
         return plain(git.run(self.root, "cat-file", "blob", f"{name}:{EDITABLE}"))
 
+    def check_unworked(self) -> None:
+        """Make sure that nothing was tried on it: for where the ledger has no row of it.
+
+        Its challengers would be counted from 1 again, and what was cut off would be forgotten.
+
+        Raises:
+          InputError: something was.
+        """
+        traces = git.text(self.root, "for-each-ref", "--count=1", f"refs/autorl/{self.tag}/")
+        if self.exists:
+            steps = ("reflog", "show", "--format=%gs", self._head, "--")
+            traces += "".join(
+                line for line in git.text(self.root, *steps).splitlines() if line == KEEP
+            )
+        if traces:
+            raise InputError(
+                f"Challengers were tried on {self.name}, and results.tsv has no row of it: the "
+                "ledger was moved away, or another one begun. Restore it from a copy, with runs/; "
+                "or begin a new branch under another tag."
+            )
+
     def follows_tip(self, commit: str) -> bool:
         """Whether a commit's parent is the tip: somebody may have committed since it was made."""
         return git.text(self.root, "rev-parse", f"{commit}^") == self.tip
@@ -106,7 +130,7 @@ class Branch:
                 self.write(self.edit_of(commit))
             if not self.follows_tip(commit):
                 new = self._commit(self.edit_of(commit), self._message(commit))
-            git.text(self.root, "update-ref", "-m", "autorl: keep", self._head, new, tip)
+            git.text(self.root, "update-ref", "-m", KEEP, self._head, new, tip)
         if commit not in self.log():  # the ledger names this one: it must not be lost
             git.text(self.root, "update-ref", f"refs/autorl/{self.tag}/kept/{commit}", commit)
         self._settle(commit)
@@ -184,6 +208,7 @@ def check(root: Path, tag: str) -> str:
             f"There is a branch {branch.name} already: git switch {branch.name} goes on with it, "
             "another tag begins anew."
         )
+    branch.check_unworked()
     folder = PREFIX.rstrip("/")
     if _exists(root, HEADS + folder):
         raise InputError(

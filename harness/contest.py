@@ -121,10 +121,14 @@ class Contest:
           The verdicts that had not come into effect.
 
         Raises:
-          InputError: a commit that was not judged has changed the training file.
+          InputError: a commit that was not judged has changed the training file, or the branch's
+            rows are gone.
+          BusyError: a run of another process goes on.
         """
         experiment.bury(self.branch.root, self.branch.name, self._rule_on_killed)
         past = self.history
+        if not past.rows:
+            self.branch.check_unworked()
         ended = []
         for challenger in self.branch.trials:
             if (row := past.verdict(challenger)) is not None:
@@ -423,7 +427,7 @@ def _of_the_incumbent(failure: HarnessError) -> HarnessError:
 
 def history(branch: Branch, instrument: str | None = None) -> History:
     """What the ledger says of a branch to who measures with an instrument; here if None."""
-    rows = Ledger(branch.root / FILE).rows()
+    rows = Ledger(branch.root / FILE).rows(begun=True)
     return History(rows, branch.name, instrument or measurement.instrument())
 
 
@@ -437,6 +441,9 @@ def resume(
       confine: gives the confinement that a branch was begun with, or an error.
       run: makes one run.
       site: where; here if None.
+
+    Raises:
+      InputError: the branch was worked on, and its rows are gone.
     """
     tag = branches.current(root)
     if tag is None:
@@ -444,6 +451,7 @@ def resume(
     branch = Branch(root, tag)
     conditions = history(branch).conditions
     if conditions is None:
+        branch.check_unworked()
         return None
     return Contest(branch, conditions, confine(conditions.sandbox), run, site)
 

@@ -26,6 +26,7 @@ from harness import (
     tracking,
 )
 from harness.errors import (
+    BusyError,
     EndedError,
     HarnessError,
     IntegrityError,
@@ -60,6 +61,9 @@ SEED_BITS = 31
 
 _RULING = threading.Lock()
 """Held from a ruling to its row: what one run decides, the next one knows."""
+
+_OURS: set[str] = set()
+"""The runs of this process that go on, by their ids."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,6 +252,7 @@ def run(
       KeyboardInterrupt, StandstillError: likewise, with status `interrupted`.
       LedgerError: the ledger was damaged before the run, and nothing was started; or during it, and
         what it left is in its folder, without a row.
+      BusyError: a run of another process goes on.
       StorageError: the disk is full or read-only.
     """
     request = dataclasses.replace(request, root=request.root.absolute())  # an environment may chdir
@@ -259,6 +264,7 @@ def run(
         guard = integrity.Guard(request.root)
         guard.check()
         this = _begin(request)
+        held.enter_context(_ours(this.run_id))
         held.enter_context(_alive(this.folder))
         with _told_where(this):
             ledger.append(this.row(Ruling(BEGUN)))
@@ -354,11 +360,21 @@ def bury(
 
     Raises:
       LedgerError: the ledger is damaged.
+      BusyError: a run of another process goes on.
     """
     ledger = Ledger(root / FILE)
     with processes.uninterrupted(), _RULING:
-        for row in ledger.open():
-            if row.branch != branch or goes_on(root, row):
+        killed = [row for row in ledger.open() if row.run_id not in _OURS]
+        for row in killed:
+            if goes_on(root, row):
+                raise BusyError(
+                    f"The run {row.run_id} of {row.branch if row.branch != '-' else 'no branch'} "
+                    "has no end, and its process is there, at work or stopped: what is measured "
+                    f"beside it could be chosen from. Wait for it, or kill the process that holds "
+                    f"{_folder(root, row.run_id)} (fuser shows which)."
+                )
+        for row in killed:
+            if row.branch != branch:
                 continue
             ruling = judge(row)
             end = {"status": ruling.status, "verdict": ruling.verdict, "reason": ruling.reason}
@@ -376,6 +392,16 @@ def goes_on(root: Path, row: Row) -> bool:
         return False
     except BlockingIOError:
         return True
+
+
+@contextlib.contextmanager
+def _ours(run_id: str) -> Iterator[None]:
+    """Know a run for one of this process while it goes on."""
+    _OURS.add(run_id)
+    try:
+        yield
+    finally:
+        _OURS.discard(run_id)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from harness import objective, verdict
-from harness.ledger import INTERRUPTED, Row
+from harness.ledger import BEGUN, INTERRUPTED, Row
 from harness.verdict import Look
 
 CHALLENGER, INCUMBENT, TRANSFER = "challenger", "incumbent", "transfer"
@@ -63,13 +63,14 @@ class History:
     as they are now: where somebody has changed them, what was measured before is another thing.
 
     Args:
-      rows: of a ledger.
+      rows: of a ledger; the first rows of runs, where they are among them, tell seeds only.
       branch: its name.
       instrument: what measures now; see `measurement.instrument`.
     """
 
     def __init__(self, rows: Sequence[Row], branch: str, instrument: str) -> None:
-        self.rows = [row for row in rows if row.branch == branch]
+        self._all = [row for row in rows if row.branch == branch]
+        self.rows = [row for row in self._all if row.status != BEGUN]
         self.instrument = instrument
 
     @property
@@ -285,9 +286,19 @@ class History:
     def seed(
         self, role: str, challenger: str, replicate: int, commit: str, task: str
     ) -> int | None:
-        """The seed of a run that is to be made again: that of the one that was cut off."""
-        ends = self.cut_off(role, challenger, commit)
-        mine = (r for r in ends if r.replicate == str(replicate) and r.task == task)
+        """The seed of a run that was begun before, however it ended, or has not; None if none was.
+
+        It is drawn once: who ends, holds or hides a run gets no other one.
+        """
+        mine = (
+            row
+            for row in self._all
+            if (row.role, row.replicate, row.task) == (role, str(replicate), task)
+            and _same(row.challenger, challenger)
+            and _same(row.commit, commit)
+            and row.harness == self.instrument
+            and row.seed
+        )
         return next((int(row.seed) for row in mine), None)
 
     def allowance(self, task: str) -> float | None:

@@ -18,8 +18,9 @@ from pathlib import Path
 from harness.errors import BusyError
 
 FILE = ".autorl-holder"
-"""In the checkout, so that a container and its host see the same. There while somebody works; the
-lock on it ends with its process, however that ends."""
+"""Says who is at work, in the checkout, so that a container and its host see the same. A note and
+nothing else: the lock is on the folder of the checkout itself, which cannot be put away, and ends
+with its process, however that ends."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,52 +49,35 @@ def hold(root: Path) -> Iterator[None]:
       BusyError: somebody else does; the message says who.
       OSError: the checkout cannot be written to.
     """
-    path = root.resolve() / FILE
-    fd = _lock(path)
+    folder = root.resolve()
+    note = folder / FILE
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        me = _Holder(os.getpid(), shlex.join(sys.orig_argv), f"{datetime.now():%Y-%m-%d %H:%M:%S}")
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(dataclasses.asdict(me)).encode(), 0)
-        yield
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError(_told(folder, _read(note))) from error
+        note.unlink(missing_ok=True)
+        _write(note)
+        try:
+            yield
+        finally:
+            note.unlink(missing_ok=True)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
         os.close(fd)
 
 
-def _lock(path: Path) -> int:
-    """A locked descriptor of the file that is at a path now.
-
-    Raises:
-      BusyError: somebody else has it.
-    """
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(path, fd):
-                return fd
-        except BlockingIOError as error:
-            who = _read(fd)
-            os.close(fd)
-            raise BusyError(_told(path.parent, who)) from error
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)  # whoever had it has just put it away: there is another one, or none
+def _write(note: Path) -> None:
+    """Leave our name."""
+    me = _Holder(os.getpid(), shlex.join(sys.orig_argv), f"{datetime.now():%Y-%m-%d %H:%M:%S}")
+    with open(note, "x", encoding="utf-8") as file:
+        json.dump(dataclasses.asdict(me), file)
 
 
-def _is_at(path: Path, fd: int) -> bool:
-    """Whether a path still leads to an open file."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.stat(path), os.fstat(fd))
-    return False
-
-
-def _read(fd: int) -> _Holder | None:
-    """Who has written its name into the file; None where nobody has yet."""
-    with contextlib.suppress(ValueError, TypeError):
-        return _Holder(**json.loads(os.pread(fd, os.fstat(fd).st_size, 0)))
+def _read(note: Path) -> _Holder | None:
+    """Whose name is there; None where there is none."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return _Holder(**json.loads(note.read_text(encoding="utf-8")))
     return None
 
 

@@ -11,13 +11,15 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import functools
 import hashlib
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import words
+from harness import git, words
 from harness.errors import LedgerError, StorageError
 
 FILE = "results.tsv"
@@ -109,15 +111,24 @@ def state_folder() -> Path:
 
 
 class Head:
-    """The hash of the last line of a ledger, kept outside the checkout.
+    """The hash of the last line of a ledger, kept outside the checkout or in its repository.
 
     A chain of hashes shows that a line was changed; whoever rewrites all of them, or cuts the end
     off, is shown by this.
+
+    Args:
+      ledger: of which it is.
+      repository: the git directory in which it is kept, which another home does not make forget;
+        for the user if None.
     """
 
-    def __init__(self, ledger: Path) -> None:
+    def __init__(self, ledger: Path, repository: Path | None = None) -> None:
         name = hashlib.sha256(str(ledger.resolve()).encode()).hexdigest()[:NAME_LENGTH]
-        self.path = state_folder() / f"{name}.head"
+        self.path = (
+            repository / f"autorl-{ledger.name}.head"  # a checkout may be moved with it
+            if repository
+            else state_folder() / f"{name}.head"
+        )
 
     def read(self) -> str:
         """The hash; empty where none is known, as in a checkout that was copied."""
@@ -146,18 +157,23 @@ class Head:
         except OSError as error:
             raise StorageError(
                 f"Cannot write {folder} ({error.strerror}), where the end of the ledger is kept. "
-                "Name a folder that you may write to in the variable XDG_STATE_HOME."
+                "Make it writable, or, if it is not the repository's, name another one in the "
+                "variable XDG_STATE_HOME."
             ) from error
 
     def write(self, digest: str) -> None:
         """Replace it, whole or not at all."""
+        self.stage(digest).replace(self.path)
+
+    def stage(self, digest: str) -> Path:
+        """Write what is to replace it beside it; the path of that."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".new")
         with open(temporary, "w", encoding="ascii") as file:
             file.write(digest + "\n")
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self.path)
+        return temporary
 
 
 class Ledger:
@@ -167,13 +183,25 @@ class Ledger:
         self.path = path
         self.head = Head(path)
 
-    def rows(self) -> list[Row]:
+    @functools.cached_property
+    def _heads(self) -> list[Head]:
+        """Where its end is kept: for the user and, where there is one, in the repository."""
+        try:
+            folder = git.text(self.path.parent, "rev-parse", "--absolute-git-dir")
+        except (OSError, subprocess.CalledProcessError):
+            return [self.head]
+        return [self.head, Head(self.path, Path(folder))]
+
+    def rows(self, begun: bool = False) -> list[Row]:
         """The rows of what has ended, the chain checked.
+
+        Args:
+          begun: give the first rows of runs, too.
 
         Raises:
           LedgerError: the file is damaged; the message names the line.
         """
-        return [row for row in self._all() if row.status != BEGUN]
+        return [row for row in self._all() if begun or row.status != BEGUN]
 
     def open(self) -> list[Row]:
         """The first rows of runs that have no end: they go on, or their harness was killed.
@@ -215,7 +243,8 @@ class Ledger:
           LedgerError: as `check`.
           OSError: ledger or head cannot be opened for writing.
         """
-        self.head.prepare()
+        for head in self._heads:
+            head.prepare()
         with self._locked() as fd:
             self._compare(_lines(os.pread(fd, os.fstat(fd).st_size, 0), self.path))
 
@@ -234,10 +263,11 @@ class Ledger:
           OSError: ledger or head cannot be written.
         """
         runs = self.path.with_name("runs")
-        if not self.head.read() or self._all() or (runs.is_dir() and any(runs.iterdir())):
+        known = [head for head in self._heads if head.read()]
+        if not known or self._all() or (runs.is_dir() and any(runs.iterdir())):
             return ""
         self.head.prepare()
-        digest = self.head.retire()
+        digest = [head.retire() for head in known][-1]
         reason = f"A ledger that ended with {digest} was here before."
         empty = dict.fromkeys(COLUMNS, "")
         fields = {"commit": "-", "status": RENEWED, "branch": "-", "role": "-", "reason": reason}
@@ -269,29 +299,33 @@ class Ledger:
                 if os.pwrite(fd, data, size) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
                 os.fsync(fd)
-                self.head.write(_hash(new))
+                staged = [(head.stage(_hash(new)), head.path) for head in self._heads]
+                for new_head, path in staged:  # none of them, where one cannot be written
+                    new_head.replace(path)
             except OSError:
                 os.ftruncate(fd, size)
                 raise
 
     def _compare(self, lines: list[bytes]) -> None:
-        """Compare with the head; one row more than it knows is what a crash leaves."""
-        head = self.head.read()
+        """Compare with the heads; one row more than they know is what a crash leaves."""
         ends = [_hash(line) for line in lines[-2:]]
-        if not head or head in ends:
+        wrong = [head for head in self._heads if head.read() not in ["", *ends]]
+        if not wrong:
             return
-        known = [_hash(line) for line in lines]
-        if head in known:
+        hashes = [_hash(line) for line in lines]
+        paths = " and ".join(str(head.path) for head in wrong)
+        if all(head.read() in hashes for head in wrong):
+            last = max(hashes.index(head.read()) for head in wrong)
             raise LedgerError(
-                f"{self.path} has {len(lines) - known.index(head) - 1} rows more than were written "
-                f"from here, the first of them in line {known.index(head) + 2}: another home or "
+                f"{self.path} has {len(lines) - last - 1} rows more than were written "
+                f"from here, the first of them in line {last + 2}: another home or "
                 "machine, as a container's, or another program has appended them. If that was you, "
-                f"delete {self.head.path}, and the next run goes on with it as it is."
+                f"delete {paths}, and the next run goes on with it as it is."
             )
         raise LedgerError(
             f"{self.path} does not end with the row that was written last: rows were removed, or "
             "all of them rewritten. Restore it from a copy. If you moved it away yourself, delete "
-            f"{self.head.path}, and the next run begins a new one."
+            f"{paths}, and the next run begins a new one."
         )
 
     @contextlib.contextmanager

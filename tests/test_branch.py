@@ -10,7 +10,7 @@ import pytest
 
 from harness import experiment, verdict
 from harness.branch import Branch, create, current
-from harness.contest import LOSSES, Contest, estimate, history
+from harness.contest import LOSSES, Contest, estimate, history, resume
 from harness.errors import IncumbentError, InputError, IntegrityError, TrainingError
 from harness.integrity import EDITABLE
 from harness.ledger import FILE, Ledger
@@ -52,6 +52,37 @@ def test_a_branch_name_is_checked_and_never_taken_twice(root):
         create(root, "one")
     with pytest.raises(InputError, match="cannot be part of a branch name"):
         create(root, "../main")
+
+
+@pytest.mark.parametrize("skill", [5, -5], ids=["kept", "discarded"])
+def test_a_branch_that_was_worked_on_is_not_measured_without_its_rows(root, contest, skill):
+    edit(root, skill)
+    contest.challenge("tried")
+    (root / FILE).rename(root / "notes.tsv")
+    (root / "runs").rename(root.parent / "runs")
+    assert "begins anew" in Ledger(root / FILE).renew()
+    edit(root, 10)
+    again = Contest(contest.branch, HALF_CHEETAH, "none")
+    ways = (
+        again.settle,
+        lambda: again.challenge("from one again"),
+        lambda: resume(root, str, experiment.run),
+    )
+    for way in ways:
+        with pytest.raises(InputError, match=r"no row of it.*Restore it.*another tag"):
+            way()
+    assert [row.status for row in rows(root)] == ["renewed"]
+    Contest(create(root, "another"), HALF_CHEETAH, "none").settle()
+
+
+def test_a_name_whose_challengers_are_there_is_not_begun_anew(root, contest):
+    edit(root, -5)
+    contest.challenge("worse")
+    git(root, "switch", "-q", "--detach")
+    git(root, "branch", "-D", "autorl/test")
+    (root / FILE).unlink()
+    with pytest.raises(InputError, match="Challengers were tried on autorl/test"):
+        create(root, "test")
 
 
 def test_outside_git_no_branch_can_begin(tmp_path):

@@ -279,6 +279,41 @@ def test_a_run_whose_harness_was_killed_has_its_row_and_is_made_again_as_the_sam
     assert repeated.run_id != cut_off.run_id
 
 
+def test_beside_a_run_that_another_process_holds_nothing_is_measured(root, ongoing, monkeypatch):
+    """As a harness that was stopped holds one, and its checkout was freed by hand."""
+    offer(root, 5)
+    with monkeypatch.context() as patched:
+        killed(patched, lambda part, _: part.role == "challenger" and part.replicate == 2)
+        with pytest.raises(KilledError):
+            ongoing.challenge("better")
+    (begun,) = Ledger(root / FILE).open()
+    part = ongoing._part("challenger", begun.commit, begun.challenger, 2)
+    again = Contest(ongoing.branch, HALF_CHEETAH, "none")
+    alone = dataclasses.replace(again._request(begun.task, "auto", part, ""), part=None)
+    count = len(rows(root))
+    with experiment._alive(root / "runs" / begun.run_id):
+        for act in (lambda: again.challenge("better"), lambda: experiment.run(alone)):
+            with pytest.raises(BusyError, match=f"{begun.run_id}.*kill the process"):
+                act()
+        assert again._request(begun.task, "auto", part, "").seed == int(begun.seed)
+    assert (len(rows(root)), len(Ledger(root / FILE).open())) == (count, 1)
+    assert again.challenge("better").verdict == "keep"
+
+
+def test_a_run_of_this_process_stands_in_no_other_ones_way(root, ongoing, monkeypatch):
+    measure, seen = experiment._measure, []
+
+    def beside(*arguments):
+        ongoing.settle()
+        seen.extend(Ledger(root / FILE).open())
+        return measure(*arguments)
+
+    monkeypatch.setattr(experiment, "_measure", beside)
+    offer(root, -5)
+    assert ongoing.challenge("worse").verdict == "discard"
+    assert [row.role for row in seen] == ["challenger"]
+
+
 @pytest.mark.parametrize("how", ["interrupt", "kill"])
 def test_who_ends_runs_that_look_unlucky_gets_nothing_kept(root, ongoing, monkeypatch, how):
     offer(root, 0, "# no change")

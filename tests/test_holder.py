@@ -26,6 +26,15 @@ def test_a_second_one_is_told_who_is_at_work_and_since_when(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_checkout_whose_note_was_removed_is_held_all_the_same(tmp_path):
+    with holder.hold(tmp_path):
+        (tmp_path / holder.FILE).unlink()
+        with pytest.raises(BusyError, match="Another command is at work"), holder.hold(tmp_path):
+            pass
+    with holder.hold(tmp_path):
+        pass
+
+
 def test_all_threads_of_the_holder_may_work_and_none_of_them_twice(tmp_path):
     refused = []
 

@@ -1,11 +1,12 @@
 """The ledger: append-only, chained, whole after any crash."""
 
+import hashlib
 import os
 
 import pytest
 
 from harness.errors import LedgerError, StorageError
-from harness.ledger import COLUMNS, Ledger, Row
+from harness.ledger import COLUMNS, Head, Ledger, Row
 
 
 def row(run_id="r1", description="", **fields):
@@ -95,7 +96,7 @@ def test_a_head_that_cannot_be_written_leaves_the_ledger_as_it_was(ledger, monke
     before = ledger.path.read_bytes()
     with monkeypatch.context() as full:
         full.setattr(os, "fsync", lambda fd: None)
-        full.setattr(type(ledger.head), "write", lambda *_: (_ for _ in ()).throw(OSError(122)))
+        full.setattr(type(ledger.head), "stage", lambda *_: (_ for _ in ()).throw(OSError(122)))
         for _ in range(2):
             with pytest.raises(OSError, match="122"):
                 ledger.append(row("r3"))
@@ -187,6 +188,56 @@ def test_rows_that_were_removed_from_a_checkout_begin_no_new_ledger(ledger, kept
     assert ledger.renew() == ""
     with pytest.raises(LedgerError, match="rows were removed"):
         ledger.prepare()
+
+
+@pytest.fixture
+def elsewhere(root, monkeypatch, tmp_path):
+    """A ledger in a repository, looked at from another home."""
+    ledger = Ledger(root / "results.tsv")
+    for i in range(3):
+        ledger.append(row(f"r{i}"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
+    return Ledger(ledger.path)
+
+
+def test_another_home_does_not_make_a_ledger_look_whole(elsewhere):
+    elsewhere.check()
+    whole = elsewhere.path.read_bytes().splitlines(keepends=True)
+    elsewhere.path.write_bytes(b"".join(whole[:-1]))
+    assert elsewhere.head.read() == ""
+    for act in (elsewhere.check, elsewhere.prepare, lambda: elsewhere.append(row("r2"))):
+        with pytest.raises(LedgerError, match=r"rows were removed.*\.git"):
+            act()
+
+
+def test_another_home_does_not_begin_a_ledger_anew_without_a_trace(elsewhere):
+    end = hashlib.sha256(elsewhere.path.read_bytes().splitlines(keepends=True)[-1]).hexdigest()
+    elsewhere.path.unlink()
+    assert "begins anew" in elsewhere.renew()
+    (first,) = elsewhere.rows()
+    assert first.status == "renewed"
+    assert end in first.reason
+    elsewhere.append(row("r3"))
+    elsewhere.check()
+
+
+def test_where_one_of_two_heads_cannot_be_written_neither_is(root, monkeypatch):
+    ledger = Ledger(root / "results.tsv")
+    ledger.append(row("r0"))
+    stage = Head.stage
+
+    def full(head, digest):
+        if ".git" in head.path.parts:
+            raise OSError(122, "full")
+        return stage(head, digest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Head, "stage", full)
+        with pytest.raises(OSError, match="full"):
+            ledger.append(row("r1"))
+    ledger.check()
+    ledger.append(row("r1"))
+    ledger.check()
 
 
 def test_a_first_ledger_begins_without_a_word(tmp_path):

@@ -175,6 +175,7 @@ def nights(root, tmp_path):
         from harness.ledger import Head
 
         Head(root / FILE).path.unlink()
+        Head(root / FILE, root / ".git").path.unlink()
     return made
 
 
