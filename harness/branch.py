@@ -97,10 +97,9 @@ class Branch:
         """
         traces = git.text(self.root, "for-each-ref", "--count=1", f"refs/autorl/{self.tag}/")
         if self.exists:
-            steps = ("reflog", "show", "--format=%gs", self._head, "--")
-            traces += "".join(
-                line for line in git.text(self.root, *steps).splitlines() if line == KEEP
-            )
+            names = ("reflog", "show", "--no-show-signature", "--format=%gs", self._head, "--")
+            steps = git.text(self.root, *names)  # no signature is asked of a program, no file shown
+            traces += "".join(line for line in steps.splitlines() if line == KEEP)
         if traces:
             raise InputError(
                 f"Challengers were tried on {self.name}, and results.tsv has no row of it: the "
@@ -130,7 +129,7 @@ class Branch:
                 self.write(self.edit_of(commit))
             if not self.follows_tip(commit):
                 new = self._commit(self.edit_of(commit), self._message(commit))
-            git.text(self.root, "update-ref", "-m", KEEP, self._head, new, tip)
+            git.text(self.root, "update-ref", "--create-reflog", "-m", KEEP, self._head, new, tip)
         if commit not in self.log():  # the ledger names this one: it must not be lost
             git.text(self.root, "update-ref", f"refs/autorl/{self.tag}/kept/{commit}", commit)
         self._settle(commit)

@@ -84,7 +84,7 @@ def _read(note: Path) -> _Holder | None:
 def _told(root: Path, who: _Holder | None) -> str:
     """Who holds a checkout, and what to do."""
     name = f"{who.command} (process {who.pid}, since {who.since})" if who else "Another command"
-    end = f" or end it (kill {who.pid})" if who else ""
+    end = f" or end it ({f'kill {who.pid}' if who else f'fuser -v {root} shows which it is'})"
     return (
         f"{name} is at work in {root}: two at once would measure on the same cores and withdraw "
         f"each other's trials. Wait for it{end}; harness.status, report, verify and compare can be "

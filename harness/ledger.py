@@ -184,7 +184,7 @@ class Ledger:
         self.head = Head(path)
 
     @functools.cached_property
-    def _heads(self) -> list[Head]:
+    def heads(self) -> list[Head]:
         """Where its end is kept: for the user and, where there is one, in the repository."""
         try:
             folder = git.text(self.path.parent, "rev-parse", "--absolute-git-dir")
@@ -243,7 +243,7 @@ class Ledger:
           LedgerError: as `check`.
           OSError: ledger or head cannot be opened for writing.
         """
-        for head in self._heads:
+        for head in self.heads:
             head.prepare()
         with self._locked() as fd:
             self._compare(_lines(os.pread(fd, os.fstat(fd).st_size, 0), self.path))
@@ -263,7 +263,7 @@ class Ledger:
           OSError: ledger or head cannot be written.
         """
         runs = self.path.with_name("runs")
-        known = [head for head in self._heads if head.read()]
+        known = [head for head in self.heads if head.read()]
         if not known or self._all() or (runs.is_dir() and any(runs.iterdir())):
             return ""
         self.head.prepare()
@@ -299,7 +299,7 @@ class Ledger:
                 if os.pwrite(fd, data, size) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
                 os.fsync(fd)
-                staged = [(head.stage(_hash(new)), head.path) for head in self._heads]
+                staged = [(head.stage(_hash(new)), head.path) for head in self.heads]
                 for new_head, path in staged:  # none of them, where one cannot be written
                     new_head.replace(path)
             except OSError:
@@ -309,7 +309,7 @@ class Ledger:
     def _compare(self, lines: list[bytes]) -> None:
         """Compare with the heads; one row more than they know is what a crash leaves."""
         ends = [_hash(line) for line in lines[-2:]]
-        wrong = [head for head in self._heads if head.read() not in ["", *ends]]
+        wrong = [head for head in self.heads if head.read() not in ["", *ends]]
         if not wrong:
             return
         hashes = [_hash(line) for line in lines]

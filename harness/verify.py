@@ -41,7 +41,11 @@ def verify(
         "before its row (delete its folder then)"
         for run_id in _without_row(root, {row.run_id for row in rows})
     ]
-    whole = "chain and head whole" if ledger.head.read() else "chain whole, its end not known here"
+    whole = (
+        "chain and head whole"
+        if any(head.read() for head in ledger.heads)
+        else "chain whole, its end not known here"
+    )
     print(f"{len(rows)} rows, {whole}; {len(scored)} scored runs, "
           f"{len(scored) - len(there)} of them without their folder.")  # fmt: skip
     broken = {fault.split(":")[0] for fault in faults}

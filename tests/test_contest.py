@@ -1,6 +1,7 @@
 """A branch's experiments as a user types them, objectives of several tasks, runs that end early."""
 
 import contextlib
+import dataclasses
 import statistics
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from harness import contest, experiment, ledger, objective, sandbox, scoring, verdict
 from harness.branch import create
 from harness.contest import LOSSES, Contest
-from harness.errors import IncumbentError, InputError, IntegrityError, TrainingError
+from harness.errors import BusyError, IncumbentError, InputError, IntegrityError, TrainingError
 from harness.evaluate import Evaluation
 from harness.history import RUNS_PER_END, Conditions, History
 from harness.integrity import EDITABLE
