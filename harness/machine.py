@@ -61,9 +61,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def variables(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Variables of the shell that change how a training computes, as `NAME=value`."""
-    found = {name: value for name, value in environment.items() if is_recorded(name) and value}
+def variables() -> list[str]:
+    """Variables of the shell that change how a training computes, as `NAME=value`.
+
+    Of `PYTHONPATH` what a child gets: without the checkout.
+    """
+    found = {name: value for name, value in os.environ.items() if is_recorded(name)}
     if paths := processes.paths():
         found["PYTHONPATH"] = os.pathsep.join(paths)
     return [

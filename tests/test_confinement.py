@@ -126,8 +126,8 @@ def test_without_a_task_s_package_nothing_of_a_checkout_reaches_a_training(files
     """Nor what it says in words beside its task: texts, and variables of the shell."""
     root = files("agent_space/train.py", "program.md", "tests/__init__.py", "notes.py")
     monkeypatch.chdir(root)
-    for name in ("LC_NOTE", "TZ", "PYTHONHASHSEED", "CUDA_NOTE", "NVIDIA_NOTE", "VIRTUAL_ENV",
-                 "TERM", "LANG", "PATH", "TPU_NOTE", "MUJOCO_GL", "MUJOCO_EGL_DEVICE_ID"):  # fmt: skip
+    names = "LC_NOTE TZ TERM LANG PATH PYTHONHASHSEED VIRTUAL_ENV CUDA_NOTE NVIDIA_NOTE TPU_NOTE"
+    for name in (*names.split(), *sandbox.PICTURES):
         monkeypatch.setenv(name, f"{os.environ.get(name, '')}:weights")
     for place in ("", str(root), "."):
         monkeypatch.setenv("PYTHONPATH", place)

@@ -30,11 +30,11 @@ print(json.dumps({
 """What a child of the harness finds."""
 
 START = """
-import subprocess, sys
+import pathlib, subprocess, sys
 from harness import sandbox
-child = sandbox.start(sys.argv[1], [sys.executable, "-c", sys.argv[2]],
-                      [*sandbox.system(), *sandbox.checkout(__import__("pathlib").Path.cwd(), "my_tasks.envs:X")],
-                      {}, stdout=sys.stdout)
+mounts = [*sandbox.system(), *sandbox.checkout(pathlib.Path.cwd(), "my_tasks.envs:X-v0")]
+child = sandbox.start(sys.argv[1], [sys.executable, "-c", sys.argv[2]], mounts, {},
+                      stdout=sys.stdout)
 sys.exit(child.wait())
 """
 """Starts one as trainings and evaluations are started."""
