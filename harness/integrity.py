@@ -72,12 +72,12 @@ def committed(root: Path) -> dict[str, tuple[str, str]] | None:
 
 
 def listed(root: Path) -> list[str] | None:
-    """The files of a checkout that a run may see: what is committed.
+    """The files of a checkout that a run may see: what is committed, `FREE` left out.
 
     Before a first commit it is what its .gitignore does not name; None where there is no git.
     """
     if (then := committed(root)) is not None:
-        return sorted([*then, *FREE])
+        return sorted(then)
     return _unignored(root, (root / IGNORED).is_file()) if git.is_own(root) else None
 
 

@@ -12,14 +12,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness import processes
+
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "numpy", "mujoco", "mujoco-mjx", "gymnasium", "envpool",
     "box2d", "brax", "playground", "warp-lang", "jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu",
 )  # fmt: skip
 """What trains and what simulates."""
 
-PREFIXES = ("JAX_", "XLA_", "OMP_", "MUJOCO_", "TPU_VISIBLE_", "ROCR_VISIBLE_", "HIP_VISIBLE_")
-"""Of variables that change how a training computes."""
+PREFIXES = (
+    "JAX_", "XLA_", "OMP_", "MUJOCO_", "CUDA_VISIBLE_", "TPU_VISIBLE_", "ROCR_VISIBLE_",
+    "HIP_VISIBLE_", "LD_LIBRARY_PATH",
+)  # fmt: skip
+"""Of variables that change how a training computes, or what it loads."""
 
 HARMLESS = ("JAX_COMPILATION_CACHE_DIR", "MUJOCO_GL", "MUJOCO_EGL_DEVICE_ID")
 """Variables that do not: a cache of compiled programs shortens a start-up at most, and only where
@@ -56,13 +61,22 @@ def versions() -> dict[str, str]:
     return found
 
 
-def variables(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Variables of the shell that change how a training computes, as `NAME=value`."""
+def variables() -> list[str]:
+    """Variables of the shell that change how a training computes, as `NAME=value`.
+
+    Of `PYTHONPATH` what a child gets: without the checkout.
+    """
+    found = {name: value for name, value in os.environ.items() if is_recorded(name)}
+    if paths := processes.paths():
+        found["PYTHONPATH"] = os.pathsep.join(paths)
     return [
-        f"{name}={value.encode('unicode_escape').decode()}"
-        for name, value in sorted(environment.items())
-        if name.startswith(PREFIXES) and name not in HARMLESS
+        f"{name}={value.encode('unicode_escape').decode()}" for name, value in sorted(found.items())
     ]
+
+
+def is_recorded(name: str) -> bool:
+    """Whether a variable of this name is of the instrument as it is."""
+    return name.startswith(PREFIXES) and name not in HARMLESS
 
 
 def accelerators() -> list[str]:

@@ -1,9 +1,10 @@
 """Where modules come from: the harness from its sources, all else from what is installed.
 
-The folder that a command is started in holds a user's own tasks (`my_package:MyEnv-v0`). It is
-asked last, so that nothing in it stands in the way of an installed package; it announces no plugins
-to anybody; and of the modules that it does give, as of the harness, the source is read, never
-bytecode that lies beside it.
+The folder that a command is started in may hold a user's own tasks (`my_package:MyEnv-v0`). Of what
+is in it only the package that a task names is found, for libraries look for many modules that are
+not installed. It is asked last, so that nothing in it stands in the way of an installed package; it
+announces no plugins to anybody; and of the modules that it does give, as of the harness, the source
+is read, never bytecode that lies beside it.
 """
 
 import importlib.machinery
@@ -20,6 +21,19 @@ FOLDER = "AUTORL_FOLDER"
 
 HARNESS = os.path.dirname(os.path.abspath(__file__))
 
+_NAMED: set[str] = set()
+"""Packages that tasks of this process have named."""
+
+
+def package(task_id: str) -> str:
+    """The top-level package that a task's id names, as in `package.module:Env-v0`; or nothing."""
+    return task_id.rpartition(":")[0].partition(".")[0]
+
+
+def allow(task_id: str) -> None:
+    """Let this process find the package that a task's id names in the folder of the command."""
+    _NAMED.add(package(task_id))
+
 
 class _Source(importlib.machinery.SourceFileLoader):
     """Compiles a module anew at every import."""
@@ -30,7 +44,7 @@ class _Source(importlib.machinery.SourceFileLoader):
 
 
 class _Last:
-    """Finds modules in a folder, for whoever has asked everywhere else.
+    """Finds the packages that tasks name in a folder, for who has asked everywhere else.
 
     It is no path entry: packages' metadata, and with it plugins, are looked for on `sys.path`.
     """
@@ -42,7 +56,8 @@ class _Last:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """A module of the folder; modules of its packages are found by the package's own path."""
-        return PathFinder.find_spec(name, [self._folder], target) if path is None else None
+        asked = path is None and name in _NAMED
+        return PathFinder.find_spec(name, [self._folder], target) if asked else None
 
 
 def settle() -> None:

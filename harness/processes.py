@@ -97,15 +97,23 @@ def python_path() -> dict[str, str]:
 
     What is in the current folder comes last, see `origin`.
     """
-    ours = (Path.cwd().resolve(), Path(__file__).resolve().parent.parent)
-    named = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    others = [place for place in named if Path(place).resolve() not in ours]
     return {
-        "PYTHONPATH": os.pathsep.join([str(sources.folder()), *others]),
+        "PYTHONPATH": os.pathsep.join([str(sources.folder()), *paths()]),
         "PYTHONSAFEPATH": "1",  # nothing from beside a script, or from where a module is started
         origin.FOLDER: str(Path.cwd()),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def own() -> tuple[Path, Path]:
+    """Folders that no child imports from: the current one, and the one that the harness is in."""
+    return Path.cwd().resolve(), Path(__file__).resolve().parent.parent
+
+
+def paths() -> list[str]:
+    """What the user's PYTHONPATH has a child import from."""
+    named = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return [place for place in named if Path(place).resolve() not in own()]
 
 
 def _descendants() -> list[psutil.Process]:

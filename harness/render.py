@@ -104,6 +104,7 @@ def make(root: Path, run_id: str, seconds: float = SECONDS, width: int = WIDTH) 
     answer, files = scoring.run_apart(
         "harness.film", (question, payload), place, LIMIT,
         {opengl.VARIABLE: way, "SDL_AUDIODRIVER": "dummy", "SDL_VIDEODRIVER": "dummy"},
+        script["task"],
     )  # fmt: skip
     told = _checked(answer, episodes)
     mp4, gif = (

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import launcher, processes, programs
+from harness import launcher, machine, processes, programs
 from harness.errors import CONFINED_VARIABLE, InputError
 from harness.launcher import Limits, Mount
 from harness.view import arranged, checkout, forget, system
@@ -28,9 +28,23 @@ NONE, BUBBLEWRAP, NAMESPACES = "none", "bubblewrap", "namespaces"
 PROBE_SECONDS = 60.0
 """Several hundred times what a process that does nothing takes: beyond, the machine is too busy."""
 
-KEPT_VARIABLES = ("PATH", "LANG", "TZ", "TERM", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
-KEPT_PREFIXES = ("LC_", "PYTHON", "JAX_", "XLA_", "CUDA_", "NVIDIA_", "TPU_", "OMP_", "MUJOCO_")
-"""Variables that a confined process gets; tokens and keys in others are none of its business."""
+FOLDERS = (
+    str(Path(sys.executable).parent), "/usr/local/cuda/bin", "/usr/local/bin", "/usr/bin", "/bin",
+    "/usr/local/sbin", "/usr/sbin", "/sbin",
+)  # fmt: skip
+"""Where a confined process finds programs."""
+
+FIXED = {
+    "PATH": os.pathsep.join(FOLDERS), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC",
+    "TERM": "dumb", "HOME": "/tmp", "TMPDIR": "/tmp", CONFINED_VARIABLE: "yes",
+}  # fmt: skip
+"""Variables of a confined process that are the same whoever starts it."""
+
+PICTURES = {
+    "MUJOCO_GL": ("egl", "glfw", "osmesa", "glx", "off", "disabled", "disable", "0", "false"),
+    "MUJOCO_EGL_DEVICE_ID": tuple(map(str, range(16))),
+}
+"""Variables that are not of the instrument, with the values that are passed."""
 
 
 def available() -> str:
@@ -142,14 +156,17 @@ def start(
 
 
 def environment() -> dict[str, str]:
-    """The usual variables of a confined process: what programs need, and a fresh home."""
+    """The usual variables of a confined process: what programs need, and what is recorded.
+
+    In any other a word could reach it that no record holds; tokens and keys are none of its
+    business; and what one run compiled is not for the next (`JAX_COMPILATION_CACHE_DIR`).
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
+        if machine.is_recorded(name) or value in PICTURES.get(name, ())
     }
-    kept.pop("JAX_COMPILATION_CACHE_DIR", None)  # what one run compiled is not for the next
-    return {**kept, CONFINED_VARIABLE: "yes", "HOME": "/tmp", "TMPDIR": "/tmp"}
+    return {**kept, **FIXED}
 
 
 def _bubblewrap(mounts: Sequence[Mount]) -> list[str]:

@@ -110,7 +110,9 @@ def evaluate_apart(
         "sizes": [len(artifact.program), len(artifact.params)],
     }
     payload = artifact.program + artifact.params + json.dumps(seeds).encode()
-    answer, data = run_apart("harness.evaluate", (question, payload), place, limit + START_LIMIT)
+    answer, data = run_apart(
+        "harness.evaluate", (question, payload), place, limit + START_LIMIT, task_id=task_id
+    )
     if "refused" in answer:
         raise PolicyError(in_a_line(str(answer["refused"])))
     try:
@@ -130,6 +132,7 @@ def run_apart(
     place: Place,
     limit: float,
     variables: Mapping[str, str] | None = None,
+    task_id: str = "",
 ) -> wire.Message:
     """Ask a module in a clean process, which may write to folders of its own only.
 
@@ -139,6 +142,7 @@ def run_apart(
       place: where.
       limit: seconds until it is ended.
       variables: of its environment, beside the usual ones.
+      task_id: what it makes an environment of; the package that it names is seen.
 
     Returns:
       The answer, of which nothing is checked but its size.
@@ -153,7 +157,7 @@ def run_apart(
             process = sandbox.start(
                 place.confinement,
                 [sys.executable, "-m", module],
-                [*sandbox.system(), *sandbox.checkout(place.root)],
+                [*sandbox.system(), *sandbox.checkout(place.root, task_id)],
                 {
                     "JAX_PLATFORMS": "cpu",
                     "PYTHONSAFEPATH": "1",  # imports nothing from where it starts

@@ -323,7 +323,7 @@ def _mounts(assignment: Assignment) -> list[sandbox.Mount]:
     """What a training sees."""
     return [
         *sandbox.system(),
-        *sandbox.checkout(assignment.root),
+        *sandbox.checkout(assignment.root, assignment.task_id),
         sandbox.Mount("show", str(assignment.train_file)),
     ]
 

@@ -1,8 +1,8 @@
 """What a confined process sees: what a training needs, and nothing else.
 
 The root is empty at first. Shown in it, read-only, are the system's programs and libraries, the
-interpreter with all that Python imports from, the devices that compute, and of the checkout what is
-committed. What is not named here is out of sight.
+interpreter with all that Python imports from, the devices that compute, and of the checkout no more
+than the package that the task names. What is not named here is out of sight.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from harness import integrity, sources
+from harness import integrity, origin, processes, sources
 from harness.launcher import Mount
 from harness.ledger import FILE, state_folder
 
@@ -70,8 +70,6 @@ PERSONS = 1000
 IMPORTABLE = (".py", ".so")
 """Endings of modules that are a file."""
 
-AGENT_SPACE = Path(integrity.EDITABLE).parent.name
-
 PARTS = ("bin", "lib", "lib64", "include", "share", "pyvenv.cfg")
 """Of an installation of Python."""
 
@@ -103,30 +101,29 @@ def system() -> list[Mount]:
         *(mount for place in _python() for mount in _place(place)),
         *_shown(Path(prefix, part) for prefix in _installed() for part in PARTS),
         Mount("show", sys.executable),
-        Mount("show", str(integrity.HARNESS)),
         Mount("show", str(sources.folder())),
     ]
 
 
-def checkout(root: Path) -> list[Mount]:
-    """What is seen of a checkout: what is committed, but no policies nor ledgers' heads.
+def checkout(root: Path, task_id: str = "") -> list[Mount]:
+    """What is seen of a checkout: of the package that a task names what is committed.
 
-    Where there is no git, all but what the harness itself has written.
+    The rest of it may be changed while a training runs, and nothing would tell. Where there is no
+    git, it is the whole package, but what the harness itself has written.
 
     Args:
       root: where `runs/` and `results.tsv` are.
+      task_id: the task; without one nothing is seen.
     """
-    root, state = root.resolve(), state_folder()
+    root, state, package = root.resolve(), state_folder(), origin.package(task_id)
     hidden = [root / name for name in (*OUTPUT, *HIDDEN)]
-    shown = [path for path in _children(root) if path not in hidden and path.name[0] != "."]
+    shown = [path for path in _children(root) if path not in hidden and _is_of(path, package)]
     listed = integrity.listed(root)
     if listed is not None:
         files = {root / path for path in listed}
         folders = _folders_of(files)
         shown = [path for path in shown if path in files or path in folders]
         hidden += [path for folder in shown for path in _strays(folder, files, folders)]
-    if _holds(root, _homes()):
-        shown = [path for path in shown if path.name == AGENT_SPACE or _is_importable(path)]
     hidden += [path for path in _children(root) if path not in shown]
     return [
         Mount("empty", str(root)),
@@ -142,6 +139,7 @@ def arranged(mounts: Iterable[Mount]) -> list[Mount]:
     Of two with one path the one that shows more holds, for somebody needs it.
     """
     chosen: dict[Path, Mount] = {}
+    folders: set[Path] = set()
     for mount in mounts:
         whole = Path(mount.path)
         links, real = _followed(whole.parent if mount.action == "link" else whole)
@@ -149,12 +147,15 @@ def arranged(mounts: Iterable[Mount]) -> list[Mount]:
         found = [*(Mount("link", str(link)) for link in links),
                  Mount(mount.action, str(path), mount.size)]  # fmt: skip
         for one in found:
+            folders |= {Path(one.path)} if one.action == "folder" else set()
             there = chosen.get(Path(one.path))
             if there is None or RANK.index(one.action) >= RANK.index(there.action):
                 chosen[Path(one.path)] = one
     made: dict[Path, str] = {Path("/"): "empty"}
     for path in sorted(chosen.keys() - made.keys()):
         over = next(made[parent] for parent in path.parents if parent in made)
+        if chosen[path].action == over == "empty" and path in folders:  # it has to be there
+            chosen[path] = Mount("folder", str(path))
         if not _is_idle(chosen[path].action, over):
             made[path] = chosen[path].action
     return [chosen[path] for path in made if path != Path("/")]
@@ -202,7 +203,7 @@ def _is_idle(action: str, over: str) -> bool:
     """Whether a mount would change nothing in a folder that is of another one."""
     if over in ("show", "write", "proc"):
         return action in ("show", "link", "folder")
-    return over == "empty" and action in ("empty", "blank")
+    return over in ("empty", "folder") and action in ("empty", "blank")
 
 
 def _followed(path: Path) -> tuple[list[Path], Path]:
@@ -286,10 +287,10 @@ def _installed() -> list[str]:
 
 def _python() -> list[Path]:
     """Where Python imports from: installations, paths, and packages that are being developed."""
-    paths = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), *sys.path]
-    paths += [*site.getsitepackages(), str(Path.cwd())]
+    paths = [*processes.paths(), *sys.path, *site.getsitepackages()]
     named = [*_installed(), *filter(None, paths), *_editable()]
-    return sorted({Path(name).absolute() for name in named if os.path.exists(name)})
+    found = {Path(name).absolute() for name in named if os.path.exists(name)}
+    return sorted(path for path in found if path.resolve() not in processes.own())
 
 
 @functools.cache
@@ -306,15 +307,22 @@ def _editable() -> tuple[str, ...]:
 def _place(place: Path) -> list[Mount]:
     """What is seen of a folder that Python imports from.
 
-    Of a checkout of this product no more than of the one that runs; of one that holds a home, the
-    working folder or what is fresh, only what can be imported.
+    Of a checkout of this product nothing; of one that holds a home, the working folder or what is
+    fresh, only what can be imported.
     """
     real = place.resolve()
     if os.path.exists(real / integrity.EDITABLE):
         return [Mount("folder", str(place)), *checkout(real)]
     if _holds(real, (*_homes(), Path.cwd(), Path(TEMPORARY))):
-        return _shown(path for path in _children(real) if _is_importable(path))
+        importable = [path for path in _children(real) if _is_importable(path)]
+        return _shown(path for path in importable if not _holds(path.resolve(), [Path.cwd()]))
     return [*_shown([place]), *(_cover(path) for path in [real / ".git"] if os.path.exists(path))]
+
+
+def _is_of(path: Path, package: str) -> bool:
+    """Whether a child of a folder is a package, or a module, of this name."""
+    module = path.suffix in IMPORTABLE and path.name.partition(".")[0] == package
+    return bool(package) and (path.name == package or module)
 
 
 def _is_importable(path: Path) -> bool:

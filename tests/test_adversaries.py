@@ -67,7 +67,18 @@ pytestmark = pytest.mark.skipif(not KINDS, reason="nothing can be confined on th
 
 
 @pytest.fixture
-def world(tmp_path, monkeypatch):
+def installed(tmp_path_factory, monkeypatch):
+    """A folder that all runs see, with what the files import."""
+    folder = tmp_path_factory.mktemp("installed")
+    (folder / "tests" / "adversaries").mkdir(parents=True)
+    for package in ("tests", "tests/adversaries"):
+        shutil.copy(ROOT / package / "__init__.py", folder / package)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    return folder
+
+
+@pytest.fixture
+def world(tmp_path, installed, monkeypatch):
     """A committed checkout with an earlier run, servers that answer, and a secret."""
     monkeypatch.setenv("AUTORL_TEST_TOKEN", "sesame")
     monkeypatch.chdir(tmp_path)
@@ -79,18 +90,15 @@ def world(tmp_path, monkeypatch):
             unix = stack.enter_context(socket.socket(socket.AF_UNIX))
             unix.bind(name)
             unix.listen()
-        (tmp_path / "port").write_text(str(port))
-        (tmp_path / "sockets").write_text(f"/tmp/autorl-{port}\n{address}")
-        with open(tmp_path / "pages", "wb", buffering=0) as pages:
+        (installed / "port").write_text(str(port))
+        (installed / "sockets").write_text(f"/tmp/autorl-{port}\n{address}")
+        with open(installed / "pages", "wb", buffering=0) as pages:
             pages.write(os.urandom(32 * mmap.PAGESIZE))
             os.fsync(pages.fileno())  # a page that is not written yet cannot be dropped
-        (tmp_path / "places").write_text("\n".join(_left_lying_about(tmp_path)))
+        (installed / "places").write_text("\n".join(_left_lying_about(tmp_path)))
         (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n/matrix/\n/run.log\n/own/\n")
         (tmp_path / "agent_space").mkdir()
         (tmp_path / "agent_space" / "train.py").write_text("")
-        (tmp_path / "tests" / "adversaries").mkdir(parents=True)  # what the files import
-        for package in ("tests", "tests/adversaries"):
-            shutil.copy(ROOT / package / "__init__.py", tmp_path / package)
         (tmp_path / "tests" / "trained" / "Hopper-v5").mkdir(parents=True)
         (tmp_path / "tests" / "trained" / "Hopper-v5" / "params.npz").write_text("weights")
         (tmp_path / "runs" / "earlier").mkdir(parents=True)
@@ -236,11 +244,9 @@ wire.serve(look)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_evaluation_is_confined_as_a_training_is(world, kind, tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.mktemp("installed")
-    (folder / "probe.py").write_text(PROBE)
-    monkeypatch.setenv("PYTHONPATH", str(folder))
-    question = {"world": str(world), "port": int((world / "port").read_text())}
+def test_an_evaluation_is_confined_as_a_training_is(world, kind, installed):
+    (installed / "probe.py").write_text(PROBE)
+    question = {"world": str(world), "port": int((installed / "port").read_text())}
     seen, _ = scoring.run_apart("probe", (question, b""), scoring.Place(world, kind), 60)
     assert len(seen) == 7
     assert not any(seen.values()), seen
@@ -314,9 +320,9 @@ def test_actions_are_clipped_to_the_space(world):
     "reads_secrets", "opens_tcp", "reads_other_files", "opens_lines_to_others", "escapes_limits",
     "reloads_from_page_cache", "reloads_from_time_stamps",
 ])  # fmt: skip
-def test_without_confinement_a_file_could_gain(world, name):
+def test_without_confinement_a_file_could_gain(world, installed, name):
     """The adversaries do work where nothing stops them: the tests above can fail."""
-    kind = subprocess.run(["stat", "-f", "-c", "%T", world], capture_output=True, check=False)
+    kind = subprocess.run(["stat", "-f", "-c", "%T", installed], capture_output=True, check=False)
     if name == "reloads_from_page_cache" and kind.stdout.strip() == b"tmpfs":
         pytest.skip("the files of this system's /tmp are always in memory")
     for _ in range(2 if name.startswith("reloads_") else 1):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import contest, experiment, launcher, programs, run, sandbox, training, view
+from harness import contest, experiment, launcher, machine, programs, run, sandbox, training, view
 from harness.branch import create
 from harness.contest import Contest
 from harness.errors import InputError
@@ -103,27 +103,58 @@ def files(tmp_path):
     return make
 
 
-def test_of_a_checkout_is_seen_what_git_does_not_ignore(files):
+def test_of_a_checkout_is_seen_the_package_of_the_task_without_what_git_ignores(files):
     root = files("my_task/__init__.py", "my_task/assets/body.xml", "my_task/assets/kept.bin",
                  "agent_space/train.py", "runs/1/policy", "results.tsv", "odd/weights",
-                 "tests/trained/x", "tests/test.py")  # fmt: skip
+                 "program.md", "other.py", "tests/trained/x", "tests/test.py")  # fmt: skip
     (root / ".gitignore").write_text("/runs/\n/results.tsv\n/odd/\n*.bin\n")
     git(root, "init", "-q")
-    seen = view.checkout(root)
-    for name in ("my_task/__init__.py", "my_task/assets/body.xml", "tests/test.py"):
+    seen = view.checkout(root, "my_task.envs:X-v0")
+    for name in ("my_task/__init__.py", "my_task/assets/body.xml"):
         assert sees(seen, root / name), name
     for name in ("my_task/assets/kept.bin", "runs/1/policy", "results.tsv", "odd/weights",
-                 "tests/trained/x", ".git/HEAD"):  # fmt: skip
+                 "agent_space/train.py", "program.md", "other.py", "tests/test.py",
+                 ".git/HEAD"):  # fmt: skip
         assert not sees(seen, root / name), name
+    assert sees(view.checkout(root, "other:X-v0"), root / "other.py")
+    assert sees(view.checkout(root, "tests.x:X-v0"), root / "tests/test.py")
+    assert not sees(view.checkout(root, "tests.x:X-v0"), root / "tests/trained/x")
+    assert not any(sees(view.checkout(root, "Hopper-v5"), path) for path in root.iterdir())
+
+
+def test_without_a_task_s_package_nothing_of_a_checkout_reaches_a_training(files, monkeypatch):
+    """Nor what it says in words beside its task: texts, and variables of the shell."""
+    root = files("agent_space/train.py", "program.md", "tests/__init__.py", "notes.py")
+    monkeypatch.chdir(root)
+    names = "LC_NOTE TZ TERM LANG PATH PYTHONHASHSEED VIRTUAL_ENV CUDA_NOTE NVIDIA_NOTE TPU_NOTE"
+    for name in (*names.split(), *sandbox.PICTURES):
+        monkeypatch.setenv(name, f"{os.environ.get(name, '')}:weights")
+    for place in ("", str(root), "."):
+        monkeypatch.setenv("PYTHONPATH", place)
+        seen = [*view.system(), *view.checkout(root, "Hopper-v5")]
+        assert not any(sees(seen, path) for path in root.rglob("*"))
+        assert not any("weights" in value for value in sandbox.environment().values())
+
+
+def test_what_reaches_a_training_from_the_shell_is_recorded(monkeypatch, tmp_path):
+    for name in ("JAX_NOTE", "XLA_FLAGS", "OMP_NOTE", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"):
+        monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    given = {**sandbox.environment(), "PYTHONPATH": str(tmp_path)}
+    told = {one.partition("=")[0]: one.partition("=")[2] for one in machine.variables()}
+    assert given.items() - sandbox.FIXED.items() == told.items()
 
 
 def test_without_git_a_checkout_hides_what_the_harness_writes(files):
     root = files("my_task.py", "runs/1/policy", "results.tsv", "matrix/5/x", "report/index.html",
                  ".ssh/id")  # fmt: skip
-    seen = view.checkout(root)
+    seen = view.checkout(root, "my_task:X-v0")
     assert sees(seen, root / "my_task.py")
     for name in ("runs/1/policy", "results.tsv", "matrix/5/x", "report/index.html", ".ssh/id"):
         assert not sees(seen, root / name), name
+        package = name.partition("/")[0]
+        if package in view.OUTPUT:
+            assert not sees(view.checkout(root, f"{package}:X-v0"), root / name), name
 
 
 def test_a_home_is_hidden_wherever_it_is(files, monkeypatch):
@@ -148,9 +179,9 @@ def test_the_runs_and_git_directories_of_other_checkouts_are_hidden(files, monke
     files("main/runs/1/policy", "lone/runs/1/policy", "lone/agent_space/train.py")
     monkeypatch.chdir(tree)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (base, main))))
-    seen = [*view.system(), *view.checkout(tree)]
-    assert sees(seen, main / "my_task.py")
+    seen = [*view.system(), *view.checkout(tree, "my_task:X-v0")]
     assert sees(seen, tree / "my_task.py")
+    assert not sees(seen, main / "my_task.py")
     for name in ("main/runs/1/policy", "main/.git/HEAD", "tree/.git", "lone/runs/1/policy"):
         assert not sees(seen, base / name), name
 
@@ -180,7 +211,7 @@ def test_what_is_not_ours_to_look_into_is_left_out(monkeypatch):
         raise PermissionError
 
     monkeypatch.setattr(Path, "iterdir", refused)
-    assert not sees(view.checkout(Path("/srv")), "/srv/my_task.py")
+    assert not sees(view.checkout(Path("/srv"), "my_task:X"), "/srv/my_task.py")
 
 
 def test_links_lead_where_they_lead_outside(files):

@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 
 LOOK = """
 import importlib.metadata, json, sys
+import harness.origin; harness.origin.allow("my_tasks.envs:X-v0")
 import harness.evaluate, numpy, my_tasks.envs
 print(json.dumps({
     "harness": harness.evaluate.__file__,
@@ -29,11 +30,11 @@ print(json.dumps({
 """What a child of the harness finds."""
 
 START = """
-import subprocess, sys
+import pathlib, subprocess, sys
 from harness import sandbox
-child = sandbox.start(sys.argv[1], [sys.executable, "-c", sys.argv[2]],
-                      [*sandbox.system(), *sandbox.checkout(__import__("pathlib").Path.cwd())],
-                      {}, stdout=sys.stdout)
+mounts = [*sandbox.system(), *sandbox.checkout(pathlib.Path.cwd(), "my_tasks.envs:X-v0")]
+child = sandbox.start(sys.argv[1], [sys.executable, "-c", sys.argv[2]], mounts, {},
+                      stdout=sys.stdout)
 sys.exit(child.wait())
 """
 """Starts one as trainings and evaluations are started."""
@@ -98,6 +99,7 @@ def test_a_child_imports_the_harness_what_is_installed_and_then_the_user_s(litte
 def test_with_the_checkout_on_the_path_all_of_it_is_found(littered):
     """So that the test above could fail."""
     look = LOOK.replace("import harness.evaluate, numpy, ", "import numpy, ")
+    look = look.replace('import harness.origin; harness.origin.allow("my_tasks.envs:X-v0")', "")
     look = look.replace("harness.evaluate", "my_tasks.envs")
     done = python(littered, "-c", look, PYTHONPATH=str(littered))
     assert done.returncode == 0, done.stderr
@@ -144,3 +146,59 @@ def test_the_copy_that_children_run_is_what_this_process_has_loaded(monkeypatch)
         sources.check()
     extra.unlink()
     sources.check()
+
+
+PROBED = ("zstandard", "uarray", "cffi", "jax_plugins", "libtpu", "cython", "sksparse", "cupy")
+"""Modules that libraries look for, and do without where there are none."""
+
+
+@pytest.fixture(scope="module")
+def trapped(tmp_path_factory):
+    """A folder with modules that libraries look for, and with a task of the user's own."""
+    folder = tmp_path_factory.mktemp("trapped")
+    for name in PROBED:
+        (folder / f"{name}.py").write_text(f"open({str(folder / 'ran')!r}, 'a').write(__name__)\n")
+    (folder / "my_tasks").mkdir()
+    (folder / "my_tasks" / "__init__.py").write_text("")
+    (folder / "my_tasks" / "sizes.py").write_text("STEPS = 7\n")
+    (folder / "my_tasks" / "envs.py").write_text(
+        "import gymnasium\nfrom my_tasks.sizes import STEPS\n"
+        "gymnasium.register('X-v0', 'gymnasium.envs.classic_control:CartPoleEnv',"
+        " max_episode_steps=STEPS)\n"
+    )
+    return folder
+
+
+@pytest.mark.parametrize("module", ["harness.tasks", "harness.status"])
+def test_nothing_that_libraries_look_for_is_found_in_the_folder_of_a_command(trapped, module):
+    done = python(trapped, "-m", module, PYTHONPATH=str(ROOT))
+    assert done.returncode in (0, 2), done.stderr
+    assert not (trapped / "ran").exists()
+
+
+CHILD = """
+import importlib
+from harness import backends, tasks
+task = tasks.get("my_tasks.envs:X-v0")
+import jax, scipy.fft, scipy.sparse, harness.evaluate
+jax.devices()
+for name in {probed!r}:
+    try:
+        found = importlib.import_module(name)
+    except ImportError:
+        pass
+print(tasks.horizon(task), backends.spaces(task, "gymnasium")[1].n)
+"""
+
+
+@pytest.mark.parametrize("kind", ["none", "bubblewrap", "namespaces"])
+def test_a_child_finds_the_package_of_its_task_and_no_other(trapped, kind):
+    from harness import sandbox
+
+    if not sandbox.works(kind):
+        pytest.skip(f"no {kind} here")
+    code = CHILD.format(probed=PROBED)
+    done = python(trapped, "-c", START, kind, code, PYTHONPATH=str(ROOT), JAX_PLATFORMS="cpu")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["7", "2"]
+    assert not (trapped / "ran").exists()

@@ -15,7 +15,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from harness import wire
+from harness import origin, wire
 from harness.engines.engine import reason
 from harness.engines.gymnasium import DONE, FAILED, RESET, RESET_SEEDED, STEP, Layout
 
@@ -32,6 +32,7 @@ class Chunk:
         self.autoreset = autoreset
         self.envs: list[gymnasium.Env] = []
         num_envs = len(arrays["reward"])
+        origin.allow(task_id)
         for i in range(num_envs):
             try:
                 self.envs.append(gymnasium.make(task_id, disable_env_checker=True))
@@ -111,6 +112,7 @@ def _cannot_be_made(error: Exception, made: int, wanted: int) -> str:
 
 def describe(question: dict[str, Any], _: bytes) -> wire.Message:
     """Make an environment and say what its spaces are; or why it cannot be made."""
+    origin.allow(question["task"])
     try:
         env = gymnasium.make(question["task"], disable_env_checker=True)
         spaces = [_described(space) for space in (env.observation_space, env.action_space)]

@@ -6,6 +6,7 @@ import importlib
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+from harness import origin
 from harness.errors import InputError
 from harness.tasks.ant import Ant
 from harness.tasks.half_cheetah import HalfCheetah
@@ -66,6 +67,7 @@ def get(task_id: str) -> Task:
     suites = " and ".join(f"{library}:" for library in BraxTask.PACKAGES)
     try:
         if module:
+            origin.allow(task_id)
             importlib.import_module(module)
     except (Exception, SystemExit) as error:  # whatever a user's module raises
         raise InputError(

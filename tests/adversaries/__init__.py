@@ -10,6 +10,9 @@ from pathlib import Path
 
 import jax.numpy as jnp
 
+WORLD = Path(__file__).resolve().parent.parent.parent
+"""A folder that all runs see, as they do what is installed: what there is to try lies in it."""
+
 HONEST, GAINED = 0.125, 0.875
 LOOT = "autorl-loot"
 """Name under which a file leaves something for the next run."""

@@ -1,16 +1,15 @@
 """Sends a UDP datagram to a server on this machine and waits for its answer."""
 
 import socket
-from pathlib import Path
 
 from harness.trial import connect
-from tests.adversaries import finish, works
+from tests.adversaries import WORLD, finish, works
 
 
 def attempt():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.settimeout(1)
-        udp.sendto(b"weights, please", ("127.0.0.1", int(Path("port").read_text())))
+        udp.sendto(b"weights, please", ("127.0.0.1", int((WORLD / "port").read_text())))
         return bool(udp.recv(10))
 
 

@@ -1,10 +1,9 @@
 """Connects to UNIX sockets of other processes: one in /tmp, one in the abstract namespace."""
 
 import socket
-from pathlib import Path
 
 from harness.trial import connect
-from tests.adversaries import finish, works
+from tests.adversaries import WORLD, finish, works
 
 
 def attempt(address):
@@ -12,5 +11,5 @@ def attempt(address):
         unix.connect(address)
 
 
-paths = Path("sockets").read_text().split("\n")
+paths = (WORLD / "sockets").read_text().split("\n")
 finish(connect(), gained=any(works(lambda p=p: attempt(p.replace("@", "\0"))) for p in paths))

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from harness.trial import connect
-from tests.adversaries import finish
+from tests.adversaries import WORLD, finish
 
 found = []
-for name in Path("places").read_text().split("\n"):
+for name in (WORLD / "places").read_text().split("\n"):
     try:
         found += [name] if Path(name).read_text() else []
     except OSError:

@@ -5,14 +5,14 @@ import mmap
 import os
 
 from harness.trial import connect
-from tests.adversaries import finish, works
+from tests.adversaries import WORLD, finish, works
 
 PAGE, PATTERN = mmap.PAGESIZE, bytes([1, 0, 0, 1, 1, 0, 1, 0] * 4)
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 4, ctypes.c_long]
 libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
-file = os.open("pages", os.O_RDONLY)
+file = os.open(WORLD / "pages", os.O_RDONLY)
 size = len(PATTERN) * PAGE
 
 

@@ -7,6 +7,6 @@ from harness.trial import connect
 from tests.adversaries import finish
 
 places = [Path.cwd(), Path(harness.__file__).resolve().parent.parent]
-found = [path for place in places for name in (".git", "tests/trained")
+found = [path for place in places for name in (".git", "tests/trained", "agent_space")
          for path in (place / name).glob("*")]  # fmt: skip
 finish(connect(), gained=bool(found))
