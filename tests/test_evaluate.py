@@ -149,7 +149,7 @@ def test_an_evaluation_that_takes_too_long_says_what_took_the_time():
 def test_the_limit_of_an_evaluation_follows_its_steps(monkeypatch):
     limits = []
 
-    def asked(_, question, place, limit):
+    def asked(_, question, place, limit, task_id):
         limits.append((question[0]["limit"], limit - question[0]["limit"]))
         raise PolicyError
 
@@ -218,7 +218,7 @@ def test_an_evaluator_that_was_taken_over_is_not_believed(monkeypatch, changes, 
     monkeypatch.setattr(scoring.secrets, "token_hex", lambda _: "t")
     monkeypatch.setattr(Artifact, "digest", "d")
     said = {}
-    monkeypatch.setattr(scoring, "run_apart", lambda *_: answer(**said))
+    monkeypatch.setattr(scoring, "run_apart", lambda *_, **__: answer(**said))
     honest = scoring.evaluate_apart(artifact, "Hopper-v5", [7], REFERENCE, HERE)
     assert honest == Evaluation([1.0], [5], [7], 1.0)
     said = changes
@@ -235,10 +235,13 @@ def test_an_evaluator_that_was_taken_over_is_not_believed(monkeypatch, changes, 
         ("[print('x' * 2**20) for _ in iter(int, 1)]", "did not end within 2 s"),
     ],
 )
-def test_a_process_that_says_nothing_or_too_much_is_ended(tmp_path, monkeypatch, does, message):
+def test_a_process_that_says_nothing_or_too_much_is_ended(
+    tmp_path, tmp_path_factory, monkeypatch, does, message
+):
     code = f"import os, time\nchannel = int(os.environ['{wire.CHANNEL_VARIABLE}'])\n{does}\n"
-    (tmp_path / "hostile.py").write_text(code)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    installed = tmp_path_factory.mktemp("installed")
+    (installed / "hostile.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(installed))
     place = scoring.Place(tmp_path, HERE.confinement)
     with pytest.raises(PolicyError, match=message):
         scoring.run_apart("hostile", ({}, bytes(2**22)), place, 2.0)
