@@ -165,7 +165,7 @@ def test_without_opengl_mujoco_names_the_packages_and_box2d_does_without(scored)
 
 
 def test_a_run_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(InputError, match="There is no run 'elsewhere'"):
+    with pytest.raises(InputError, match="There is no folder of a run 'elsewhere'"):
         render.render(tmp_path, "elsewhere")
 
 
