@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from harness import cli, contest, nights, verdict
-from harness.contest import Contest
 from harness.errors import InputError
-from harness.history import INCUMBENT
+from harness.judgement import contest, simulation, verdict
+from harness.judgement.contest import Contest
+from harness.judgement.history import INCUMBENT
 from harness.run import at_work, confinement, shown
+from harness.terminal import cli
 
 ENOUGH_TO_RESAMPLE = 20
 """Runs from which the shape of the noise can be seen; with fewer it is taken as normal."""
@@ -53,7 +54,7 @@ def _report(ongoing: Contest, scores: list[float]) -> None:
     rows = [row for row in rows if row.commit == row.challenger == past.incumbent]
     spread = statistics.stdev(scores)
     resampled = len(scores) >= ENOUGH_TO_RESAMPLE
-    draw = nights.resampled(scores) if resampled and spread > 0 else nights.gaussian
+    draw = simulation.resampled(scores) if resampled and spread > 0 else simulation.gaussian
     print("---")
     print(f"objective: {ongoing.conditions.objective}")
     print(f"runs: {len(scores)}")
@@ -66,7 +67,7 @@ def _report(ongoing: Contest, scores: list[float]) -> None:
         print(f"std_between_episodes_{task}: {statistics.fmean(inside):.4g}")
         print(f"std_of_a_score_from_episodes_{task}: {error:.4g}")
     generator = random.Random(0)
-    rates = {shift: nights.detection(draw, shift, TRIALS, generator) for shift in SHIFTS}
+    rates = {shift: simulation.detection(draw, shift, TRIALS, generator) for shift in SHIFTS}
     shape = "as measured" if resampled else f"normal: fewer than {ENOUGH_TO_RESAMPLE} runs"
     print(f"noise: {shape}")
     found = next((shift for shift in SHIFTS if rates[shift] >= DETECTED), None)
@@ -81,11 +82,11 @@ def _report(ongoing: Contest, scores: list[float]) -> None:
     print(f"replicates: {replicates} of at most {verdict.MAX_REPLICATES} for such a challenger")
 
 
-def _replicates(draw: nights.Draw, shift: float, generator: random.Random) -> int:
+def _replicates(draw: simulation.Draw, shift: float, generator: random.Random) -> int:
     """The median number of replicates of a challenger that is better by `shift` and kept."""
     counts = []
     for _ in range(TRIALS):
-        night = nights.sequential(draw, [shift], generator)
+        night = simulation.sequential(draw, [shift], generator)
         if night.last_kept:
             counts.append(night.replicates)
     return round(statistics.median(counts))

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 from scipy import stats
 
-from harness import cli, contest, findings
 from harness.errors import InputError
-from harness.history import CHALLENGER, History
-from harness.ledger import Ledger
+from harness.judgement import contest
+from harness.judgement.history import CHALLENGER, History
+from harness.morning import findings
+from harness.record.ledger import Ledger
+from harness.terminal import cli
 
 CONFIDENCE = 0.95
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import io_callback
 
-from harness import backends, tasks
+from harness import tasks
+from harness.engines import backends
 from harness.engines.device import select
 from harness.engines.engine import HostEngine
 from harness.errors import InputError

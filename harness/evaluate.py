@@ -1,6 +1,6 @@
 """The fixed constants, and the evaluation: 100 first episodes in the reference simulator.
 
-`python -m harness.evaluate` is the clean process in which it happens; `harness.scoring` starts it.
+`python -m harness.evaluate` is the clean process in which it happens; `scoring` starts it.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 
-from harness import wire
+from harness.contract import wire
 from harness.errors import HarnessError, PolicyError
 
 TASK = "HalfCheetah-v5"
@@ -127,7 +127,8 @@ def evaluate(
       PolicyError: an action has the wrong shape or is NaN, or the limit is used up.
       TaskError: the environment fails.
     """
-    from harness import backends, tasks  # noqa: PLC0415  (simulators, which constants do not need)
+    from harness import tasks  # noqa: PLC0415
+    from harness.engines import backends  # noqa: PLC0415  (simulators, which constants do not need)
 
     task = tasks.get(task_id)
     backend = backends.reference(task) if simulator == REFERENCE else simulator
@@ -201,9 +202,11 @@ def limit_memory() -> None:
 
 
 def respond(question: dict[str, Any], payload: bytes) -> wire.Message:
-    """Load the policy and evaluate it; see `harness.scoring` for question and answer."""
-    from harness import backends, policy, tasks  # noqa: PLC0415
-    from harness.artifact import Artifact  # noqa: PLC0415
+    """Load the policy and evaluate it; see `scoring` for question and answer."""
+    from harness import tasks  # noqa: PLC0415
+    from harness.contract import policy  # noqa: PLC0415
+    from harness.contract.artifact import Artifact  # noqa: PLC0415
+    from harness.engines import backends  # noqa: PLC0415
 
     program, params, seeds = wire.split(payload, *question["sizes"])
     artifact = Artifact(program, params)

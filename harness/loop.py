@@ -10,30 +10,22 @@ from typing import Annotated
 
 import typer
 
-from harness import (
-    agents,
-    branch,
-    cli,
-    cluster,
-    contest,
-    experiment,
-    measurement,
-    objective,
-    origin,
-    sandbox,
-    tracking,
-    tuners,
-    words,
-)
-from harness.branch import Branch
-from harness.contest import Contest
+from harness.checkout import branch
+from harness.checkout.branch import Branch
+from harness.confinement import sandbox
 from harness.errors import InputError
 from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
-from harness.history import Conditions
-from harness.integrity import EDITABLE
-from harness.measurement import Site
-from harness.night import UNLIMITED, Night, Plan
+from harness.judgement import contest, experiment, objective
+from harness.judgement.contest import Contest
+from harness.judgement.history import Conditions
+from harness.measurement import cluster, sites, tracking
+from harness.measurement.sites import Site
+from harness.night import agents, tuners
+from harness.night.turns import UNLIMITED, Night, Plan
+from harness.places import EDITABLE, PACKAGE
 from harness.run import at_work, check_budget, check_conditions, check_task, confinement, shown
+from harness.system import origin, words
+from harness.terminal import cli
 
 COPY = "AUTORL_LOOP_COPY"
 """Set in the process that runs from its own copy of the harness, to the folder of that copy."""
@@ -165,7 +157,7 @@ def _site(workers: int, ray: str, cores: int | None) -> Site:
         raise InputError("--cores needs --ray; --workers N gives each run its part of the cores.")
     if ray:
         return cluster.connect(ray, Path.cwd(), cores)
-    return cluster.local(workers, Path.cwd()) if workers > 1 else measurement.here()
+    return cluster.local(workers, Path.cwd()) if workers > 1 else sites.here()
 
 
 def _begin(
@@ -180,8 +172,7 @@ def _begin(
 def _become_a_copy() -> None:
     """Start again from a copy of the harness, which no agent knows the place of."""
     folder = Path(tempfile.mkdtemp(prefix="autorl-loop-"))
-    ours = Path(__file__).resolve().parent
-    shutil.copytree(ours, folder / ours.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
     variables = {
         **os.environ,

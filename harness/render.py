@@ -8,10 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from harness import cli, opengl, sandbox, scoring, wire
+from harness.confinement import sandbox
+from harness.contract import wire
 from harness.errors import InputError, PolicyError, StorageError
-from harness.record import Record
-from harness.scoring import Place
+from harness.measurement import scoring
+from harness.measurement.scoring import Place
+from harness.morning import opengl
+from harness.record.runs import Record
+from harness.terminal import cli
 
 SECONDS = 30.0
 """Of a video at most: a task's full episode at a pace that can still be followed."""
@@ -102,7 +106,7 @@ def make(root: Path, run_id: str, seconds: float = SECONDS, width: int = WIDTH) 
     question = {"sizes": [len(artifact.program), len(artifact.params)]}
     payload = artifact.program + artifact.params + json.dumps(script).encode()
     answer, files = scoring.run_apart(
-        "harness.film", (question, payload), place, LIMIT,
+        "harness.morning.film", (question, payload), place, LIMIT,
         {opengl.VARIABLE: way, "SDL_AUDIODRIVER": "dummy", "SDL_VIDEODRIVER": "dummy"},
         script["task"],
     )  # fmt: skip

@@ -10,11 +10,14 @@ from typing import Annotated
 import typer
 from scipy import stats
 
-from harness import cli, experiment, sandbox
-from harness.display import Display
-from harness.ledger import FILE, Ledger, Row
-from harness.record import Record
+from harness.confinement import sandbox
+from harness.judgement import experiment
+from harness.places import LEDGER, TRAIN_FILE
+from harness.record.ledger import Ledger, Row
+from harness.record.runs import Record
 from harness.run import at_work
+from harness.terminal import cli
+from harness.terminal.display import Display
 
 CONFIDENCE = 0.95
 ENOUGH_RUNS = 3
@@ -37,7 +40,7 @@ def replay(
     details = record.details
     request = experiment.Request(
         root=root,
-        source=(record.folder / "train.py").read_bytes(),
+        source=(record.folder / TRAIN_FILE).read_bytes(),
         task_id=details["task"],
         backend=details["backend"],
         seed=details["seed"],
@@ -91,7 +94,7 @@ def episode_interval(recorded: Sequence[float], again: Sequence[float]) -> tuple
 
 def _row(root: Path, run_id: str) -> Row | None:
     """A run's row in the ledger."""
-    return next((row for row in Ledger(root / FILE).rows() if row.run_id == run_id), None)
+    return next((row for row in Ledger(root / LEDGER).rows() if row.run_id == run_id), None)
 
 
 def _siblings(root: Path, mine: Row, instrument: str) -> list[float]:
@@ -104,7 +107,7 @@ def _siblings(root: Path, mine: Row, instrument: str) -> list[float]:
     """
     same = [
         row
-        for row in Ledger(root / FILE).rows()
+        for row in Ledger(root / LEDGER).rows()
         if row.scored
         and (row.commit, row.task, row.budget, row.backend, row.comparable)
         == (mine.commit, mine.task, mine.budget, mine.backend, "yes")

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from harness import charts, cli, curves, findings, page
-from harness.branch import PREFIX, Branch
-from harness.charts import Chart
+from harness.checkout.branch import PREFIX, Branch
 from harness.errors import HarnessError, StorageError
-from harness.findings import Experiment, Findings
-from harness.ledger import FILE
+from harness.morning import charts, curves, findings, page
+from harness.morning.charts import Chart
+from harness.morning.findings import Experiment, Findings
+from harness.places import LEDGER, run_folder
+from harness.terminal import cli
 
 FOLDER = "report"
 
@@ -24,7 +25,7 @@ LARGEST_VIDEO = 6 * 2**20
 
 
 def report(
-    ledger: Annotated[Path, typer.Option(help="The ledger to report on.")] = Path(FILE),
+    ledger: Annotated[Path, typer.Option(help="The ledger to report on.")] = Path(LEDGER),
     branch: Annotated[
         str, typer.Option(metavar="TAG", help="Of the branch; the one worked on last if left out.")
     ] = "",
@@ -92,7 +93,7 @@ def diffs(found: Findings, root: Path) -> list[tuple[Experiment, list[tuple[str,
 def _video(found: Findings, root: Path) -> tuple[bytes, str]:
     """The incumbent's last run as MP4; else nothing, and why."""
     run_id = found.reigns[-1].runs[-1]
-    if not (root / "runs" / run_id).is_dir():
+    if not run_folder(root, run_id).is_dir():
         return b"", f"No video: the folder of run {run_id} is not here."
     from harness import render  # noqa: PLC0415  (simulators and codecs, which nothing else needs)
 

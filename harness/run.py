@@ -9,29 +9,22 @@ from typing import Annotated
 
 import typer
 
-from harness import (
-    backends,
-    branch,
-    cli,
-    contest,
-    experiment,
-    holder,
-    integrity,
-    objective,
-    sandbox,
-    syntax,
-    tasks,
-    tracking,
-)
-from harness.branch import Branch
-from harness.contest import Contest, Outcome
-from harness.display import Display
+from harness import tasks
+from harness.checkout import branch, holder, integrity, syntax
+from harness.checkout.branch import Branch
+from harness.confinement import sandbox
+from harness.engines import backends
 from harness.errors import InputError
 from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
-from harness.experiment import Request, Summary
-from harness.history import Conditions
-from harness.integrity import EDITABLE
-from harness.ledger import FILE, Ledger
+from harness.judgement import contest, experiment, objective
+from harness.judgement.contest import Contest, Outcome
+from harness.judgement.experiment import Request, Summary
+from harness.judgement.history import Conditions
+from harness.measurement import tracking
+from harness.places import EDITABLE, LEDGER
+from harness.record.ledger import Ledger
+from harness.terminal import cli
+from harness.terminal.display import Display
 
 
 def run(
@@ -149,7 +142,7 @@ def at_work(root: Path) -> Iterator[None]:
       BusyError: another command does.
     """
     with holder.hold(root):
-        for note in (Ledger(root / FILE).renew(), integrity.unguarded(root)):
+        for note in (Ledger(root / LEDGER).renew(), integrity.unguarded(root)):
             if note:
                 print(note, file=sys.stderr)
         yield
@@ -167,7 +160,7 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
     there = branch.current(root) == tag
     if not there:
         branch.check(root, tag)
-    Ledger(root / FILE).prepare()  # before there is a branch, which could have no rows
+    Ledger(root / LEDGER).prepare()  # before there is a branch, which could have no rows
     if started is None:
         made = Branch(root, tag) if there else branch.create(root, tag)
         started = Contest(made, conditions, confinement(conditions.sandbox), shown)

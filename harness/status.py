@@ -12,13 +12,18 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from harness import branch, cli, experiment, findings, page, words
-from harness.charts import OUTCOMES
+from harness.checkout import branch
 from harness.errors import InputError
-from harness.findings import Experiment, Findings, Reign, stamp
-from harness.history import CHALLENGER, INCUMBENT
-from harness.ledger import FILE, Ledger
-from harness.night import AGENT, NIGHT, UNLIMITED, plan_of
+from harness.judgement.history import CHALLENGER, INCUMBENT
+from harness.morning import findings, page
+from harness.morning.charts import OUTCOMES
+from harness.morning.findings import Experiment, Findings, Reign, stamp
+from harness.night.turns import AGENT, NIGHT, UNLIMITED, plan_of
+from harness.places import LEDGER
+from harness.record import life
+from harness.record.ledger import Ledger
+from harness.system import words
+from harness.terminal import cli
 
 VERDICTS = 5
 """Of the latest experiments that are shown."""
@@ -75,18 +80,18 @@ def read(root: Path) -> Status:
       InputError: nothing was measured on any branch.
       LedgerError: the ledger is damaged.
     """
-    ledger = Ledger(root / FILE)
+    ledger = Ledger(root / LEDGER)
     ledger.check()
     mine = [row for row in ledger.rows() if row.branch != "-"]
     tag = branch.current(root)
     if not mine and tag is None:
         raise InputError(
-            f"{FILE} has no experiment branch: harness.loop or harness.run --init begins one."
+            f"{LEDGER} has no experiment branch: harness.loop or harness.run --init begins one."
         )
     name = mine[-1].branch if tag is None else branch.PREFIX + tag
     found: Findings | None = None
     with contextlib.suppress(InputError):  # its baseline is not measured yet
-        found = findings.read(root / FILE, name)
+        found = findings.read(root / LEDGER, name)
     rows = [row for row in mine if row.branch == name]
     return Status(
         branch=name,
@@ -146,7 +151,7 @@ def _underway(root: Path, ledger: Ledger) -> list[tuple[str, float]]:
     return [
         (row.run_id, (now - stamp(row)).total_seconds())
         for row in ledger.open()
-        if experiment.goes_on(root, row)
+        if life.goes_on(root, row)
     ]
 
 

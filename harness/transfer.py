@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from harness import cli, contest, objective
-from harness.contest import Contest
 from harness.errors import InputError, PolicyError, TrainingError
+from harness.judgement import contest, objective
+from harness.judgement.contest import Contest
 from harness.run import at_work, confinement, shown
 from harness.tasks import anchors
+from harness.terminal import cli
 
 
 def transfer(

@@ -29,10 +29,12 @@ import gymnasium
 import jax
 import numpy as np
 
-from harness import backends, envs, policy, tasks, wire
+from harness import envs, tasks
+from harness.contract import policy, wire
+from harness.contract.wire import CHANNEL_VARIABLE
+from harness.engines import backends
 from harness.errors import InputError
 from harness.evaluate import TASK
-from harness.wire import CHANNEL_VARIABLE
 
 BY_HAND_BUDGET = 60.0
 """Seconds of training when nobody holds the clock."""

@@ -5,11 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from harness import cli, machine, sandbox, scoring
+from harness.confinement import sandbox
 from harness.errors import InputError, LedgerError
 from harness.evaluate import REFERENCE
-from harness.ledger import FILE, Ledger
-from harness.record import RUNS, Record
+from harness.measurement import scoring
+from harness.places import LEDGER, RUNS, SUMMARY, run_folder
+from harness.record.ledger import Ledger
+from harness.record.runs import Record
+from harness.system import machine
+from harness.terminal import cli
 
 
 def verify(
@@ -23,21 +27,21 @@ def verify(
     Runs that are named are scored again: the returns are equal to the last bit on the same machine.
     """
     root = Path.cwd()
-    ledger = Ledger(root / FILE)
+    ledger = Ledger(root / LEDGER)
     ledger.check()
     rows = ledger.rows()
     scored = {row.run_id: row for row in rows if row.scored}
     unknown = set(run_ids or ()) - set(scored)
     if unknown:
-        raise InputError(f"{FILE} has no scored run {', '.join(sorted(unknown))}.")
-    there = {run_id for run_id in scored if (root / RUNS / run_id).is_dir()}
+        raise InputError(f"{LEDGER} has no scored run {', '.join(sorted(unknown))}.")
+    there = {run_id for run_id in scored if run_folder(root, run_id).is_dir()}
     faults = [
         f"{run_id}: {fault}"
         for run_id in sorted(there)
         for fault in _faults(root, run_id, scored[run_id])
     ]
     faults += [
-        f"{run_id}: has a score, and {FILE} has no row of it: rows were removed, or a kill came "
+        f"{run_id}: has a score, and {LEDGER} has no row of it: rows were removed, or a kill came "
         "before its row (delete its folder then)"
         for run_id in _without_row(root, {row.run_id for row in rows})
     ]
@@ -61,7 +65,7 @@ def verify(
 
 def _without_row(root: Path, known: set[str]) -> list[str]:
     """Folders of scored runs that the ledger does not know."""
-    found = {path.parent.name for path in (root / RUNS).glob("*/summary.json")}
+    found = {path.parent.name for path in (root / RUNS).glob(f"*/{SUMMARY}")}
     return sorted(found - known)
 
 

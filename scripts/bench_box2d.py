@@ -13,8 +13,8 @@ import envpool
 import gymnasium
 import numpy as np
 
-from harness import policy
-from harness.artifact import Artifact
+from harness.contract import policy
+from harness.contract.artifact import Artifact
 from harness.engines.engine import available_cpus
 from harness.evaluate import evaluate
 

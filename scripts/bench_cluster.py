@@ -25,12 +25,14 @@ from pathlib import Path
 import psutil
 import ray
 
-from harness import cluster, experiment, sandbox
+from harness.confinement import sandbox
 from harness.errors import WorkerError
-from harness.experiment import Request, Summary
-from harness.integrity import EDITABLE
-from harness.ledger import FILE, LOST, Ledger
-from harness.measurement import Site
+from harness.judgement import experiment
+from harness.judgement.experiment import Request, Summary
+from harness.measurement import cluster
+from harness.measurement.sites import Site
+from harness.places import EDITABLE, LEDGER
+from harness.record.ledger import LOST, Ledger
 
 ROOT = Path(__file__).resolve().parent.parent
 TASK = "HalfCheetah-v5"
@@ -118,7 +120,7 @@ def main() -> None:
                     numbers = range(first, min(first + site.slots, options.runs))
                     beside += pool.map(one, numbers)
                     alone += map(one, numbers)
-            rows = Ledger(folder / FILE).rows()
+            rows = Ledger(folder / LEDGER).rows()
             print(f"{len(beside)} of {options.runs} runs beside each other arrived, "
                   f"{sum(row.status == LOST for row in rows)} lost and made again")  # fmt: skip
         finally:

@@ -29,9 +29,11 @@ try:
 except ImportError:
     evaluate_policy = None
 
-from harness import policy, sandbox, scoring
-from harness.artifact import Artifact
+from harness.confinement import sandbox
+from harness.contract import policy
+from harness.contract.artifact import Artifact
 from harness.evaluate import NUM_EVAL_EPISODES, Actor
+from harness.measurement import scoring
 
 EQUAL = 1e-6  # in returns: SB3 rounds them to six decimals
 

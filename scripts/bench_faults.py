@@ -25,7 +25,8 @@ from pathlib import Path
 import psutil
 
 from harness.errors import LedgerError
-from harness.ledger import FILE, Ledger
+from harness.places import LEDGER
+from harness.record.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN_FILE = ROOT / "tests" / "train_files" / "honest.py"
@@ -60,7 +61,7 @@ def orphans(checkout: Path) -> list[int]:
 def trial(checkout: Path, seconds: float) -> dict[str, int]:
     """One run that is killed after some seconds, and what it left."""
     os.environ["XDG_STATE_HOME"] = str(checkout / "state")
-    before = len(Ledger(checkout / FILE).rows())
+    before = len(Ledger(checkout / LEDGER).rows())
     run, killed = start(checkout), False
     try:
         output, _ = run.communicate(timeout=seconds)
@@ -74,7 +75,7 @@ def trial(checkout: Path, seconds: float) -> dict[str, int]:
         time.sleep(0.05)
     counts = {"killed": killed, "finished": finished, "orphans": len(left)}
     try:
-        ledger = Ledger(checkout / FILE)
+        ledger = Ledger(checkout / LEDGER)
         ledger.check()
         return counts | {"corrupt": 0, "lost": int(finished and len(ledger.rows()) == before)}
     except LedgerError as error:

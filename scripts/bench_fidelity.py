@@ -20,8 +20,9 @@ import jax
 import mujoco
 import numpy as np
 
-from harness import policy, tasks
-from harness.artifact import Artifact
+from harness import tasks
+from harness.contract import policy
+from harness.contract.artifact import Artifact
 from harness.engines import mjx_corrections
 from harness.engines.mjx import CARRIED, MjxEngine
 from harness.engines.native import CONTACT_FORCES, spaces

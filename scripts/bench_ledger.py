@@ -9,8 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import ledger
-from harness.ledger import COLUMNS, Ledger, Row
+from harness.record import ledger
+from harness.record.ledger import COLUMNS, Ledger, Row
 
 ROWS = 10_000
 APPENDS = 21

@@ -21,16 +21,18 @@ from pathlib import Path
 
 import psutil
 
-from harness import contest, experiment, sandbox, scoring
-from harness.branch import Branch, create
-from harness.contest import Contest
+from harness.checkout.branch import Branch, create
+from harness.confinement import sandbox
 from harness.evaluate import Evaluation
-from harness.history import FINAL, Conditions
-from harness.integrity import EDITABLE
-from harness.ledger import FILE, Ledger
-from harness.measurement import Measurement
-from harness.night import Night, Plan
-from harness.training import Training
+from harness.judgement import contest, experiment
+from harness.judgement.contest import Contest
+from harness.judgement.history import FINAL, Conditions
+from harness.measurement import scoring
+from harness.measurement.sites import Measurement
+from harness.measurement.training import Training
+from harness.night.turns import Night, Plan
+from harness.places import EDITABLE, LEDGER
+from harness.record.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parent.parent
 TAG = "night"
@@ -56,7 +58,7 @@ def play(folder: Path, turns: int) -> None:
     experiment._measure = measured  # type: ignore[assignment]
     os.chdir(folder)
     branch = Branch(folder, TAG)
-    rows = Ledger(folder / FILE).rows()
+    rows = Ledger(folder / LEDGER).rows()
     begun = any(row.role == "night" for row in rows)
     if not rows:
         branch = create(folder, TAG) if not branch.exists else branch
@@ -93,7 +95,7 @@ def outcome(folder: Path) -> list[tuple[str, ...]]:
     Not every row: what was cut off has one of its own, and its trial more to show.
     """
     os.environ["XDG_STATE_HOME"] = str(folder.parent / "state")
-    ledger = Ledger(folder / FILE)
+    ledger = Ledger(folder / LEDGER)
     ledger.check()
     rows = [
         (row.role, row.verdict, row.status if row.role == "agent" else "")

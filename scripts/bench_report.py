@@ -13,8 +13,9 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from harness import ledger
-from harness.ledger import FILE, Row
+from harness.places import LEDGER
+from harness.record import ledger
+from harness.record.ledger import Row
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -70,9 +71,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="autorl-report-") as name:
         folder = Path(name)
-        write_ledger(folder / FILE, options.experiments)
+        write_ledger(folder / LEDGER, options.experiments)
         begin = time.monotonic()
-        command = [sys.executable, "-m", "harness.report", "--ledger", str(folder / FILE)]
+        command = [sys.executable, "-m", "harness.report", "--ledger", str(folder / LEDGER)]
         subprocess.run([*command, "--output", str(folder / "report")], check=True)
         seconds = time.monotonic() - begin
         size = sum(file.stat().st_size for file in (folder / "report").iterdir())

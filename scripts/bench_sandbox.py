@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import sandbox
+from harness.confinement import sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import shipped
-from harness import policy
+from harness.contract import policy
 from harness.engines.engine import HostEngine, Step
 from harness.trial import Trial
 

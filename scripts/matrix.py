@@ -20,7 +20,7 @@ from pathlib import Path
 
 from harness import errors
 from harness.engines.engine import available_cpus
-from harness.ledger import Ledger, Row
+from harness.record.ledger import Ledger, Row
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path("matrix")

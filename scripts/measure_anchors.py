@@ -5,7 +5,8 @@ python scripts/measure_anchors.py
 
 import numpy as np
 
-from harness import backends, tasks
+from harness import tasks
+from harness.engines import backends
 from harness.evaluate import NUM_EVAL_EPISODES, evaluate
 
 

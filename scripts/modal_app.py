@@ -81,7 +81,7 @@ class Outcome:
 )
 def experiment(arguments: list[str]) -> Outcome:
     """One run of `harness.run` in a checkout."""
-    from harness.ledger import FILE, Ledger  # noqa: PLC0415  (modal run has no such path)
+    from harness.record.ledger import FILE, Ledger  # noqa: PLC0415  (modal run has no such path)
 
     before = len(Ledger(CHECKOUT / FILE).rows())
     done = subprocess.run(
@@ -94,7 +94,7 @@ def experiment(arguments: list[str]) -> Outcome:
 
 def take(outcome: Outcome, root: Path) -> None:
     """Print what a command printed and append its rows to the ledger of a checkout."""
-    from harness.ledger import FILE, Ledger, Row  # noqa: PLC0415
+    from harness.record.ledger import FILE, Ledger, Row  # noqa: PLC0415
 
     print(outcome.output)
     for row in outcome.rows:

@@ -11,27 +11,27 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from harness import nights, verdict
+from harness.judgement import simulation, verdict
 from simulate_nights import detected
 
 NIGHTS = 300  # for each dot
 SHIFTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0)  # standard deviations between runs
 INK, PALE = "#1f4e79", "#c0713a"
-RULES: dict[str, Callable[..., nights.Night]] = {
-    "this rule": nights.sequential,
-    "higher is better": nights.greedy,
+RULES: dict[str, Callable[..., simulation.Night]] = {
+    "this rule": simulation.sequential,
+    "higher is better": simulation.greedy,
 }
 
 
 def main() -> None:
     out, scores = sys.argv[1:]
     noises = {
-        "normal": nights.gaussian,
-        "log-normal": nights.lognormal,
-        "10 % stall": nights.bimodal(0.1),
-        "30 % stall": nights.bimodal(0.3),
-        "50 % stall": nights.bimodal(0.5),
-        "measured": nights.resampled([float(x) for x in Path(scores).read_text().split()]),
+        "normal": simulation.gaussian,
+        "log-normal": simulation.lognormal,
+        "10 % stall": simulation.bimodal(0.1),
+        "30 % stall": simulation.bimodal(0.3),
+        "50 % stall": simulation.bimodal(0.5),
+        "measured": simulation.resampled([float(x) for x in Path(scores).read_text().split()]),
     }
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     generator = random.Random(0)

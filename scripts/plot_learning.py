@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from harness import curves
+from harness.morning import curves
 
 PANEL = (5.0, 3.4)  # inches
 COLUMNS = 3  # of panels, at most

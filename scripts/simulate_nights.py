@@ -33,8 +33,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness import nights, verdict
-from harness.nights import Conditions, Draw, Hand, Mix, Night
+from harness.judgement import simulation, verdict
+from harness.judgement.simulation import Conditions, Draw, Hand, Mix, Night
 
 Rule = Callable[..., Night]
 
@@ -79,16 +79,16 @@ SELECTIVE = {
 def noise(text: str) -> Draw:
     """The noise that an argument names."""
     if text == "gaussian":
-        return nights.gaussian
+        return simulation.gaussian
     if text == "lognormal":
-        return nights.lognormal
+        return simulation.lognormal
     try:
         if text.startswith("bimodal:"):
             share = float(text.removeprefix("bimodal:"))
             if not 0 < share < 1:
                 raise ValueError(f"{share:g} is no share of runs that stall")
-            return nights.bimodal(share)
-        return nights.resampled([float(line) for line in Path(text).read_text().split()])
+            return simulation.bimodal(share)
+        return simulation.resampled([float(line) for line in Path(text).read_text().split()])
     except (OSError, ValueError) as error:
         sys.exit(f"--noise {text}: {error}. Give gaussian, lognormal, bimodal:0.3, or a file with "
                  "one score a line.")  # fmt: skip
@@ -128,11 +128,12 @@ def selective(draw: Draw, count: int, seed: int) -> None:
         for prefix, these in both.items():
             generator = random.Random(seed)
             idle = [
-                nights.sequential(draw, [0.0] * verdict.NIGHT, generator, conditions=these)
+                simulation.sequential(draw, [0.0] * verdict.NIGHT, generator, conditions=these)
                 for _ in range(count)
             ]
             better = [
-                nights.sequential(draw, [5.0], generator, conditions=these) for _ in range(count)
+                simulation.sequential(draw, [5.0], generator, conditions=these)
+                for _ in range(count)
             ]
             show(f"{prefix}false_keeps_per_night", [night.false_keeps for night in idle])
             errors = [night.errors[-1] for night in better if night.last_kept]
@@ -182,7 +183,7 @@ def main() -> None:
     if options.selective:
         selective(draw, options.nights, options.seed)
         return
-    for prefix, rule in (("", nights.sequential), ("greedy_", nights.greedy)):
+    for prefix, rule in (("", simulation.sequential), ("greedy_", simulation.greedy)):
         generator = random.Random(options.seed)
         idle = quiet(rule, draw, options.nights, generator)
         show(f"{prefix}false_keeps_per_night", [night.false_keeps for night in idle])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import curves
+from harness.morning import curves
 from matrix import SHIPPED
 
 

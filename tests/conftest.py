@@ -11,14 +11,15 @@ from pathlib import Path
 import jax
 import pytest
 
-from harness import experiment, scoring
 from harness.errors import TrainingError
 from harness.evaluate import Evaluation
-from harness.history import Conditions
-from harness.integrity import EDITABLE
-from harness.ledger import FILE, Ledger
-from harness.measurement import Measurement
-from harness.training import Training
+from harness.judgement import experiment
+from harness.judgement.history import Conditions
+from harness.measurement import scoring
+from harness.measurement.sites import Measurement
+from harness.measurement.training import Training
+from harness.places import EDITABLE, LEDGER
+from harness.record.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN_FILES = Path(__file__).resolve().parent / "train_files"
@@ -82,7 +83,7 @@ def git(folder, *arguments):
 
 def rows(folder):
     """Of a checkout's ledger."""
-    return Ledger(folder / FILE).rows()
+    return Ledger(folder / LEDGER).rows()
 
 
 class KilledError(BaseException):

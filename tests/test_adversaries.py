@@ -21,12 +21,15 @@ import numpy as np
 import psutil
 import pytest
 
-from harness import experiment, policy, sandbox, scoring, training
-from harness.artifact import Artifact
+from harness.checkout.integrity import Guard
+from harness.confinement import sandbox
+from harness.contract import policy
+from harness.contract.artifact import Artifact
 from harness.errors import PolicyError, TrainingError
 from harness.evaluate import evaluate
-from harness.integrity import Guard
-from harness.ledger import COLUMNS, Ledger, Row
+from harness.judgement import experiment
+from harness.measurement import scoring, training
+from harness.record.ledger import COLUMNS, Ledger, Row
 from tests.adversaries import GAINED, HONEST
 from tests.conftest import ROOT
 

@@ -9,13 +9,14 @@ import threading
 
 import pytest
 
-from harness import agents, words
-from harness.branch import create
-from harness.brief import Brief
-from harness.contest import Contest
-from harness.integrity import EDITABLE
-from harness.ledger import FILE, Ledger
-from harness.night import Night, Plan
+from harness.checkout.branch import create
+from harness.judgement.contest import Contest
+from harness.night import agents
+from harness.night.brief import Brief
+from harness.night.turns import Night, Plan
+from harness.places import EDITABLE, LEDGER
+from harness.record.ledger import Ledger
+from harness.system import words
 from tests import unruly
 from tests.conftest import HALF_CHEETAH, command, rows
 from tests.test_night import play, turns
@@ -123,7 +124,7 @@ def test_a_night_of_unruly_agents_has_all_its_turns_and_a_report(root, capsys):
     (root / EDITABLE).write_text("SKILL = -9\n")
     ongoing.challenge("gr\udcf6\udcdfer \0\x1b[2J")  # a person's words, in Latin-1
     assert rows(root)[-1].description == "gr??er"
-    Ledger(root / FILE).check()
+    Ledger(root / LEDGER).check()
     done = command(root, "harness.status")
     assert done.returncode == 0, done.stderr
     assert words.plain(done.stdout) == done.stdout

@@ -8,12 +8,12 @@ import subprocess
 
 import pytest
 
-from harness import experiment, verdict
-from harness.branch import Branch, create, current
-from harness.contest import LOSSES, Contest, estimate, history, resume
+from harness.checkout.branch import Branch, create, current
 from harness.errors import IncumbentError, InputError, IntegrityError, TrainingError
-from harness.integrity import EDITABLE
-from harness.ledger import FILE, Ledger
+from harness.judgement import experiment, verdict
+from harness.judgement.contest import LOSSES, Contest, estimate, history, resume
+from harness.places import EDITABLE, LEDGER
+from harness.record.ledger import Ledger
 from tests.conftest import HALF_CHEETAH, KilledError, git, rows
 
 
@@ -58,9 +58,9 @@ def test_a_branch_name_is_checked_and_never_taken_twice(root):
 def test_a_branch_that_was_worked_on_is_not_measured_without_its_rows(root, contest, skill):
     edit(root, skill)
     contest.challenge("tried")
-    (root / FILE).rename(root / "notes.tsv")
+    (root / LEDGER).rename(root / "notes.tsv")
     (root / "runs").rename(root.parent / "runs")
-    assert "begins anew" in Ledger(root / FILE).renew()
+    assert "begins anew" in Ledger(root / LEDGER).renew()
     edit(root, 10)
     again = Contest(contest.branch, HALF_CHEETAH, "none")
     ways = (
@@ -80,7 +80,7 @@ def test_a_name_whose_challengers_are_there_is_not_begun_anew(root, contest):
     contest.challenge("worse")
     git(root, "switch", "-q", "--detach")
     git(root, "branch", "-D", "autorl/test")
-    (root / FILE).unlink()
+    (root / LEDGER).unlink()
     with pytest.raises(InputError, match="Challengers were tried on autorl/test"):
         create(root, "test")
 
@@ -373,7 +373,7 @@ def test_thirty_experiments_leave_branch_refs_files_and_ledger_consistent(
     assert set(tried) <= set(reachable)
     assert (root / "notes" / "idea").read_text() == "keep me"
     assert not [p for p in (root / "agent_space").iterdir() if p.name != "train.py"]
-    Ledger(root / FILE).check()
+    Ledger(root / LEDGER).check()
     verdicts = [row for row in rows(root) if row.verdict in ("keep", "discard")]
     assert len(verdicts) == len(tried) == 26
     assert len(log) == 1 + sum(row.verdict == "keep" for row in verdicts)

@@ -7,7 +7,9 @@ import pytest
 from brax import envs as brax_envs
 from brax.training.agents.ppo import train as brax_ppo
 
-from harness import backends, envs, evaluate, policy, tasks
+from harness import envs, evaluate, tasks
+from harness.contract import policy
+from harness.engines import backends
 from harness.engines.brax import BraxEngine, MjxBraxEnv
 from harness.engines.mjx import MjxEngine
 from harness.errors import InputError

@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from harness import storage
 from harness.errors import StorageError
+from harness.system import storage
 from tests.conftest import ROOT
 
 LASTING = """
@@ -59,7 +59,15 @@ def test_signals_that_we_were_started_to_ignore_are_ignored(tmp_path, ignored):
 
 
 def test_the_keeper_of_an_agent_ignores_what_it_was_started_to_ignore_and_ends_with_us(tmp_path):
-    agent = [sys.executable, "-m", "harness.keeper", str(os.getpid()), "sh", "-c", "echo x; cat"]
+    agent = [
+        sys.executable,
+        "-m",
+        "harness.system.keeper",
+        str(os.getpid()),
+        "sh",
+        "-c",
+        "echo x; cat",
+    ]
     script = f"import os; os.execv({agent[0]!r}, {agent!r})"
     process = start(script, tmp_path, ignored=(signal.SIGHUP, signal.SIGTERM))
     assert process.stdout.readline() == b"x\n"

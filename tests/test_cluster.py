@@ -14,15 +14,16 @@ from unittest import mock
 import psutil
 import pytest
 
-from harness import cluster, experiment, verdict
-from harness.branch import create
-from harness.cluster import Crew, Room
-from harness.contest import LOSSES, Contest
+from harness.checkout.branch import create
 from harness.errors import HarnessError, InputError, WorkerError
-from harness.integrity import EDITABLE
-from harness.ledger import FILE, Ledger
-from harness.measurement import TRAIN_FILE, Site
-from harness.night import Night, Plan
+from harness.judgement import experiment, verdict
+from harness.judgement.contest import LOSSES, Contest
+from harness.measurement import cluster
+from harness.measurement.cluster import Crew, Room
+from harness.measurement.sites import Site
+from harness.night.turns import Night, Plan
+from harness.places import EDITABLE, LEDGER, TRAIN_FILE
+from harness.record.ledger import Ledger
 from tests.conftest import HALF_CHEETAH, TRAIN_FILES, command, git, rows
 from tests.test_branch import refs
 
@@ -65,7 +66,7 @@ def test_a_night_in_several_slots_ends_with_everything_in_the_ledger(root, ongoi
         f'read _ _ skill _ < {EDITABLE}; echo "SKILL = $((skill + 5)) # $AUTORL_TURN" > {EDITABLE}'
     )
     Night(ongoing, Plan(agent, 1.0, 80, 60.0)).run()
-    Ledger(root / FILE).check()
+    Ledger(root / LEDGER).check()
     turns = [row for row in rows(root) if row.role == "agent"]
     assert [row.replicate for row in turns] == [str(i + 1) for i in range(len(turns))]
     ended = [row for row in rows(root) if row.verdict in ("keep", "discard", "inconclusive")]
@@ -229,7 +230,7 @@ def kill_a_worker(folder):
     """SIGKILL for a worker that trains, once the first run has arrived."""
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
-        arrived = (folder / FILE).exists() and rows(folder)
+        arrived = (folder / LEDGER).exists() and rows(folder)
         for worker in psutil.process_iter(["name"]):
             if worker.info["name"].startswith("ray::Worker") and arrived and worker.children():
                 worker.send_signal(signal.SIGKILL)

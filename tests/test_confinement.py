@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from harness import contest, experiment, launcher, machine, programs, run, sandbox, training, view
-from harness.branch import create
-from harness.contest import Contest
+from harness import run
+from harness.checkout.branch import create
+from harness.confinement import launcher, sandbox, view
+from harness.confinement.launcher import Mount
 from harness.errors import InputError
-from harness.history import Conditions
-from harness.launcher import Mount
+from harness.judgement import contest, experiment
+from harness.judgement.contest import Contest
+from harness.judgement.history import Conditions
+from harness.measurement import training
+from harness.system import machine, programs
 from tests.conftest import HALF_CHEETAH, git
 
 KINDS = [kind for kind in (sandbox.BUBBLEWRAP, sandbox.NAMESPACES) if sandbox.works(kind)]

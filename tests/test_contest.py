@@ -6,17 +6,20 @@ import statistics
 
 import pytest
 
-from harness import contest, experiment, ledger, objective, sandbox, scoring, verdict
-from harness.branch import create
-from harness.contest import LOSSES, Contest
+from harness.checkout.branch import create
+from harness.confinement import sandbox
 from harness.errors import BusyError, IncumbentError, InputError, IntegrityError, TrainingError
 from harness.evaluate import Evaluation
-from harness.history import RUNS_PER_END, Conditions, History
-from harness.integrity import EDITABLE
-from harness.ledger import FILE, Ledger, Row
-from harness.measurement import Measurement
+from harness.judgement import contest, experiment, objective, verdict
+from harness.judgement.contest import LOSSES, Contest
+from harness.judgement.history import RUNS_PER_END, Conditions, History
+from harness.measurement import scoring
+from harness.measurement.sites import Measurement
+from harness.measurement.training import Training
+from harness.places import EDITABLE, LEDGER
+from harness.record import ledger, life
+from harness.record.ledger import Ledger, Row
 from harness.tasks import anchors
-from harness.training import Training
 from tests.conftest import (
     HALF_CHEETAH,
     TRAIN_FILES,
@@ -266,12 +269,12 @@ def test_a_run_whose_harness_was_killed_has_its_row_and_is_made_again_as_the_sam
         killed(patched, lambda part, _: part.role == "challenger" and part.replicate == 2)
         with pytest.raises(KilledError):
             ongoing.challenge("better")
-    (begun,) = Ledger(root / FILE).open()
+    (begun,) = Ledger(root / LEDGER).open()
     assert (begun.status, begun.role, begun.replicate) == ("begun", "challenger", "2")
     (on_trial,) = ongoing.branch.trials
     again = Contest(ongoing.branch, HALF_CHEETAH, "none")
     assert again.challenge("better").challenger == on_trial
-    assert Ledger(root / FILE).open() == []
+    assert Ledger(root / LEDGER).open() == []
     first, cut_off, repeated, *_ = [row for row in rows(root) if row.role == "challenger"]
     assert (cut_off.status, cut_off.verdict, cut_off.avg_return) == ("interrupted", "none", "")
     assert (root / "runs" / cut_off.run_id / "error.txt").exists()
@@ -287,17 +290,17 @@ def test_beside_a_run_that_another_process_holds_nothing_is_measured(root, ongoi
         killed(patched, lambda part, _: part.role == "challenger" and part.replicate == 2)
         with pytest.raises(KilledError):
             ongoing.challenge("better")
-    (begun,) = Ledger(root / FILE).open()
+    (begun,) = Ledger(root / LEDGER).open()
     part = ongoing._part("challenger", begun.commit, begun.challenger, 2)
     again = Contest(ongoing.branch, HALF_CHEETAH, "none")
     alone = dataclasses.replace(again._request(begun.task, "auto", part, ""), part=None)
     count = len(rows(root))
-    with experiment._alive(root / "runs" / begun.run_id):
+    with life.alive(root / "runs" / begun.run_id):
         for act in (lambda: again.challenge("better"), lambda: experiment.run(alone)):
             with pytest.raises(BusyError, match=f"{begun.run_id}.*kill the process"):
                 act()
         assert again._request(begun.task, "auto", part, "").seed == int(begun.seed)
-    assert (len(rows(root)), len(Ledger(root / FILE).open())) == (count, 1)
+    assert (len(rows(root)), len(Ledger(root / LEDGER).open())) == (count, 1)
     assert again.challenge("better").verdict == "keep"
 
 
@@ -306,7 +309,7 @@ def test_a_run_of_this_process_stands_in_no_other_ones_way(root, ongoing, monkey
 
     def beside(*arguments):
         ongoing.settle()
-        seen.extend(Ledger(root / FILE).open())
+        seen.extend(Ledger(root / LEDGER).open())
         return measure(*arguments)
 
     monkeypatch.setattr(experiment, "_measure", beside)

@@ -10,7 +10,7 @@ import sys
 import pytest
 import typer
 
-from harness.integrity import EDITABLE
+from harness.places import EDITABLE
 from tests.conftest import ROOT
 
 PAGES = ["README.md", "CONTRIBUTING.md", "program.md", *sorted(
@@ -64,7 +64,7 @@ def test_there_are_commands_to_look_at():
 def test_a_command_of_the_harness_takes_these_options(page, words):
     module, *arguments = after(words, "-m")
     arguments = [a for a in arguments if a not in (">", "2>&1", "run.log")]
-    if not arguments or module in ("harness.tasks", "harness.keeper"):
+    if not arguments or module in ("harness.tasks", "harness.system.keeper"):
         importlib.import_module(module)
         return
     place = importlib.import_module(module)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harness import backends, envs, tasks
+from harness import envs, tasks
+from harness.engines import backends
 from harness.engines.gymnasium import GymnasiumEngine
 from harness.engines.native import NativeEngine
 from harness.errors import InputError

@@ -11,10 +11,14 @@ import numpy as np
 import psutil
 import pytest
 
-from harness import experiment, policy, sandbox, scoring, tasks, wire
-from harness.artifact import Artifact
+from harness import tasks
+from harness.confinement import sandbox
+from harness.contract import policy, wire
+from harness.contract.artifact import Artifact
 from harness.errors import PolicyError
 from harness.evaluate import REFERENCE, Evaluation, episode_seeds, evaluate
+from harness.judgement import experiment
+from harness.measurement import scoring
 from tests.conftest import TRAIN_FILES
 
 TASKS = [*tasks.TASKS, "CartPole-v1", "Pendulum-v1"]

@@ -9,7 +9,7 @@ import sys
 import psutil
 import pytest
 
-from harness.ledger import Ledger
+from harness.record.ledger import Ledger
 from tests.conftest import ROOT, TRAIN_FILES
 from tests.test_run import wait_for_child
 

@@ -7,10 +7,12 @@ import time
 
 import pytest
 
-from harness import git, integrity, programs
-from harness.branch import Branch, create, current
+from harness.checkout import git, integrity
+from harness.checkout.branch import Branch, create, current
+from harness.checkout.integrity import Guard
 from harness.errors import InputError
-from harness.integrity import EDITABLE, Guard
+from harness.places import EDITABLE
+from harness.system import programs
 from tests.conftest import git as by_hand
 
 

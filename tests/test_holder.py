@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from harness import holder
+from harness import places
+from harness.checkout import holder
 from harness.errors import BusyError
 from tests.conftest import ROOT, TRAIN_FILES, command
 
@@ -28,7 +29,7 @@ def test_a_second_one_is_told_who_is_at_work_and_since_when(tmp_path):
 
 def test_a_checkout_whose_note_was_removed_is_held_all_the_same(tmp_path):
     with holder.hold(tmp_path):
-        (tmp_path / holder.FILE).unlink()
+        (tmp_path / places.HOLDER).unlink()
         with pytest.raises(BusyError, match="Another command is at work"), holder.hold(tmp_path):
             pass
     with holder.hold(tmp_path):
@@ -68,7 +69,7 @@ def test_a_checkout_is_free_when_its_holder_is_killed(tmp_path):
         pass
     held.send_signal(signal.SIGKILL)
     held.wait()
-    assert (tmp_path / holder.FILE).exists()
+    assert (tmp_path / places.HOLDER).exists()
     with holder.hold(tmp_path):
         pass
 

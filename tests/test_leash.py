@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import agents, brief, cluster, integrity, leash, ledger, sandbox
-from harness.brief import Brief
-from harness.measurement import TRAIN_FILE
+from harness import places
+from harness.confinement import sandbox
+from harness.measurement import cluster
+from harness.night import agents, brief, leash
+from harness.night.brief import Brief
+from harness.places import TRAIN_FILE
 from tests.conftest import git
 
 needs_bubblewrap = pytest.mark.skipif(
@@ -37,12 +40,12 @@ def on_the_leash(root, tmp_path):
 @needs_bubblewrap
 def test_an_agent_cannot_change_what_decides_a_score(root, on_the_leash):
     """Also not as root, who could mount it anew; its own folder is its own."""
-    ledger.state_folder().mkdir(exist_ok=True)
-    places = [
-        root, root / ".git", ledger.state_folder(), integrity.HARNESS, Path(sys.prefix),
+    places.state_folder().mkdir(exist_ok=True)
+    kept = [
+        root, root / ".git", places.state_folder(), places.PACKAGE, Path(sys.prefix),
         Path(sys.base_prefix), *map(Path, site.getsitepackages()), Path("/usr/bin"), Path("/etc"),
     ]  # fmt: skip
-    for place in places:
+    for place in kept:
         said = on_the_leash(f"mount -o remount,bind,rw {place}; echo > {place}/evil")
         written = (place / "evil").exists()
         (place / "evil").unlink(missing_ok=True)

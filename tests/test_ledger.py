@@ -6,7 +6,7 @@ import os
 import pytest
 
 from harness.errors import LedgerError, StorageError
-from harness.ledger import COLUMNS, Head, Ledger, Row
+from harness.record.ledger import COLUMNS, Head, Ledger, Row
 
 
 def row(run_id="r1", description="", **fields):

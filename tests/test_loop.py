@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from harness import loop
-from harness.integrity import EDITABLE
+from harness.places import EDITABLE
 from tests.conftest import ROOT, TRAIN_FILES, command, git, rows
 
 HERE = {**os.environ, "PYTHONPATH": str(ROOT)}

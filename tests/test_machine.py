@@ -5,9 +5,11 @@ import math
 
 import pytest
 
-from harness import integrity, machine, measurement
+from harness.checkout import integrity
 from harness.errors import IntegrityError
-from harness.ledger import COLUMNS, Ledger, Row
+from harness.measurement import sites
+from harness.record.ledger import COLUMNS, Ledger, Row
+from harness.system import machine
 
 A, B = ("NVIDIA A", "GPU-aaaa-1"), ("NVIDIA B", "GPU-bbbb-2")
 
@@ -101,12 +103,12 @@ def test_half_a_core_is_another_machine(monkeypatch):
     "package", ["jax", "jaxlib", "mujoco", "mujoco-mjx", "gymnasium", "envpool", "flax", "optax"]
 )
 def test_another_version_of_what_trains_or_simulates_is_another_instrument(monkeypatch, package):
-    before, version = measurement.instrument(), importlib.metadata.version
+    before, version = sites.instrument(), importlib.metadata.version
     monkeypatch.setattr(
         importlib.metadata, "version", lambda name: "99.9" if name == package else version(name)
     )
-    assert measurement.instrument() != before
-    assert f"{package} 99.9" in measurement.instrument()
+    assert sites.instrument() != before
+    assert f"{package} 99.9" in sites.instrument()
 
 
 @pytest.mark.parametrize(
@@ -123,15 +125,15 @@ def test_another_version_of_what_trains_or_simulates_is_another_instrument(monke
 )
 def test_variables_that_change_a_training_are_of_the_instrument(monkeypatch, name, counts):
     monkeypatch.delenv(name, raising=False)
-    before = measurement.instrument()
+    before = sites.instrument()
     monkeypatch.setenv(name, "1")
-    assert (measurement.instrument() != before) == counts
-    assert (f"{name}=1" in measurement.instrument()) == counts
+    assert (sites.instrument() != before) == counts
+    assert (f"{name}=1" in sites.instrument()) == counts
 
 
 def test_an_instrument_stands_in_the_ledger_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", " --a=1   --b=2\t--c\n\udcffé \x1b[2J")
-    tool = measurement.instrument()
+    tool = sites.instrument()
     ledger = Ledger(tmp_path / "results.tsv")
     ledger.append(Row(**dict.fromkeys(COLUMNS, "-") | {"harness": tool}))
     assert ledger.rows()[0].harness == tool
@@ -139,9 +141,9 @@ def test_an_instrument_stands_in_the_ledger_as_it_is(tmp_path, monkeypatch):
 
 
 def test_a_measurement_by_another_instrument_than_was_ordered_is_refused(monkeypatch):
-    measurement._check("")
-    measurement._check(measurement.instrument())
-    wanted = measurement.instrument()
+    sites._check("")
+    sites._check(sites.instrument())
+    wanted = sites.instrument()
     monkeypatch.setenv("JAX_DISABLE_JIT", "1")
     with pytest.raises(IntegrityError, match="What measures has changed"):
-        measurement._check(wanted)
+        sites._check(wanted)

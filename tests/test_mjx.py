@@ -12,8 +12,8 @@ import scipy.stats
 from mujoco import mjx
 from mujoco.mjx._src import collision_driver, collision_primitive
 
-from harness import backends, envs, tasks
-from harness.engines import mjx_corrections
+from harness import envs, tasks
+from harness.engines import backends, mjx_corrections
 from harness.engines.mjx import CARRIED, JaxDraws, MjxEngine
 from harness.engines.native import NativeEngine
 from harness.errors import InputError

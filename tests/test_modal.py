@@ -7,8 +7,8 @@ import sys
 import pytest
 from packaging.requirements import Requirement
 
-from harness.integrity import EDITABLE
-from harness.ledger import FILE, Ledger
+from harness.places import EDITABLE, LEDGER
+from harness.record.ledger import Ledger
 from tests.conftest import ROOT, TRAIN_FILES, git, rows
 
 modal = pytest.importorskip("modal")
@@ -64,7 +64,7 @@ def test_a_run_in_the_cloud_comes_back_with_its_output_and_its_row(launcher, che
     first, second = rows(here)
     assert first.run_id == second.run_id == rows(checkout)[0].run_id
     assert (checkout / "runs" / first.run_id / "summary.json").exists()
-    Ledger(here / FILE).check()
+    Ledger(here / LEDGER).check()
 
 
 def test_a_run_that_fails_there_says_why_here(launcher, checkout):

@@ -12,15 +12,16 @@ import time
 import psutil
 import pytest
 
-from harness import agents, brief, contest, tuners
-from harness import git as git_commands
-from harness.branch import create
-from harness.contest import Contest
+from harness.checkout import git as git_commands
+from harness.checkout.branch import create
 from harness.errors import InputError, IntegrityError, LedgerError, StorageError, WorkerError
-from harness.history import FINAL
-from harness.integrity import EDITABLE
-from harness.ledger import FILE, Ledger
-from harness.night import ATTEMPTS, PATIENCE, REPAIRS, Night, Plan
+from harness.judgement import contest
+from harness.judgement.contest import Contest
+from harness.judgement.history import FINAL
+from harness.night import agents, brief, tuners
+from harness.night.turns import ATTEMPTS, PATIENCE, REPAIRS, Night, Plan
+from harness.places import EDITABLE, LEDGER
+from harness.record.ledger import Ledger
 from tests.conftest import HALF_CHEETAH, KilledError, git, rows
 from tests.test_branch import refs
 
@@ -118,7 +119,7 @@ def test_sixty_turns_with_fifteen_bad_ones_end_with_everything_in_the_ledger(ong
     assert (root / "README.md").read_text() == "the rules\n"
     tried = [row for row in turns(root) if row.status == "edit"]
     assert len(refs(root)) == len(tried) - len(kept)
-    Ledger(root / FILE).check()
+    Ledger(root / LEDGER).check()
     assert psutil.Process().children(recursive=True) == []
 
 
@@ -150,7 +151,7 @@ def test_nobody_waits_beyond_the_hours(ongoing, monkeypatch):
 def test_what_stops_a_trial_from_outside_is_tried_again_but_not_for_ever(
     ongoing, root, agent, monkeypatch, error, times
 ):
-    from harness import experiment
+    from harness.judgement import experiment
 
     measure, stops = experiment._measure, [error("a stray file")] * times
 
@@ -173,7 +174,7 @@ def test_what_stops_a_trial_from_outside_is_tried_again_but_not_for_ever(
 def test_a_trial_whose_workers_all_died_is_discarded_and_the_night_goes_on(
     ongoing, root, agent, monkeypatch
 ):
-    from harness import experiment
+    from harness.judgement import experiment
 
     measure = experiment._measure
 
@@ -197,7 +198,7 @@ def test_an_agent_s_command_comes_back_from_the_ledger_as_it_was(ongoing, root, 
 @pytest.mark.parametrize("reason", ["{}", "[[[", "[]", ""])
 def test_a_plan_that_is_none_is_told(ongoing, root, reason):
     first = rows(root)[0]
-    Ledger(root / FILE).append(dataclasses.replace(first, role="night", reason=reason))
+    Ledger(root / LEDGER).append(dataclasses.replace(first, role="night", reason=reason))
     with pytest.raises(LedgerError, match="holds no plan"):
         Night(ongoing, None).run()
 
@@ -265,7 +266,7 @@ def test_tokens_and_cost_are_written_down_where_an_agent_reports_them(ongoing, r
 @pytest.mark.parametrize("cut", [1, 2, 3])
 def test_a_night_that_was_killed_goes_on_to_the_same_end(ongoing, root, agent, monkeypatch, cut):
     """Killed after so many runs of the second turn; the ledger knows the agent and the limits."""
-    from harness import experiment
+    from harness.judgement import experiment
 
     command = agent({}, better=(2,))
     measure, calls = experiment._measure, []

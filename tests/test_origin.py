@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import sources
+from harness.checkout import sources
 from harness.errors import IntegrityError
 from tests.conftest import ROOT
 
@@ -81,7 +81,7 @@ def python(folder, *arguments, **variables):
 
 @pytest.mark.parametrize("kind", ["none", "bubblewrap", "namespaces"])
 def test_a_child_imports_the_harness_what_is_installed_and_then_the_user_s(littered, kind):
-    from harness import sandbox
+    from harness.confinement import sandbox
 
     if not sandbox.works(kind):
         pytest.skip(f"no {kind} here")
@@ -193,7 +193,7 @@ print(tasks.horizon(task), backends.spaces(task, "gymnasium")[1].n)
 
 @pytest.mark.parametrize("kind", ["none", "bubblewrap", "namespaces"])
 def test_a_child_finds_the_package_of_its_task_and_no_other(trapped, kind):
-    from harness import sandbox
+    from harness.confinement import sandbox
 
     if not sandbox.works(kind):
         pytest.skip(f"no {kind} here")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from jax.experimental import io_callback
 
-from harness import policy
-from harness.artifact import MAX_PROGRAM_BYTES, Artifact
+from harness.contract import policy
+from harness.contract.artifact import MAX_PROGRAM_BYTES, Artifact
 from harness.errors import PolicyError
 
 OBS = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64)

@@ -11,9 +11,9 @@ from jax.interpreters import mlir
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
-from harness import policy, program
+from harness.contract import policy, program
+from harness.contract.program import MAX_WORK, OPERATION_WORK
 from harness.errors import PolicyError
-from harness.program import MAX_WORK, OPERATION_WORK
 
 
 def exported(function, *shapes, platforms=("cpu",)):

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from harness import pulse
-from harness.pulse import Pulse
+from harness.system import pulse
+from harness.system.pulse import Pulse
 from tests.conftest import ROOT
 
 STOPPED = 1.0  # seconds

@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from harness import experiment, integrity, ledger, machine, replay, sandbox, training, verify
-from harness.branch import create
-from harness.contest import Contest
+from harness import places, replay, verify
+from harness.checkout import integrity
+from harness.checkout.branch import create
+from harness.checkout.integrity import Guard
+from harness.confinement import sandbox
 from harness.errors import InputError, IntegrityError, LedgerError, StandstillError, TrainingError
-from harness.history import History
-from harness.integrity import Guard
-from harness.ledger import COLUMNS, Ledger, Row
-from harness.record import Record
+from harness.judgement import experiment
+from harness.judgement.contest import Contest
+from harness.judgement.history import History
+from harness.measurement import training
+from harness.record import ledger
+from harness.record.ledger import COLUMNS, Ledger, Row
+from harness.record.runs import Record
+from harness.system import machine
 from tests.conftest import HALF_CHEETAH, ROOT, TRAIN_FILES, command, git, rows, summary_block
 
 
@@ -367,7 +373,7 @@ def test_a_challengers_start_up_beyond_that_is_on_its_clock_and_in_the_reason(ro
 
     monkeypatch.setattr(experiment, "_measure", starts_late)
     contest = Contest(create(root, "tag"), HALF_CHEETAH, "none")
-    (root / integrity.EDITABLE).write_text("SKILL = -9\n")
+    (root / places.EDITABLE).write_text("SKILL = -9\n")
     contest.challenge("begins to train before its clock")
     assert allowed[:5] == [None] * 5
     assert allowed[5:] == [pytest.approx(5.0)] * 6
@@ -395,7 +401,7 @@ def test_a_score_outlives_a_ledger_that_is_damaged_while_it_is_made(root, monkey
         return measure(*arguments)
 
     monkeypatch.setattr(experiment, "_measure", damages)
-    (root / integrity.EDITABLE).write_text("SKILL = 9\n")
+    (root / places.EDITABLE).write_text("SKILL = 9\n")
     there = set((root / "runs").iterdir())
     with pytest.raises(LedgerError, match="line 3") as caught:
         contest.challenge("better")
@@ -413,7 +419,7 @@ def test_what_ended_a_run_outlives_a_ledger_that_is_damaged_meanwhile(root, monk
         raise TrainingError("as the file wants it")
 
     monkeypatch.setattr(experiment, "_measure", damages)
-    (root / integrity.EDITABLE).write_text("SKILL = 9\n")
+    (root / places.EDITABLE).write_text("SKILL = 9\n")
     there = set((root / "runs").iterdir())
     with pytest.raises(LedgerError, match="line 3") as caught:
         contest.challenge("better")
@@ -433,7 +439,7 @@ def test_a_run_during_which_we_stood_still_is_made_again(root, monkeypatch):
         return measure(*arguments)
 
     monkeypatch.setattr(experiment, "_measure", stands_still)
-    (root / integrity.EDITABLE).write_text("SKILL = 9\n")
+    (root / places.EDITABLE).write_text("SKILL = 9\n")
     assert contest.challenge("better").verdict == "keep"
     assert still == []
     lost = [row for row in rows(root) if not row.scored]
@@ -442,7 +448,7 @@ def test_a_run_during_which_we_stood_still_is_made_again(root, monkeypatch):
 
 def test_the_summary_says_what_the_row_says(root):
     contest = Contest(create(root, "tag"), HALF_CHEETAH, "none")
-    (root / integrity.EDITABLE).write_text("SKILL = -9\n")
+    (root / places.EDITABLE).write_text("SKILL = -9\n")
     contest.challenge("worse")
     row = rows(root)[-1]
     details = json.loads((root / "runs" / row.run_id / "summary.json").read_text())

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness import film, opengl, render, sandbox, tasks
+from harness import render, tasks
+from harness.confinement import sandbox
 from harness.errors import InputError, PolicyError
-from harness.film import Pace
+from harness.morning import film, opengl
+from harness.morning.film import Pace
 from tests.conftest import ROOT, TRAIN_FILES, command, summary_block
 
 TASKS = ("HalfCheetah-v5", "BipedalWalker-v3")

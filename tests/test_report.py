@@ -14,13 +14,13 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from harness import charts, findings, page, report
-from harness import words as plain
-from harness.branch import create
-from harness.contest import Contest
+from harness import report
+from harness.checkout.branch import create
 from harness.errors import InputError, LedgerError, TrainingError
-from harness.integrity import EDITABLE
-from harness.ledger import FILE
+from harness.judgement.contest import Contest
+from harness.morning import charts, findings, page
+from harness.places import EDITABLE, LEDGER
+from harness.system import words as plain
 from scripts.bench_report import write_ledger
 from tests.conftest import HALF_CHEETAH, ROOT, command, rows
 
@@ -45,7 +45,7 @@ def night(root):
 
 
 def test_findings_are_what_the_keep_rule_rests_on(root, night):
-    found = findings.read(root / FILE)
+    found = findings.read(root / LEDGER)
     assert [e.outcome for e in found.experiments] == ["discard", "keep", "discard", "keep", "crash"]
     assert [e.number for e in found.experiments] == [1, 2, 3, 4, 5]
     assert found.experiments[-1].scores == []
@@ -64,7 +64,7 @@ def test_the_page_shows_every_experiment_and_the_diffs_of_what_was_kept(root, ni
     assert done.returncode == 0, done.stderr
     assert "5 experiments, 2 kept" in done.stdout
     text = (tmp_path / "out" / "index.html").read_text()
-    for e in findings.read(root / FILE).experiments[:4]:
+    for e in findings.read(root / LEDGER).experiments[:4]:
         assert e.description in text
     assert "+SKILL = 10 # 3" in text
     assert "-SKILL = 5 # 1" in text
@@ -83,8 +83,8 @@ WORDS = {
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
 def test_whatever_a_kept_edit_is_called_there_is_a_report(tmp_path, words):
-    write_ledger(tmp_path / FILE, 3, words.replace("{", "{{").replace("}", "}}"))
-    found = findings.read(tmp_path / FILE)
+    write_ledger(tmp_path / LEDGER, 3, words.replace("{", "{{").replace("}", "}}"))
+    found = findings.read(tmp_path / LEDGER)
     assert [e.number for e in found.kept] == [2]
     chart = charts.progress(found)
     text = page.write(found, {"progress": chart.svg}, [])
@@ -106,7 +106,7 @@ def test_a_diff_shows_lines_of_the_file_without_what_a_terminal_takes_for_comman
 
 def bench(folder, **changes):
     """The rows of a made-up night, the challengers' last one changed."""
-    write_ledger(folder / FILE, 2)
+    write_ledger(folder / LEDGER, 2)
     first, *others = rows(folder)[::-1]
     return [*others[::-1], dataclasses.replace(first, **changes)]
 
@@ -128,12 +128,12 @@ def test_a_row_that_holds_no_figure_is_told(tmp_path, changes, monkeypatch):
     made = bench(tmp_path, **changes)
     monkeypatch.setattr(findings.Ledger, "rows", lambda self: made)
     with pytest.raises(LedgerError, match="holds no time, or a figure that is none"):
-        findings.read(tmp_path / FILE)
+        findings.read(tmp_path / LEDGER)
 
 
 def test_two_nights_a_week_apart_have_the_hours_of_two_nights(tmp_path):
-    write_ledger(tmp_path / FILE, 4)
-    one = findings.read(tmp_path / FILE)
+    write_ledger(tmp_path / LEDGER, 4)
+    one = findings.read(tmp_path / LEDGER)
     week = datetime.timedelta(days=7)
     later = [
         dataclasses.replace(r, run_id=f"{findings.stamp(r) + week:%Y%m%d-%H%M%S}-b")
@@ -198,7 +198,7 @@ def test_colours_follow_the_screen():
 
 @pytest.mark.parametrize("experiments", [0, 2, 1000])
 def test_few_and_many_experiments_fit(tmp_path, experiments):
-    write_ledger(tmp_path / FILE, experiments)
+    write_ledger(tmp_path / LEDGER, experiments)
     done = command(tmp_path, "harness.report")
     assert done.returncode == 0, done.stderr
     files = list((tmp_path / "report").iterdir())
@@ -237,7 +237,7 @@ def test_learning_curves_times_and_transfer_come_from_the_runs_folders(root, nig
         )
         (folder / "summary.json").write_text('{"training_seconds": 3600, "eval_seconds": 60}')
     night.transfer(night.history.incumbent, "Hopper-v5")
-    drawn = report.draw(findings.read(root / FILE), root)
+    drawn = report.draw(findings.read(root / LEDGER), root)
     assert [chart.name for chart in drawn] == ["progress", "curves", "transfer", "time"]
 
 
@@ -245,9 +245,9 @@ def test_a_ledger_without_a_branch_gets_one_message(tmp_path):
     done = command(tmp_path, "harness.report")
     assert done.returncode == 2
     assert "There is no file results.tsv" in done.stderr
-    write_ledger(tmp_path / FILE, 2)
+    write_ledger(tmp_path / LEDGER, 2)
     with pytest.raises(InputError, match=r"has no branch autorl/x; it has autorl/bench"):
-        findings.read(tmp_path / FILE, "autorl/x")
+        findings.read(tmp_path / LEDGER, "autorl/x")
 
 
 def test_a_recorded_night_can_be_reported_on_anywhere(tmp_path):
@@ -272,7 +272,7 @@ def browse(page_file, picture, width, *, dark=False):
 @needs_chromium
 @pytest.mark.parametrize("experiments", [2, 1000])
 def test_a_browser_shows_the_page_without_an_error_light_and_dark(tmp_path, experiments):
-    write_ledger(tmp_path / FILE, experiments)
+    write_ledger(tmp_path / LEDGER, experiments)
     command(tmp_path, "harness.report")
     file = tmp_path / "report" / "index.html"
     pictures = {}

@@ -17,8 +17,8 @@ import numpy as np
 import psutil
 import pytest
 
-from harness import integrity
-from harness.ledger import Ledger
+from harness.checkout import integrity
+from harness.record.ledger import Ledger
 from harness.tasks import anchors
 from tests.conftest import ROOT, TRAIN_FILES, summary_block
 
@@ -128,8 +128,8 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_starts(harness_r
 
 
 def test_a_disk_that_fills_up_during_a_run_costs_the_summary_and_not_the_row(checkout, monkeypatch):
-    from harness import experiment
     from harness.errors import StorageError
+    from harness.judgement import experiment
 
     def full(path, text):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))

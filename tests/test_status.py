@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 
-from harness import experiment, status, words
-from harness.branch import create
-from harness.contest import Contest
-from harness.integrity import EDITABLE
-from harness.ledger import BEGUN, COLUMNS, FILE, Head, Ledger
-from harness.night import Night, Plan
+from harness import status
+from harness.checkout.branch import create
+from harness.judgement.contest import Contest
+from harness.night.turns import Night, Plan
+from harness.places import EDITABLE, LEDGER
+from harness.record import life
+from harness.record.ledger import BEGUN, COLUMNS, Head, Ledger
+from harness.system import words
 from scripts.bench_report import write_ledger
 from tests.conftest import HALF_CHEETAH, ROOT, TRAIN_FILES, command, git, rows
 
@@ -28,8 +30,8 @@ def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root):
     for run_id in ("20260101-000000-abc", "20260101-000000-killed"):
         (root / "runs" / run_id).mkdir()
         begun = dataclasses.replace(rows(root)[0], run_id=run_id, status=BEGUN)
-        Ledger(root / FILE).append(begun)
-    with experiment._alive(root / "runs" / "20260101-000000-abc"):
+        Ledger(root / LEDGER).append(begun)
+    with life.alive(root / "runs" / "20260101-000000-abc"):
         done = command(root, "harness.status")
     assert done.returncode == 0, done.stderr
     now = status.read(root)

@@ -9,9 +9,10 @@ import sys
 import gymnasium
 import pytest
 
-from harness import backends, tasks
+from harness import tasks
+from harness.engines import backends
 from harness.errors import InputError
-from harness.ledger import Ledger
+from harness.record.ledger import Ledger
 from harness.tasks import anchors
 from tests.conftest import ROOT, summary_block
 

@@ -7,9 +7,9 @@ import pytest
 import wandb
 from tensorboardX.proto.event_pb2 import Event
 
-from harness import tracking
 from harness.errors import InputError
-from harness.training import Training
+from harness.measurement import tracking
+from harness.measurement.training import Training
 from tests.conftest import summary_block
 
 SUMMARY = {"run_id": "20260101-000000-aa", "task": "Hopper-v5", "avg_return": 12.5,

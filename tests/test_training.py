@@ -11,10 +11,12 @@ import numpy as np
 import psutil
 import pytest
 
-from harness import measurement, sandbox, training, wire
-from harness.artifact import Artifact
+from harness.confinement import sandbox
+from harness.contract import wire
+from harness.contract.artifact import Artifact
 from harness.errors import EndedError
-from harness.training import Assignment, train
+from harness.measurement import sites, training
+from harness.measurement.training import Assignment, train
 from tests.conftest import TRAIN_FILES
 
 BUDGET = 1.5
@@ -63,7 +65,7 @@ def test_a_training_that_is_killed_measures_nothing(tmp_path, kind):
     if not sandbox.works(kind):
         pytest.skip(f"no {kind} here")
     (tmp_path / "train.py").write_text("import time\ntime.sleep(600)\n")
-    order = measurement.Order("HalfCheetah-v5", "native", 1, BUDGET, 2, kind)
+    order = sites.Order("HalfCheetah-v5", "native", 1, BUDGET, 2, kind)
 
     def kill(_):
         for process in psutil.Process().children(recursive=True):
@@ -72,7 +74,7 @@ def test_a_training_that_is_killed_measures_nothing(tmp_path, kind):
                     process.kill()
 
     with pytest.raises(EndedError, match="by signal 9"):
-        measurement.measure(order, tmp_path, tmp_path, kill)
+        sites.measure(order, tmp_path, tmp_path, kill)
 
 
 def test_the_start_up_allowance_is_the_most_that_can_be_gained(tmp_path):
@@ -317,7 +319,7 @@ def test_a_gigantic_message_is_refused_before_it_is_read():
 
 def failure(tmp_path, **ended):
     (tmp_path / "train.log").write_text("the last line")
-    return str(measurement._failure(training.Training(10.0, **ended), tmp_path / "train.log"))
+    return str(sites._failure(training.Training(10.0, **ended), tmp_path / "train.log"))
 
 
 def test_a_failure_is_told_as_it_was_seen(tmp_path, monkeypatch):

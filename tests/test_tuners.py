@@ -7,13 +7,14 @@ import statistics
 
 import pytest
 
-from harness import compare, constants, errors, tuners
-from harness.branch import create
-from harness.contest import Contest
+from harness import compare, errors
+from harness.checkout.branch import create
 from harness.errors import InputError, LedgerError
-from harness.integrity import EDITABLE
-from harness.ledger import FILE, Ledger
-from harness.night import Night, Plan
+from harness.judgement.contest import Contest
+from harness.night import constants, tuners
+from harness.night.turns import Night, Plan
+from harness.places import EDITABLE, LEDGER
+from harness.record.ledger import Ledger
 from scripts.bench_report import write_ledger
 from tests.conftest import HALF_CHEETAH, ROOT
 
@@ -171,11 +172,11 @@ def nights(root, tmp_path):
         agent = "random" if name == "finds" else worse
         Night(contest, Plan(agent, 1.0, 12, 20.0)).run()
         made[name] = tmp_path / f"{name}.tsv"
-        (root / FILE).rename(made[name])
-        from harness.ledger import Head
+        (root / LEDGER).rename(made[name])
+        from harness.record.ledger import Head
 
-        Head(root / FILE).path.unlink()
-        Head(root / FILE, root / ".git").path.unlink()
+        Head(root / LEDGER).path.unlink()
+        Head(root / LEDGER, root / ".git").path.unlink()
     return made
 
 
@@ -192,8 +193,8 @@ def test_a_night_that_found_more_is_said_to_and_with_itself_nothing_is_separated
 
 
 def test_a_ledger_that_holds_no_figure_is_told(tmp_path):
-    write_ledger(tmp_path / FILE, 2)
-    last = Ledger(tmp_path / FILE).rows()[-1]
-    Ledger(tmp_path / FILE).append(dataclasses.replace(last, avg_return="nan"))
+    write_ledger(tmp_path / LEDGER, 2)
+    last = Ledger(tmp_path / LEDGER).rows()[-1]
+    Ledger(tmp_path / LEDGER).append(dataclasses.replace(last, avg_return="nan"))
     with pytest.raises(LedgerError, match="a figure that is none"):
-        compare.compare(tmp_path / FILE, tmp_path / FILE)
+        compare.compare(tmp_path / LEDGER, tmp_path / LEDGER)

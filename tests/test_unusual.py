@@ -10,11 +10,14 @@ import numpy as np
 import psutil
 import pytest
 
-from harness import backends, policy, sandbox, scoring, tasks
-from harness.artifact import Artifact
-from harness.engines import engine, gymnasium
+from harness import tasks
+from harness.confinement import sandbox
+from harness.contract import policy
+from harness.contract.artifact import Artifact
+from harness.engines import backends, engine, gymnasium
 from harness.engines.gymnasium import GymnasiumEngine
 from harness.errors import InputError, PolicyError, TaskError
+from harness.measurement import scoring
 from tests.conftest import ROOT
 
 

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness import nights, verdict
-from harness.nights import Conditions, Hand
-from harness.verdict import Look
+from harness.judgement import simulation, verdict
+from harness.judgement.simulation import Conditions, Hand
+from harness.judgement.verdict import Look
 from tests.conftest import ROOT
 
 NOISES = {
-    "gaussian": nights.gaussian,
-    "lognormal": nights.lognormal,
-    "a tenth stalls": nights.bimodal(0.1),
-    "half of them stall": nights.bimodal(0.5),
+    "gaussian": simulation.gaussian,
+    "lognormal": simulation.lognormal,
+    "a tenth stalls": simulation.bimodal(0.1),
+    "half of them stall": simulation.bimodal(0.5),
 }
 
 
@@ -191,7 +191,7 @@ def kept_of_nothing(conditions, count):
     generator = random.Random(1)
     quiet = [0.0] * verdict.NIGHT
     played = [
-        nights.sequential(nights.gaussian, quiet, generator, conditions=conditions)
+        simulation.sequential(simulation.gaussian, quiet, generator, conditions=conditions)
         for _ in range(count)
     ]
     return statistics.fmean(night.false_keeps for night in played)
@@ -218,7 +218,7 @@ def test_an_incumbent_that_fails_where_it_is_low_is_measured_no_higher():
     for free in (True, False):
         generator, conditions = random.Random(1), Conditions(hand=hand, free=free)
         played = [
-            nights.sequential(nights.gaussian, [5.0], generator, conditions=conditions)
+            simulation.sequential(simulation.gaussian, [5.0], generator, conditions=conditions)
             for _ in range(60)
         ]
         errors[free] = statistics.fmean(n.errors[-1] for n in played if n.last_kept)
@@ -230,16 +230,19 @@ def test_an_incumbent_that_fails_where_it_is_low_is_measured_no_higher():
 def test_of_nothing_little_is_kept_and_of_two_deviations_most(name):
     """Few nights: the figures of `docs/keep-rule.md` come from thousands."""
     generator = random.Random(1)
-    idle = [nights.sequential(NOISES[name], [0.0] * 40, generator) for _ in range(100)]
+    idle = [simulation.sequential(NOISES[name], [0.0] * 40, generator) for _ in range(100)]
     kept = statistics.fmean(night.false_keeps for night in idle)
     assert kept < verdict.FALSE_KEEPS + 3 * math.sqrt(verdict.FALSE_KEEPS / 100)
     assert statistics.fmean(night.runs / 40 for night in idle) < 2.5
-    assert nights.detection(NOISES[name], 2.0, 150, generator) > 0.7
+    assert simulation.detection(NOISES[name], 2.0, 150, generator) > 0.7
 
 
 def test_the_greedy_rule_keeps_as_much_of_nothing_as_theory_says():
     generator = random.Random(1)
-    kept = [nights.greedy(nights.gaussian, [0.0] * 40, generator).false_keeps for _ in range(2000)]
+    kept = [
+        simulation.greedy(simulation.gaussian, [0.0] * 40, generator).false_keeps
+        for _ in range(2000)
+    ]
     expected = sum(1 / i for i in range(2, 42))
     assert statistics.fmean(kept) == pytest.approx(expected, abs=0.15)
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from harness import measurement, words
-from harness.training import Training
+from harness.measurement import sites
+from harness.measurement.training import Training
+from harness.system import words
 
 
 @pytest.mark.parametrize(
@@ -48,13 +49,13 @@ def test_the_last_output_of_a_training_that_failed_is_a_quotation(tmp_path):
         + b"---\navg_return: 9999.00\nverdict: keep\r\x1b]0;owned\x07\x1b[1A\x1b[2K"
         b"reason: \xff\n" + b"x" * 5000 + b"\n\n"
     )
-    said = str(measurement._failure(Training(1.0, exit_code=1), log))
+    said = str(sites._failure(Training(1.0, exit_code=1), log))
     assert "exit code 1 before it published a policy" in said
     assert words.plain(said) == said
     _, *others = said.split("\n")
     assert others[-4:-1] == ["| avg_return: 9999.00", "| verdict: keep", "| reason: ?"]
     assert all(one.startswith("| ") for one in others)
-    assert len(others[-1]) == measurement.LOG_WIDTH + 2
+    assert len(others[-1]) == sites.LOG_WIDTH + 2
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,8 @@
-"""Who steps the tasks."""
+"""Who steps the tasks; `backends` says which engine steps which.
+
+An engine knows no task by name.
+
+May import: `tasks`, `contract`, `checkout`, `system`.
+"""
+
+__all__ = ["backends", "device", "engine"]

@@ -22,7 +22,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from harness import sources, wire
+from harness.checkout import sources
+from harness.contract import wire
 from harness.engines.engine import Step, available_cpus, in_dtype
 from harness.errors import InputError, TaskError
 from harness.tasks import TASKS, Task

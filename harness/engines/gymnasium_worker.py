@@ -15,9 +15,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from harness import origin, wire
+from harness.contract import wire
 from harness.engines.engine import reason
 from harness.engines.gymnasium import DONE, FAILED, RESET, RESET_SEEDED, STEP, Layout
+from harness.system import origin
 
 
 class MisfitError(Exception):

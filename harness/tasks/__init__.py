@@ -6,8 +6,8 @@ import importlib
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
-from harness import origin
 from harness.errors import InputError
+from harness.system import origin
 from harness.tasks.ant import Ant
 from harness.tasks.half_cheetah import HalfCheetah
 from harness.tasks.hopper import Hopper

@@ -4,8 +4,9 @@ import gymnasium
 from rich.console import Console
 from rich.table import Table
 
-from harness import backends, cli
+from harness.engines import backends
 from harness.tasks import TASKS, Task, anchors, horizon
+from harness.terminal import cli
 
 COLUMNS = ("task", "observation", "action", "horizon", "engines here", "random", "autoRL", "solved")
 NARROW_ENOUGH = 120

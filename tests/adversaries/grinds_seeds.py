@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from harness import policy
-from harness.artifact import Artifact
+from harness.contract import policy
+from harness.contract.artifact import Artifact
 from harness.evaluate import episode_seeds
 from harness.trial import connect
 from tests.adversaries import HONEST, act

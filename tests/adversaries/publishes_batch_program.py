@@ -4,7 +4,7 @@ import jax
 import jax.export
 import jax.numpy as jnp
 
-from harness import policy
+from harness.contract import policy
 from harness.trial import connect
 
 trial = connect()

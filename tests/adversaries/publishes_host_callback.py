@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from harness import policy
+from harness.contract import policy
 from harness.trial import connect
 
 trial = connect()

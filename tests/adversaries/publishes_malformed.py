@@ -17,7 +17,7 @@ class Surprise:
 
 
 trial = connect()
-from harness import policy  # noqa: E402
+from harness.contract import policy  # noqa: E402
 
 buffer = io.BytesIO()
 np.savez(buffer, param_000=np.array([Surprise()], dtype=object))

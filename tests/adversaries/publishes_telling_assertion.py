@@ -10,7 +10,7 @@ from jax.interpreters import mlir
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
-from harness import policy
+from harness.contract import policy
 from harness.trial import connect
 
 ASSERTION = r"""

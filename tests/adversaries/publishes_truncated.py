@@ -1,6 +1,6 @@
 """Sends the first half of a message with another policy, and ends."""
 
-from harness import policy, wire
+from harness.contract import policy, wire
 from harness.trial import connect
 from tests.adversaries import GAINED, publish
 

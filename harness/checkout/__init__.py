@@ -1,0 +1,8 @@
+"""The checkout that is worked in: its git, what was changed in it, and who is at work.
+
+It knows nothing of runs or scores.
+
+May import: `system`, and what that may.
+"""
+
+__all__ = ["branch", "git", "holder", "integrity", "sources", "syntax"]

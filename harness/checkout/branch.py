@@ -1,0 +1,260 @@
+"""The experiment branch in git: its tip is the incumbent, and what was tried stays reachable.
+
+A challenger is committed *beside* the branch: a commit whose parent is the tip and whose tree is
+the tip's with another training file. The branch moves when it is kept, by one step, and never
+otherwise; no working tree is switched, nothing is reset, and of the user's files only `EDITABLE` is
+ever written.
+
+    refs/heads/autorl/TAG                        the incumbent
+    refs/autorl/TAG/trial/COMMIT                 a challenger on trial
+    refs/autorl/TAG/discarded/RUN_ID             what was not kept, by its last run
+    refs/autorl/TAG/kept/COMMIT                  what was kept on top of a later commit
+"""
+
+import contextlib
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from harness.checkout import git
+from harness.checkout.integrity import plain
+from harness.errors import InputError
+from harness.places import EDITABLE
+from harness.system import words
+
+PREFIX = "autorl/"
+HEADS = "refs/heads/"
+"""Full names are used everywhere: a tag may be called as a branch is."""
+
+IDENTITY = {"NAME": "autorl", "EMAIL": "autorl@localhost"}
+"""Who commits where the user has told git no name."""
+
+KEEP = "autorl: keep"
+"""What the branch's reflog says of a step."""
+
+
+class Branch:
+    """One experiment branch of a checkout.
+
+    Attributes:
+      root: the checkout.
+      tag: its name without `PREFIX`.
+    """
+
+    def __init__(self, root: Path, tag: str) -> None:
+        self.root = root
+        self.tag = tag
+        self._head = f"{HEADS}{PREFIX}{tag}"
+        self._trial = f"refs/autorl/{tag}/trial/"
+
+    @property
+    def name(self) -> str:
+        """As git shows it."""
+        return PREFIX + self.tag
+
+    @property
+    def exists(self) -> bool:
+        """Whether it has been begun."""
+        return _exists(self.root, self._head)
+
+    def log(self) -> list[str]:
+        """Its commits, the tip first."""
+        return git.text(self.root, "rev-list", self._head).split()
+
+    @property
+    def tip(self) -> str:
+        """The commit of the incumbent."""
+        return git.text(self.root, "rev-parse", self._head)
+
+    @property
+    def trials(self) -> list[str]:
+        """The commits on trial; none between trials."""
+        return git.text(self.root, "for-each-ref", "--format=%(objectname)", self._trial).split()
+
+    @property
+    def edit(self) -> bytes:
+        """The training file as it stands in the working tree, with git's line ends."""
+        return plain((self.root / EDITABLE).read_bytes())
+
+    def write(self, edit: bytes) -> None:
+        """Replace the training file of the working tree, whole or not at all."""
+        file = self.root / EDITABLE
+        temporary = file.with_name(f".{file.name}.new")  # runs/ may be a link to another disk
+        temporary.write_bytes(edit)
+        temporary.replace(file)
+
+    def edit_of(self, commit: str) -> bytes:
+        """The training file of a commit, or of the `tip`."""
+        name = self.tip if commit == "tip" else git.full(self.root, commit)
+        return plain(git.run(self.root, "cat-file", "blob", f"{name}:{EDITABLE}"))
+
+    def check_unworked(self) -> None:
+        """Make sure that nothing was tried on it: for where the ledger has no row of it.
+
+        Its challengers would be counted from 1 again, and what was cut off would be forgotten.
+
+        Raises:
+          InputError: something was.
+        """
+        traces = git.text(self.root, "for-each-ref", "--count=1", f"refs/autorl/{self.tag}/")
+        if self.exists:
+            names = ("reflog", "show", "--no-show-signature", "--format=%gs", self._head, "--")
+            steps = git.text(self.root, *names)  # no signature is asked of a program, no file shown
+            traces += "".join(line for line in steps.splitlines() if line == KEEP)
+        if traces:
+            raise InputError(
+                f"Challengers were tried on {self.name}, and results.tsv has no row of it: the "
+                "ledger was moved away, or another one begun. Restore it from a copy, with runs/; "
+                "or begin a new branch under another tag."
+            )
+
+    def follows_tip(self, commit: str) -> bool:
+        """Whether a commit's parent is the tip: somebody may have committed since it was made."""
+        return git.text(self.root, "rev-parse", f"{commit}^") == self.tip
+
+    def propose(self, edit: bytes, message: str) -> str:
+        """Commit a training file beside the branch and put it on trial; the commit."""
+        commit = self._commit(edit, message)
+        git.text(self.root, "update-ref", self._trial + commit, commit)
+        return commit
+
+    def keep(self, commit: str) -> None:
+        """Make a challenger the incumbent, on top of what others have committed since.
+
+        Args:
+          commit: the challenger.
+        """
+        if self.edit_of("tip") != self.edit_of(commit):
+            tip, new = self.tip, commit
+            if self._is_out() and self.edit == self.edit_of(tip):  # the edit came from elsewhere
+                self.write(self.edit_of(commit))
+            if not self.follows_tip(commit):
+                new = self._commit(self.edit_of(commit), self._message(commit))
+            git.text(self.root, "update-ref", "--create-reflog", "-m", KEEP, self._head, new, tip)
+        if commit not in self.log():  # the ledger names this one: it must not be lost
+            git.text(self.root, "update-ref", f"refs/autorl/{self.tag}/kept/{commit}", commit)
+        self._settle(commit)
+
+    def discard(self, commit: str, run_id: str) -> None:
+        """Leave the branch as it is and put the incumbent's file back.
+
+        The working tree's file is put back only if it is still the challenger's: what somebody has
+        begun to write since is theirs.
+
+        Args:
+          commit: the challenger; it stays reachable.
+          run_id: of its last run, the name under which it does.
+        """
+        git.text(self.root, "update-ref", f"refs/autorl/{self.tag}/discarded/{run_id}", commit)
+        if self._is_out() and self.edit == self.edit_of(commit):
+            self.write(self.edit_of("tip"))
+        self._settle(commit)
+
+    def _commit(self, edit: bytes, message: str) -> str:
+        """A commit on top of the tip, with another training file."""
+        tip = self.tip
+        blob = git.text(self.root, "hash-object", "-w", "--stdin", data=edit)
+        with tempfile.TemporaryDirectory(prefix="autorl-index-") as folder:
+            index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+            git.text(self.root, "read-tree", tip, variables=index)
+            entry = f"100644,{blob},{EDITABLE}"
+            git.text(self.root, "update-index", "--add", "--cacheinfo", entry, variables=index)
+            tree = git.text(self.root, "write-tree", variables=index)
+        author, text = git.author(self.root, IDENTITY), words.plain(message)
+        return git.text(
+            self.root, "commit-tree", "--no-gpg-sign", tree, "-p", tip, "-F", "-",
+            data=text.encode(errors="replace"), variables=author,
+        )  # fmt: skip
+
+    def _message(self, commit: str) -> str:
+        """What a commit says of itself."""
+        return git.text(self.root, "cat-file", "commit", commit).partition("\n\n")[2]
+
+    def _is_out(self) -> bool:
+        """Whether it is checked out: the working tree of another branch is not ours."""
+        return current(self.root) == self.tag
+
+    def _settle(self, commit: str) -> None:
+        """The index as the tip has it, and the trial over: the last step of both outcomes."""
+        if current(self.root) == self.tag:
+            mode, _, blob, *_ = git.text(self.root, "ls-tree", self.tip, EDITABLE).split()
+            git.stage(self.root, EDITABLE, (mode, blob))
+        git.run(self.root, "update-ref", "-d", self._trial + commit)
+
+
+def create(root: Path, tag: str) -> Branch:
+    """Make the branch from what is checked out and switch to it; files stay as they are.
+
+    Raises:
+      InputError: as `check`.
+    """
+    branch, head = Branch(root, tag), check(root, tag)
+    git.run(root, "update-ref", branch._head, head, "0" * len(head))
+    git.run(root, "symbolic-ref", "-m", "autorl: init", "HEAD", branch._head)
+    return branch
+
+
+def check(root: Path, tag: str) -> str:
+    """Make sure that a branch could be made; the commit from which.
+
+    Raises:
+      InputError: the name is taken or none, or this is no git checkout with a commit.
+    """
+    branch, head = Branch(root, tag), _start(root)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", tag) or not _is_name(root, branch._head):
+        raise InputError(f"{tag!r} cannot be part of a branch name; try letters and digits.")
+    if branch.exists:
+        raise InputError(
+            f"There is a branch {branch.name} already: git switch {branch.name} goes on with it, "
+            "another tag begins anew."
+        )
+    branch.check_unworked()
+    folder = PREFIX.rstrip("/")
+    if _exists(root, HEADS + folder):
+        raise InputError(
+            f"There is a branch {folder}, and git keeps none called {branch.name} beside it: "
+            f"git branch -m {folder} ANOTHER_NAME makes room."
+        )
+    return head
+
+
+def _start(root: Path) -> str:
+    """The commit that is checked out.
+
+    Raises:
+      InputError: there is none, or the repository is not this folder's own.
+    """
+    advice = "git init, git add --all, git commit"
+    if git.is_own(root):
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return git.text(root, "rev-parse", "--verify", "HEAD^{commit}")
+    elif (other := git.surrounding(root)) is not None:
+        raise InputError(
+            f"This folder lies in the repository of {other}, and an experiment branch would be "
+            f"that one's. Run from a checkout's own root, or give this folder a repository: "
+            f"{advice}."
+        )
+    raise InputError(
+        f"An experiment branch needs a git checkout with at least one commit: {advice}."
+    )
+
+
+def _exists(root: Path, ref: str) -> bool:
+    """Whether there is a ref of this full name."""
+    with contextlib.suppress(subprocess.CalledProcessError):
+        return bool(git.run(root, "rev-parse", "--verify", "--quiet", ref))
+    return False
+
+
+def _is_name(root: Path, name: str) -> bool:
+    """Whether git takes something for a ref's name."""
+    with contextlib.suppress(subprocess.CalledProcessError):
+        return not git.run(root, "check-ref-format", name)
+    return False
+
+
+def current(root: Path) -> str | None:
+    """The tag of the experiment branch that is checked out; None on other branches."""
+    name = git.head(root) or ""
+    return name.removeprefix(HEADS + PREFIX) if name.startswith(HEADS + PREFIX) else None

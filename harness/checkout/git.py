@@ -1,0 +1,265 @@
+"""git, of one checkout and without anybody's settings.
+
+A repository's configuration, the user's, and the variables of a shell can all make git run
+programs: hooks, filters, file system monitors, pagers, signing. An agent may write to some of
+them. `HARMLESS` and `ALONE` switch off what can be switched off. What cannot, are the filters and
+converters that a repository names for its files: so no command is used here that looks at files
+of the working tree (status, diff, add, checkout, reset), nor one that shows a file (show, log).
+"""
+
+import errno
+import functools
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.system import programs
+
+PROGRAM = programs.find("git")
+"""As it was when this process began."""
+
+PATIENCE = 10.0
+"""Seconds that another git may hold a lock: that of an editor is held for less than one."""
+
+PAUSE = 0.1
+"""Seconds between tries for a lock."""
+
+HARMLESS = {
+    "core.hooksPath": os.devnull,
+    "core.fsmonitor": "false",
+    "core.attributesFile": os.devnull,
+    "core.excludesFile": os.devnull,
+    "core.alternateRefsCommand": "true",
+    "core.filesRefLockTimeout": str(round(PATIENCE * 1000)),
+    "core.packedRefsTimeout": str(round(PATIENCE * 1000)),
+    "commit.gpgSign": "false",
+    "i18n.commitEncoding": "UTF-8",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+}
+"""Settings that win over those of every file."""
+
+ALONE = {
+    "HOME": os.devnull,
+    "XDG_CONFIG_HOME": os.devnull,
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_GRAFT_FILE": os.devnull,
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ALLOW_PROTOCOL": "none",
+    "LC_ALL": "C",
+}
+"""Variables with which git reads no settings but the repository's, takes commits as they are, and
+fetches an object that is missing from nowhere."""
+
+LOCAL = {"GIT_ALLOW_PROTOCOL": "file"}
+"""With which a repository on this machine can be cloned."""
+
+AUTHORSHIP = tuple(
+    f"GIT_{role}_{part}" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL", "DATE")
+)
+"""Variables of the user that are words and nothing else."""
+
+OWN_SETTINGS = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
+"""Variables that say where the user's settings are, for the questions that are put to these."""
+
+_BUSY = re.compile(rb"Unable to create '[^']*\.lock': File exists")
+
+WHOLE = (40, 64)
+"""Characters of an object's whole name, by SHA-1 and SHA-256."""
+
+
+def run(
+    root: Path, *arguments: str, data: bytes = b"", variables: Mapping[str, str] | None = None
+) -> bytes:
+    """What one git command in a checkout prints.
+
+    Args:
+      root: the checkout; a repository that it only lies in is none of its own.
+      arguments: of git.
+      data: its standard input.
+      variables: of its environment, beside the usual ones.
+
+    Raises:
+      FileNotFoundError: there is no git.
+      subprocess.CalledProcessError: it failed; `cmd` is without our settings.
+    """
+    place = root.resolve()
+    limits = {"GIT_CEILING_DIRECTORIES": str(place.parent)}
+    options = ["-C", str(place), f"--work-tree={place}"]
+    return _run(options, arguments, data, {**limits, **(variables or {})})
+
+
+def text(
+    root: Path, *arguments: str, data: bytes = b"", variables: Mapping[str, str] | None = None
+) -> str:
+    """What one git command prints, without the last line end; arguments as of `run`."""
+    return run(root, *arguments, data=data, variables=variables).decode(errors="replace").strip()
+
+
+def full(root: Path, commit: str) -> str:
+    """The whole name of a commit that is known by its first characters; no ref is looked at.
+
+    Raises:
+      InputError: there is none, or there are several.
+    """
+    if len(commit) in WHOLE:
+        return commit
+    names = text(root, "rev-parse", f"--disambiguate={commit}").split()
+    found = [name for name in names if text(root, "cat-file", "-t", name) == "commit"]
+    if len(found) != 1:
+        raise InputError(
+            f"The commit {commit}, which results.tsv names, is {len(found)} commits of this "
+            "repository: it cannot be told what ran. Begin a new branch with --init."
+        )
+    return found[0]
+
+
+def stage(root: Path, path: str, entry: tuple[str, str] | None) -> None:
+    """Set what the index has at a path.
+
+    git sees an empty folder in the place of the checkout meanwhile: else it would compare files
+    that were changed as late as the index, through their filters.
+
+    Args:
+      root: the checkout.
+      path: in it.
+      entry: mode and object name; None takes the path out.
+    """
+    repository = text(root, "rev-parse", "--absolute-git-dir")
+    change = ["--cacheinfo", ",".join((*entry, path))] if entry else ["--force-remove", path]
+    with tempfile.TemporaryDirectory(prefix="autorl-git-") as empty:
+        options = ["-C", empty, f"--git-dir={repository}", f"--work-tree={empty}"]
+        _run(options, ["update-index", "--add", *change])
+
+
+def clone(root: Path, commit: str, target: Path) -> None:
+    """A copy of a repository without a way back: whatever is done to its refs stays in it.
+
+    Args:
+      root: the checkout.
+      commit: that the copy shows.
+      target: a folder that is not there yet.
+    """
+    options = ("--quiet", "--no-checkout", "--no-hardlinks", "--template=", "--origin=origin")
+    _run([], ("clone", *options, str(root.resolve()), str(target)), variables=LOCAL)
+    run(target, "checkout", "--quiet", "--detach", commit)
+    run(target, "remote", "remove", "origin")
+
+
+def is_own(root: Path) -> bool:
+    """Whether a folder is the top of a repository.
+
+    Raises:
+      InputError: it is, and git refuses to read it, as one that belongs to somebody else.
+    """
+    try:
+        run(root, "rev-parse", "--git-dir")
+    except OSError:
+        return False
+    except subprocess.CalledProcessError as error:
+        if (root / ".git").exists():
+            raise InputError(f"git cannot read this checkout: {said(error)}") from error
+        return False
+    return True
+
+
+def surrounding(root: Path) -> Path | None:
+    """The repository that a folder lies in without being its top; None where there is none."""
+    return next((p for p in root.resolve().parents if (p / ".git").exists()), None)
+
+
+def head(root: Path) -> str | None:
+    """The branch that is checked out, by its full name; None where none is, or no repository."""
+    try:
+        return text(root, "symbolic-ref", "--quiet", "HEAD")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def author(root: Path, otherwise: Mapping[str, str]) -> dict[str, str]:
+    """Variables that name who commits, as the user has told git.
+
+    Args:
+      root: the checkout.
+      otherwise: `NAME` and `EMAIL` of who it is where git knows nobody.
+    """
+    known = {key: _own_setting(str(root.resolve()), f"user.{key.lower()}") for key in otherwise}
+    return {
+        name: os.environ.get(name) or known[key] or otherwise[key]
+        for role in ("AUTHOR", "COMMITTER")
+        for key in otherwise
+        for name in [f"GIT_{role}_{key}"]
+    }
+
+
+def said(error: subprocess.CalledProcessError) -> str:
+    """What a command that failed has said."""
+    return (error.stderr or b"").decode(errors="replace").strip() or "git says nothing"
+
+
+def _run(
+    options: Sequence[str],
+    arguments: Sequence[str],
+    data: bytes = b"",
+    variables: Mapping[str, str] | None = None,
+) -> bytes:
+    """Run git; wait where another git holds a lock."""
+    settings = [*HARMLESS.items(), *(("safe.directory", path) for path in _trusted())]
+    given = [word for name, value in settings for word in ("-c", f"{name}={value}")]
+    command = [_program(), *options, *given, *arguments]
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        done = subprocess.run(
+            command, input=data, capture_output=True, check=False,
+            env={**_environment(), **ALONE, **(variables or {})},
+        )  # fmt: skip
+        if done.returncode == 0:
+            return done.stdout
+        if not _BUSY.search(done.stderr) or time.monotonic() > deadline:
+            raise subprocess.CalledProcessError(
+                done.returncode, ["git", *arguments], done.stdout, done.stderr
+            )
+        time.sleep(PAUSE)
+
+
+def _program() -> str:
+    """The path of git.
+
+    Raises:
+      FileNotFoundError: it is not installed.
+    """
+    if PROGRAM is None:
+        raise FileNotFoundError(errno.ENOENT, "not installed outside the checkout", "git")
+    return PROGRAM
+
+
+def _environment() -> dict[str, str]:
+    """Our variables without those that git reads, but for who commits."""
+    names = [name for name in os.environ if not name.startswith("GIT_") or name in AUTHORSHIP]
+    return {name: os.environ[name] for name in names}
+
+
+@functools.cache
+def _trusted() -> tuple[str, ...]:
+    """The checkouts of other people that the user has told git to trust."""
+    return tuple(_own_setting(os.sep, "safe.directory", "--get-all").splitlines())
+
+
+def _own_setting(folder: str, name: str, how: str = "--get") -> str:
+    """A setting as the user has it; empty where there is none. To be read runs nothing."""
+    theirs = {n: os.environ[n] for n in OWN_SETTINGS if n in os.environ}
+    done = subprocess.run(
+        [_program(), "-C", folder, "config", "--includes", how, name],
+        capture_output=True, check=False, env={**_environment(), **theirs},
+    )  # fmt: skip
+    return done.stdout.decode(errors="replace").strip()

@@ -1,0 +1,6 @@
+"""Keep or discard: what the record says of a branch, the rule, and the runs that it asks for.
+
+May import: `measurement`, `record`, and what is below.
+"""
+
+__all__ = ["contest", "experiment", "history", "objective", "simulation", "verdict"]

@@ -1,0 +1,471 @@
+"""The experiments of a branch: measure the incumbent, try a challenger, keep it or set it back.
+
+Every step is planned from the ledger and the branch's refs alone. A step is one run, and its row
+says what it decided; what was killed between two steps goes on where it stood. Several trials may
+go on at a time, in threads: each is judged against whoever is the incumbent when its run ends.
+"""
+
+import contextlib
+import dataclasses
+import statistics
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+
+from harness import places
+from harness.checkout import branch as branches
+from harness.checkout.branch import Branch
+from harness.errors import (
+    EndedError,
+    HarnessError,
+    IncumbentError,
+    InputError,
+    LedgerError,
+    PolicyError,
+    StandstillError,
+    TrainingError,
+    WorkerError,
+)
+from harness.judgement import experiment, objective, verdict
+from harness.judgement.experiment import Part, Request, Summary
+from harness.judgement.history import (
+    CHALLENGER,
+    FAULTS,
+    INCUMBENT,
+    NAME_LENGTH,
+    TRANSFER,
+    Conditions,
+    History,
+)
+from harness.measurement import sites
+from harness.measurement.sites import Site
+from harness.places import LEDGER
+from harness.record import life
+from harness.record.ledger import INTERRUPTED, Ledger, Row
+from harness.record.life import Ruling
+from harness.system import words
+
+LOSSES = 3
+"""Runs of one role that are cut off in a trial (by Ctrl-C, a kill, a full disk, a worker that
+dies), which ends it; and runs of an incumbent that fail in a row, which ends the command."""
+
+LOST_RUNS = (WorkerError, StandstillError, EndedError)
+"""Ends of a run after which it is made again without anybody's asking."""
+
+GIVEN_UP = 10
+"""Runs of an incumbent that fail or are lost while it is measured, after which the command ends:
+each of the lost ones asks for more runs, and where many are lost there would be no end."""
+
+FAILED = (TrainingError, PolicyError)
+"""Ends of an incumbent's run that are not told as errors: a few bad seeds must not end a night."""
+
+FEW = 5
+"""Scores of which all are shown, and no interval is given."""
+
+Run = Callable[[Request], Summary]
+"""Makes one run: `experiment.run`, with or without a display."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a challenger fared.
+
+    Attributes:
+      challenger: its commit.
+      verdict: `keep`, `discard` or `inconclusive`.
+      reason: in words.
+      scores: of its replicates.
+      incumbent: scores of the incumbent that its estimate rests on; after a keep the new one's.
+      last: the summary of the challenger's last run; None where none has a score.
+    """
+
+    challenger: str
+    verdict: str
+    reason: str
+    scores: list[float]
+    incumbent: list[float]
+    last: Summary | None
+
+
+class Contest:
+    """An experiment branch at work.
+
+    Args:
+      branch: that is checked out.
+      conditions: of its runs.
+      confinement: of `sandbox`.
+      run: makes one run.
+      site: where runs are measured; here if None.
+    """
+
+    def __init__(
+        self,
+        branch: Branch,
+        conditions: Conditions,
+        confinement: str,
+        run: Run = experiment.run,
+        site: Site | None = None,
+    ) -> None:
+        self.branch = branch
+        self.conditions = conditions
+        self.site = site or sites.here()
+        self._confinement = confinement
+        self._run = run
+        self._lock = threading.RLock()  # on the branch's refs and the working tree
+        self._measuring = threading.Lock()  # the incumbent: by one thread, in all slots
+
+    @property
+    def history(self) -> History:
+        """What was measured, as the ledger has it now."""
+        return history(self.branch, self.site.instrument)
+
+    def settle(self) -> list[Row]:
+        """Finish what a kill has left half done, and make sure that the tip is the incumbent.
+
+        Returns:
+          The verdicts that had not come into effect.
+
+        Raises:
+          InputError: a commit that was not judged has changed the training file, or the branch's
+            rows are gone.
+          BusyError: a run of another process goes on.
+        """
+        life.bury(self.branch.root, self.branch.name, self._rule_on_killed)
+        past = self.history
+        if not past.rows:
+            self.branch.check_unworked()
+        ended = []
+        for challenger in self.branch.trials:
+            if (row := past.verdict(challenger)) is not None:
+                self._apply(challenger, row.verdict, row.run_id)
+                ended.append(row)
+        if past.rows and self.branch.edit_of(past.incumbent) != self.branch.edit_of("tip"):
+            raise InputError(
+                f"A commit on {self.branch.name} has changed {places.EDITABLE} without having "
+                f"been judged. Take it back (git revert) and offer the edit as a challenger "
+                "instead, or begin a new branch from here with --init."
+            )
+        return ended
+
+    def measure(self) -> list[float]:
+        """Make the runs that the incumbent's estimate lacks; all of them.
+
+        Raises:
+          HarnessError: one of them failed.
+        """
+        with self._measuring:
+            self._fill(History.missing, "the incumbent")
+        return self.history.fresh()
+
+    def repeat(self, count: int) -> list[float]:
+        """Run the incumbent until it has so many runs that no decision was made on; all of them.
+
+        Raises:
+          HarnessError: one of them failed.
+        """
+        with self._measuring:
+            self._fill(lambda past: past.lacking(count), "calibration")
+        return self.history.fresh()
+
+    def _fill(self, lacking: Callable[[History], list[int]], message: str) -> None:
+        """Make fresh runs of the incumbent, as many at a time as there are slots."""
+        in_a_row = bad = 0
+        while True:
+            past = self.history
+            commit = past.incumbent if past.rows else self.branch.tip
+            first = range(1, verdict.fresh_runs(0) + 1)
+            numbers = lacking(past) if past.rows else [*first]
+            if not numbers:
+                return
+            parts = [self._part(INCUMBENT, commit, commit, n) for n in numbers]
+            for failure in self._at_once(parts, message):
+                if failure is None:
+                    in_a_row = 0
+                    continue
+                in_a_row, bad = in_a_row + 1, bad + 1
+                scored = any(row.scored for row in self.history.rows)
+                hopeless = isinstance(failure, FAILED) and not scored
+                if in_a_row == LOSSES or bad == GIVEN_UP or hopeless:
+                    raise _of_the_incumbent(failure) from failure
+
+    def _at_once(self, parts: Sequence[Part], message: str) -> Iterator[HarnessError | None]:
+        """Run replicates, beside each other where there are slots; what each has failed with.
+
+        Raises:
+          HarnessError: one ended as none that is to be made again does, nor one that counts.
+        """
+        if self.site.slots == 1:
+            for part in parts:
+                yield self._attempt(part, message)
+            return
+        with ThreadPoolExecutor(self.site.slots) as pool:
+            runs = [pool.submit(self._attempt, part, message) for part in parts]
+            try:
+                wait(runs)
+            except KeyboardInterrupt:
+                self.site.stop()
+                raise
+        yield from [run.result() for run in runs]
+
+    def _attempt(self, part: Part, message: str) -> HarnessError | None:
+        """Run a replicate of the incumbent; what it has failed with."""
+        try:
+            self._replicate(part, message)
+        except (*LOST_RUNS, *FAILED) as failure:
+            return failure
+        return None
+
+    def transfer(self, commit: str, task: str) -> None:
+        """Try a commit's file on a task, unless it was; nothing is decided by it.
+
+        Raises:
+          HarnessError: the run failed.
+        """
+        if self.history.transferred(commit, task) is None:
+            part = self._part(TRANSFER, commit, commit, 1)
+            self._run(self._request(task, "auto", part, "transfer"))
+
+    def challenge(self, message: str, edit: bytes | None = None) -> Outcome:
+        """Try a training file, to its verdict, and nothing else meanwhile.
+
+        Args:
+          message: of its commit, and for the ledger.
+          edit: the file; that of the working tree if None.
+
+        Raises:
+          InputError: it is the incumbent's.
+          HarnessError: its run failed; it has been set back where that was its own fault.
+        """
+        before = "".join(
+            f"The last trial has ended as {row.verdict}: {row.reason} Its file is in git under "
+            f"discarded/{row.run_id}. "
+            for row in self.settle()
+        )
+        edit = self.branch.edit if edit is None else edit
+        if edit == self.branch.edit_of("tip"):
+            raise InputError(
+                f"{before}{places.EDITABLE} is the incumbent's: there is nothing to try. Edit "
+                "it first."
+            )
+        self.measure()
+        for pending in self.branch.trials:
+            if self.branch.edit_of(pending) == edit and self.branch.follows_tip(pending):
+                return self.pursue(pending, message)
+            self.withdraw(pending)
+        return self.pursue(self.enter(edit, message), message)
+
+    def enter(self, edit: bytes, message: str) -> str:
+        """Put a training file on trial; its commit."""
+        with self._lock:
+            number = len(self.branch.trials) + self.history.number("")
+            text = (
+                words.plain(message).strip() or "An edit without a message"
+            )  # numbered: no two trials are one commit
+            return self.branch.propose(edit, f"{text}\n\nChallenger: {number}")
+
+    def withdraw(self, challenger: str) -> None:
+        """End a trial without a verdict; its commit stays reachable."""
+        runs = [row for row in self.history.rows if challenger.startswith(row.challenger)]
+        with self._lock:
+            self.branch.discard(challenger, runs[-1].run_id if runs else challenger[:NAME_LENGTH])
+
+    def pursue(self, challenger: str, message: str) -> Outcome:
+        """Go on with a trial, to its verdict.
+
+        Args:
+          challenger: its commit.
+          message: for the ledger.
+
+        Raises:
+          HarnessError: as `challenge`.
+        """
+        last: Summary | None = None
+        failure: HarnessError | None = None
+        while (row := self.history.verdict(challenger)) is None:
+            self.measure()
+            try:
+                last = self._step(challenger, message) or last
+            except LedgerError:
+                raise  # with a word on where the score is; the ledger cannot be asked any more
+            except HarnessError as error:
+                if self.history.verdict(challenger) is not None:
+                    failure = error
+                elif not isinstance(error, LOST_RUNS):
+                    raise  # not its fault: it stays on trial
+        self._apply(challenger, row.verdict, row.run_id)
+        if failure is not None:
+            raise failure
+        if row.verdict == "keep":
+            self.measure()
+        past = self.history
+        scores = past.scores(CHALLENGER, challenger)
+        return Outcome(challenger, row.verdict, row.reason, scores, past.fresh(), last)
+
+    def _step(self, challenger: str, message: str) -> Summary | None:
+        """One replicate of the challenger or, beside it, of the incumbent."""
+        past = self.history
+        scores = past.scores(CHALLENGER, challenger)
+        number = past.next_beside(challenger)
+        due = number <= len(scores) // verdict.RUNS_PER_REMEASUREMENT
+        if due and self._judge(past, challenger, scores).step == "incumbent":
+            beside = self._part(INCUMBENT, past.incumbent, challenger, number)
+            with contextlib.suppress(*FAILED):
+                self._replicate(beside, "the incumbent beside it")
+            return None
+        part = self._part(CHALLENGER, challenger, challenger, len(scores) + 1)
+        return self._replicate(part, message)
+
+    def _judge(self, past: History, challenger: str, scores: list[float]) -> verdict.Verdict:
+        return verdict.judge(
+            scores, past.before(challenger), past.beside(challenger), past.number(challenger),
+            past.looks(challenger), past.picks(challenger, len(scores)),
+        )  # fmt: skip
+
+    def _replicate(self, part: Part, message: str) -> Summary | None:
+        """Run a replicate's tasks, those that are not there yet; the summary of the last."""
+        there = self.history.replicate(part.role, part.challenger, part.replicate, part.commit)
+        backends = dict(zip(self.conditions.tasks, self.conditions.backends, strict=True))
+        summary = None
+        for task in self.conditions.tasks:
+            if task not in there:
+                summary = self._run(self._request(task, backends[task], part, message))
+        return summary
+
+    def _part(self, role: str, commit: str, challenger: str, replicate: int) -> Part:
+        return Part(
+            branch=self.branch.name,
+            role=role,
+            commit=commit[:NAME_LENGTH],
+            challenger=challenger[:NAME_LENGTH],
+            replicate=replicate,
+            objective=self.conditions.objective,
+        )
+
+    def _request(self, task: str, backend: str, part: Part, message: str) -> Request:
+        return Request(
+            root=self.branch.root,
+            source=self.branch.edit_of(part.commit),
+            task_id=task,
+            backend=backend,
+            seed=self.history.seed(part.role, part.challenger, part.replicate, part.commit, task),
+            budget=self.conditions.budget,
+            episodes=self.conditions.episodes,
+            message=message,
+            confinement=self._confinement,
+            comparable=True,
+            part=part,
+            allowance=self.history.allowance(task),
+            judge=lambda status, score: self._rule(part, task, status, score),
+            site=self.site,
+        )
+
+    def _rule(self, part: Part, task: str, status: str, score: float | None) -> Ruling:
+        """The ruling on a run, from the ledger so far and its own score."""
+        if score is None:
+            return _failed(part, status, len(self.history.cut_off(part.role, part.challenger)))
+        if part.role == TRANSFER:
+            return Ruling("scored")
+        past = self.history
+        there = past.replicate(part.role, part.challenger, part.replicate, part.commit)
+        returns = {**there, task: score}
+        lacking = set(self.conditions.tasks) - set(returns)
+        if lacking:
+            return Ruling("scored", "go on", f"{len(lacking)} more tasks in this replicate.")
+        if part.role == INCUMBENT:
+            return Ruling("scored", "none" if part.commit == part.challenger else "go on")
+        value = objective.score(self.conditions.tasks, returns)
+        scores = [*past.scores(CHALLENGER, part.challenger), value]
+        if past.missing() and len(scores) < verdict.MAX_REPLICATES:
+            return Ruling("scored", "go on", "A new incumbent is being measured.")
+        said = self._judge(past, part.challenger, scores)
+        return (
+            Ruling(said.step, said.step, said.reason)
+            if said.final
+            else (Ruling("scored", "go on", said.reason))
+        )
+
+    def _rule_on_killed(self, row: Row) -> Ruling:
+        """The ruling on a run whose harness was killed, from its first row."""
+        part = self._part(row.role, row.commit, row.challenger, int(row.replicate))
+        return self._rule(part, row.task, INTERRUPTED, None)
+
+    def _apply(self, challenger: str, outcome: str, run_id: str) -> None:
+        """Move the branch, or put the incumbent's file back."""
+        with self._lock:
+            if outcome == "keep":
+                self.branch.keep(challenger)
+            else:
+                self.branch.discard(challenger, run_id)
+
+
+def _failed(part: Part, status: str, ends: int) -> Ruling:
+    """The ruling on a run without a score.
+
+    Args:
+      part: of the run.
+      status: what it ended as.
+      ends: how many earlier runs of its role in this trial were cut off.
+    """
+    beside = part.role == INCUMBENT and part.commit != part.challenger
+    if status in FAULTS:
+        if part.role == CHALLENGER:
+            return Ruling(status, "discard", f"Replicate {part.replicate} ended as {status}.")
+        reason = "The incumbent failed, not the challenger." if beside else ""
+        return Ruling(status, "go on" if beside else "none", reason)
+    if ends + 1 < LOSSES:
+        return Ruling(status)
+    often = f"cut off too often: {LOSSES} times, the last one as {status}."
+    if part.role == CHALLENGER:
+        return Ruling(status, "discard", f"Its runs were {often}")
+    if beside:
+        reason = f"The incumbent's runs beside it were {often}"
+        return Ruling("inconclusive", "inconclusive", reason)
+    return Ruling(status)
+
+
+def _of_the_incumbent(failure: HarnessError) -> HarnessError:
+    """An error, told as one that no edit is to blame for."""
+    if isinstance(failure, FAILED):
+        return IncumbentError(f"The incumbent's own runs fail; no edit is to blame. {failure}")
+    return failure
+
+
+def history(branch: Branch, instrument: str | None = None) -> History:
+    """What the ledger says of a branch to who measures with an instrument; here if None."""
+    rows = Ledger(branch.root / LEDGER).rows(begun=True)
+    return History(rows, branch.name, instrument or sites.instrument())
+
+
+def resume(
+    root: Path, confine: Callable[[str | None], str], run: Run, site: Site | None = None
+) -> Contest | None:
+    """The contest of the experiment branch that is checked out; None elsewhere.
+
+    Args:
+      root: the checkout.
+      confine: gives the confinement that a branch was begun with, or an error.
+      run: makes one run.
+      site: where; here if None.
+
+    Raises:
+      InputError: the branch was worked on, and its rows are gone.
+    """
+    tag = branches.current(root)
+    if tag is None:
+        return None
+    branch = Branch(root, tag)
+    conditions = history(branch).conditions
+    if conditions is None:
+        branch.check_unworked()
+        return None
+    return Contest(branch, conditions, confine(conditions.sandbox), run, site)
+
+
+def estimate(scores: list[float]) -> str:
+    """An incumbent's estimate in words: mean and 95 % interval; all values where they are few."""
+    mean = statistics.fmean(scores)
+    if len(scores) < FEW:
+        return f"{mean:,.2f} ({', '.join(f'{score:,.2f}' for score in scores)})"
+    low, high = verdict.interval(scores)
+    return f"{mean:,.2f} ({low:,.2f} to {high:,.2f}, {len(scores)} runs)"

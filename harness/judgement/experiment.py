@@ -1,0 +1,407 @@
+"""One experiment: train, score, record."""
+
+import contextlib
+import dataclasses
+import json
+import secrets
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness import tasks
+from harness.checkout import integrity, sources
+from harness.engines import backends
+from harness.errors import (
+    EndedError,
+    HarnessError,
+    IntegrityError,
+    LedgerError,
+    OutOfTimeError,
+    PolicyError,
+    StandstillError,
+    TrainingError,
+    WorkerError,
+)
+from harness.measurement import sites, tracking
+from harness.measurement.sites import Announce, Measurement, Order, Site, Watch
+from harness.measurement.training import MAX_STEP, Training
+from harness.places import ERROR, LEDGER, SUMMARY, TRAIN_FILE, run_folder
+from harness.record import life
+from harness.record.ledger import BEGUN, INTERRUPTED, LOST, Ledger, Row
+from harness.record.life import Ruling
+from harness.system import processes, storage
+
+STATUSES: dict[type[BaseException], str] = {
+    KeyboardInterrupt: INTERRUPTED,
+    StandstillError: INTERRUPTED,
+    EndedError: INTERRUPTED,
+    OutOfTimeError: "timeout",
+    IntegrityError: "tampered",
+    TrainingError: "crash",
+    PolicyError: "crash",
+    WorkerError: LOST,
+}
+"""Of runs without a score, by what ended them."""
+
+INCONCLUSIVE = "inconclusive"
+"""Status of a run that something else ended: a full disk, a bug of ours."""
+
+SEED_BITS = 31
+"""Assigned seeds fit a signed 32-bit integer everywhere."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Which part a run has on an experiment branch.
+
+    Attributes:
+      branch: its name.
+      role: `challenger` or `incumbent`.
+      commit: of the file that runs.
+      challenger: for which edit it is made.
+      replicate: which of the runs of its role for that edit, from 1.
+      objective: all tasks of the branch, with commas.
+    """
+
+    branch: str
+    role: str
+    commit: str
+    challenger: str
+    replicate: int
+    objective: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+      root: the checkout: `runs/` and `results.tsv` are in it.
+      source: the training file to run.
+      task_id: a Gymnasium id.
+      backend: one of `backends.BACKENDS`.
+      seed: of the training; None lets the harness draw one.
+      budget: seconds of training.
+      episodes: of the evaluation.
+      message: one line for the ledger.
+      confinement: of training and evaluation; see `sandbox`.
+      comparable: whether nothing that a verdict rests on was given by hand.
+      eval_engine: a second simulator to evaluate in; None for no second figure.
+      part: on an experiment branch; None for a run by itself.
+      allowance: seconds of start-up that are free on that branch; None where it has laid down none.
+      judge: gives the ruling from a status and the average return, where there is one.
+      site: where it is measured.
+    """
+
+    root: Path
+    source: bytes
+    task_id: str
+    backend: str
+    seed: int | None
+    budget: float
+    episodes: int
+    message: str
+    confinement: str
+    comparable: bool
+    eval_engine: str | None = None
+    part: Part | None = None
+    allowance: float | None = None
+    judge: Callable[[str, float | None], Ruling] = life.unjudged
+    site: Site = dataclasses.field(default_factory=sites.here)
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What a run says of itself: the `---` block, and the first part of summary.json.
+
+    Attributes:
+      avg_return, std_return, min_return, max_return: over the episodes.
+      total_timesteps: environment steps at the last log message.
+      training_seconds: on the clock until the last log message, at most the budget.
+      startup_seconds: from the start of the training process to that of the clock.
+      compile_seconds: tracing, lowering and compilation, as JAX reports them in the child.
+      eval_seconds: wall-clock time of the episodes.
+      total_seconds: of the whole run.
+      num_updates: log messages.
+      steps_per_second: from the end of the first update to the end of the last.
+      diverged: episodes of the training that ended in NaN, as train.py counts them.
+      simulator: what scored: C MuJoCo (`native`), Gymnasium, or a library's own.
+      task, backend, seed, run_id, verdict: as in the ledger.
+      reason: of the verdict, where there is one.
+      second_return: the average return in the second simulator, where one was asked for.
+    """
+
+    avg_return: float
+    std_return: float
+    min_return: float
+    max_return: float
+    total_timesteps: int
+    training_seconds: float
+    startup_seconds: float
+    compile_seconds: float
+    eval_seconds: float
+    total_seconds: float
+    num_updates: int
+    steps_per_second: float
+    diverged: int
+    simulator: str
+    task: str
+    backend: str
+    seed: int
+    run_id: str
+    verdict: str = "none"
+    reason: str | None = None
+    second_return: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """One run under way: what was drawn for it and where it leaves its files."""
+
+    request: Request
+    run_id: str
+    folder: Path
+    seed: int
+    commit: str
+    diff: str
+    begun: float
+
+    def row(
+        self, ruling: Ruling, returns: Sequence[float] = (), summary: Summary | None = None
+    ) -> Row:
+        """The run's row in the ledger, with what is known of it: nothing without a summary."""
+        request, part = self.request, self.request.part
+        return Row(
+            commit=self.commit,
+            avg_return=f"{statistics.fmean(returns):.4f}" if returns else "",
+            status=ruling.status,
+            description=request.message,
+            task=request.task_id,
+            run_id=self.run_id,
+            seed=str(self.seed),
+            challenger=part.challenger if part else self.commit,
+            replicate=str(part.replicate) if part else "1",
+            std_return=f"{statistics.pstdev(returns):.4f}" if returns else "",
+            budget=f"{request.budget:g}",
+            backend=summary.backend if summary else request.backend,
+            comparable="yes" if request.comparable else "no",
+            verdict=ruling.verdict,
+            sandbox=request.confinement,
+            branch=part.branch if part else "-",
+            role=part.role if part else "-",
+            objective=part.objective if part else request.task_id,
+            episodes=str(request.episodes),
+            harness=request.site.instrument,
+            reason=ruling.reason,
+            startup=f"{summary.startup_seconds:.2f}" if summary else "",
+        )
+
+
+def run(
+    request: Request,
+    watch: Watch = lambda training: None,
+    announce: Announce = lambda text: None,
+) -> Summary:
+    """Train once, score the policy, and write it all down.
+
+    Args:
+      request: what to do.
+      watch: called while the training runs, for display.
+      announce: called with one line where a new phase begins.
+
+    Returns:
+      The summary, which `runs/<run_id>/summary.json` and the ledger hold too.
+
+    Raises:
+      TrainingError, PolicyError: the run failed; its row is in the ledger.
+      IntegrityError: likewise where something was changed during the run; else nothing was started.
+      KeyboardInterrupt, StandstillError: likewise, with status `interrupted`.
+      LedgerError: the ledger was damaged before the run, and nothing was started; or during it, and
+        what it left is in its folder, without a row.
+      BusyError: a run of another process goes on.
+      StorageError: the disk is full or read-only.
+    """
+    request = dataclasses.replace(request, root=request.root.absolute())  # an environment may chdir
+    ledger = Ledger(request.root / LEDGER)
+    with storage.plainly(), contextlib.ExitStack() as held:
+        ledger.prepare()  # a damaged ledger is told before the budget is spent, not after
+        if request.part is None:
+            life.bury(request.root)
+        guard = integrity.Guard(request.root)
+        guard.check()
+        this = _begin(request)
+        held.enter_context(life.ours(this.run_id))
+        held.enter_context(life.alive(this.folder))
+        with _told_where(this):
+            ledger.append(this.row(Ruling(BEGUN)))
+        try:
+            measured = _measure(this, watch, announce)
+            guard.check()
+            sources.check()
+        except BaseException as error:
+            with _told_where(this), processes.uninterrupted(), life.RULING:
+                _record_failure(ledger, this, error)
+            if isinstance(error, HarnessError):
+                where = f"Everything that it left is in {this.folder}."
+                raise type(error)(f"{error}\n{where}") from error
+            raise
+        with _told_where(this), processes.uninterrupted(), life.RULING:
+            summary = _record(ledger, this, measured)
+    shown = {k: v for k, v in dataclasses.asdict(summary).items() if v is not None}
+    tracking.track(this.folder, measured.training, shown)
+    training = measured.training
+    if training.protocol_error:
+        print(f"note: the training was ended early, because it sent {training.protocol_error}. Its "
+              "last policy was scored.", file=sys.stderr)  # fmt: skip
+    elif training.exit_code:
+        print(f"note: the training ended early; {this.folder / 'train.log'} says why. Its last "
+              "policy was scored.", file=sys.stderr)  # fmt: skip
+    return summary
+
+
+@contextlib.contextmanager
+def _told_where(this: _Run) -> Iterator[None]:
+    """Say where a run is that the ledger cannot take."""
+    try:
+        yield
+    except LedgerError as error:
+        raise LedgerError(
+            f"{error}\nThis happened during the run {this.run_id}, which has no row therefore: all "
+            f"that it left is in {this.folder}."
+        ) from error
+
+
+def _record(ledger: Ledger, this: _Run, measured: Measurement) -> Summary:
+    """Write a score down, rule on it, and write summary and row with the ruling."""
+    returns = measured.score.evaluation.returns
+    summary = _summarise(this, measured)
+    try:
+        _save(this, summary, measured)  # before the ledger is asked for anything: a score is kept
+    finally:
+        ruling = this.request.judge("scored", statistics.fmean(returns))
+        ruling = _noted(ruling, measured.training)
+        summary = dataclasses.replace(summary, verdict=ruling.verdict, reason=ruling.reason or None)
+        ledger.append(this.row(ruling, returns, summary))
+    _save(this, summary, measured)
+    return summary
+
+
+def _noted(ruling: Ruling, training: Training) -> Ruling:
+    """A ruling whose reason says what of the start-up was on the clock."""
+    excess = training.excess
+    if excess <= 0:
+        return ruling
+    note = (
+        f"Its start-up took {training.allowance + excess:.1f} s, of which {training.allowance:.1f} "
+        f"are free (it used {training.startup_cpu_seconds:.1f} s of processors in these); the rest "
+        "was on the clock."
+    )
+    return dataclasses.replace(ruling, reason=f"{ruling.reason} {note}".strip())
+
+
+def _save(this: _Run, summary: Summary, measured: Measurement) -> None:
+    details = _details(this, summary, measured)
+    storage.replace(this.folder / SUMMARY, json.dumps(details, indent=1))
+
+
+def _record_failure(ledger: Ledger, this: _Run, error: BaseException) -> None:
+    """Write down what ended a run without a score, and its row."""
+    with contextlib.suppress(OSError):
+        storage.replace(this.folder / ERROR, f"{error or type(error).__name__}\n")
+    statuses = (s for kind, s in STATUSES.items() if isinstance(error, kind))
+    ledger.append(this.row(this.request.judge(next(statuses, INCONCLUSIVE), None)))
+
+
+def _begin(request: Request) -> _Run:
+    """Draw what is to be drawn, and make the run's folder with the file in it."""
+    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+    folder = run_folder(request.root, run_id)
+    folder.mkdir(parents=True)
+    (folder / TRAIN_FILE).write_bytes(request.source)
+    seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
+    part = request.part
+    commit, diff = (part.commit, "") if part else integrity.commit(request.root)
+    return _Run(request, run_id, folder, seed, commit, diff, time.monotonic())
+
+
+def _measure(this: _Run, watch: Watch, announce: Announce) -> Measurement:
+    """Have the run measured, where its request says.
+
+    Raises:
+      TrainingError, PolicyError: as `sites.measure`.
+    """
+    request = this.request
+    order = Order(
+        task_id=request.task_id,
+        backend=request.backend,
+        seed=this.seed,
+        budget=request.budget,
+        episodes=request.episodes,
+        confinement=request.confinement,
+        eval_engine=request.eval_engine,
+        allowance=request.allowance,
+        instrument=request.site.instrument,
+    )
+    return request.site.measure(order, this.folder, request.root, watch, announce)
+
+
+def _summarise(this: _Run, measured: Measurement) -> Summary:
+    """What a run says of itself, before anything is ruled."""
+    training, second = measured.training, measured.second
+    returns, curve = measured.score.evaluation.returns, training.curve
+    return Summary(
+        avg_return=statistics.fmean(returns),
+        std_return=statistics.pstdev(returns),
+        min_return=min(returns),
+        max_return=max(returns),
+        total_timesteps=curve[-1][1] if curve else 0,
+        training_seconds=curve[-1][0] if curve else 0.0,
+        startup_seconds=training.startup_seconds,
+        compile_seconds=training.compile_seconds,
+        eval_seconds=measured.score.evaluation.seconds,
+        total_seconds=time.monotonic() - this.begun,
+        num_updates=training.updates,
+        steps_per_second=training.steps_per_second,
+        diverged=round(min(max(training.diverged, 0), MAX_STEP)),
+        simulator=backends.reference(tasks.get(this.request.task_id)),
+        task=this.request.task_id,
+        backend=training.backend or this.request.backend,
+        seed=this.seed,
+        run_id=this.run_id,
+        second_return=statistics.fmean(second.returns) if second else None,
+    )
+
+
+def _details(this: _Run, summary: Summary, measured: Measurement) -> dict[str, Any]:
+    """What summary.json holds: the summary, every episode, and the conditions."""
+    training, score, second = measured.training, measured.score, measured.second
+    return {
+        **dataclasses.asdict(summary),
+        "episode_returns": score.evaluation.returns,
+        "episode_lengths": score.evaluation.lengths,
+        "episode_seeds": score.evaluation.seeds,
+        "second_simulator": this.request.eval_engine,
+        "second_episode_returns": second.returns if second else None,
+        "evaluation_nonce": score.nonce,
+        "artifact_sha256": score.digest,
+        "policies_published": training.published,
+        "startup_allowance": training.allowance,
+        "startup_cpu_seconds": training.startup_cpu_seconds,
+        "stood_still_seconds": training.stood_still,
+        "training_exit_code": training.exit_code,
+        "training_protocol_error": training.protocol_error,
+        "budget": this.request.budget,
+        "comparable": this.request.comparable,
+        "description": this.request.message,
+        "sandbox": this.request.confinement,
+        "device": training.device,
+        "machine": measured.machine,
+        "versions": measured.versions,
+        "git_commit": this.commit,
+        "git_diff": this.diff,
+        "harness_commit": integrity.harness_commit(),
+    }

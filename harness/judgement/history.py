@@ -1,0 +1,344 @@
+"""What the ledger says of one experiment branch."""
+
+import dataclasses
+import statistics
+from collections.abc import Callable, Sequence
+
+from harness.judgement import objective, verdict
+from harness.judgement.verdict import Look
+from harness.record.ledger import BEGUN, INTERRUPTED, Row
+
+CHALLENGER, INCUMBENT, TRANSFER = "challenger", "incumbent", "transfer"
+"""Roles of a run on a branch; `transfer` is one on any task, which decides nothing."""
+
+FINAL = ("keep", "discard", "inconclusive")
+"""Verdicts after which a challenger is run no more."""
+
+STARTUP_SLACK, STARTUP_SHARE = 3.0, 0.05
+"""Seconds, and share of the budget, that a start-up on a branch may take beyond what its first
+file's take; the larger one counts. A busy machine makes the same start-up some seconds longer."""
+
+FAULTS = ("crash", "timeout")
+"""Statuses of runs that the file itself has ended; all others without a score were cut off."""
+
+RUNS_PER_END = 10
+"""Of an incumbent, for each time that a run of it was cut off: who cuts off what would be high, or
+low, moves the mean of the others by 0.18 deviations at most, however often it is done."""
+
+NAME_LENGTH = 12
+"""Characters of a commit's name in the ledger."""
+
+Failed = Callable[[Sequence[float]], float]
+"""Which of the incumbents' returns stands for a run that failed: `min` or `max`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditions:
+    """What all runs of a branch share, laid down when it is begun.
+
+    Attributes:
+      tasks: their ids; the budget is for each of them.
+      backends: that train them, in the same order.
+      budget: seconds.
+      episodes: of an evaluation.
+      sandbox: the confinement of training and evaluation; the best there is if None.
+    """
+
+    tasks: tuple[str, ...]
+    backends: tuple[str, ...]
+    budget: float
+    episodes: int
+    sandbox: str | None = None
+
+    @property
+    def objective(self) -> str:
+        """The tasks as one text, as on the command line and in the ledger."""
+        return ",".join(self.tasks)
+
+
+class History:
+    """The rows of a branch, in their order.
+
+    Scores are those of complete replicates (of all tasks), measured by the harness and the hardware
+    as they are now: where somebody has changed them, what was measured before is another thing.
+
+    Args:
+      rows: of a ledger; the first rows of runs, where they are among them, tell seeds only.
+      branch: its name.
+      instrument: what measures now; see `measurement.instrument`.
+    """
+
+    def __init__(self, rows: Sequence[Row], branch: str, instrument: str) -> None:
+        self._all = [row for row in rows if row.branch == branch]
+        self.rows = [row for row in self._all if row.status != BEGUN]
+        self.instrument = instrument
+
+    @property
+    def conditions(self) -> Conditions | None:
+        """Of its first runs; None if there are none."""
+        if not self.rows:
+            return None
+        first = self.rows[0]
+        tasks = tuple(first.objective.split(","))
+        backends = {row.task: row.backend for row in reversed(self.rows)}
+        return Conditions(
+            tasks=tasks,
+            backends=tuple(backends.get(task, "auto") for task in tasks),
+            budget=float(first.budget),
+            episodes=int(first.episodes),
+            sandbox=first.sandbox,
+        )
+
+    @property
+    def incumbent(self) -> str:
+        """The commit that was kept last, or that the branch began with."""
+        kept = [row.challenger for row in self.rows if row.verdict == "keep"]
+        return kept[-1] if kept else self.rows[0].commit
+
+    def verdict(self, challenger: str) -> Row | None:
+        """The row that ended a challenger's trial; None while there is none."""
+        mine = (row for row in self.rows if _same(row.challenger, challenger))
+        return next((row for row in mine if row.verdict in FINAL), None)
+
+    def number(self, challenger: str) -> int:
+        """Which challenger of the branch's life it is, from 1; a new one is the next.
+
+        A trial that goes on with another instrument begins anew, and so is a new one.
+        """
+        mine = (row for row in self.rows if row.role == CHALLENGER)
+        tried = dict.fromkeys((row.challenger, row.harness) for row in mine)
+        name = challenger[:NAME_LENGTH], self.instrument
+        return [*tried, name].index(name) + 1
+
+    def looks(self, challenger: str) -> list[Look]:
+        """What each look at a challenger so far rested on."""
+        found: list[Look] = []
+        for i, row in enumerate(self.rows):
+            if row.role != CHALLENGER or not _same(row.challenger, challenger):
+                continue
+            after = History(self.rows[: i + 1], row.branch, self.instrument)
+            runs = len(after.scores(CHALLENGER, challenger))
+            if runs > len(found):
+                look = Look(len(after.before(challenger)), after.picks(challenger, runs))
+                found += [look] * (runs - len(found))
+        return found
+
+    def picks(self, challenger: str, runs: int) -> int:
+        """In how many ways so many replicates could have been picked, see `verdict.picks`."""
+        tasks = self.rows[0].objective.count(",") + 1
+        return verdict.picks(runs * tasks, len(self.cut_off(CHALLENGER, challenger)))
+
+    def replicate(
+        self, role: str, challenger: str, replicate: int, commit: str = "", failed: Failed = min
+    ) -> dict[str, float]:
+        """The returns by task of one replicate, as far as it was measured; see `fails_fresh`.
+
+        Args:
+          role: of the runs.
+          challenger: for which edit they were made.
+          replicate: its number.
+          commit: that ran; the challenger's own if empty.
+          failed: which return of the incumbents a fresh run that failed counts as.
+        """
+        mine = [
+            row
+            for row in self.rows
+            if row.role == role
+            and _same(row.challenger, challenger)
+            and _same(row.commit, commit or challenger)
+            and row.replicate == str(replicate)
+            and row.harness == self.instrument
+        ]
+        found = {row.task: float(row.avg_return) for row in mine if row.scored}
+        for row in mine:
+            if fails_fresh(row) and (known := self._of_incumbents(row.task)):
+                found.setdefault(row.task, failed(known))
+        return found
+
+    def scores(self, role: str, challenger: str, commit: str = "") -> list[float]:
+        """The scores of the replicates of a role beside (or of) a challenger, up to a gap."""
+        found: list[float] = []
+        while (score := self.score(role, challenger, len(found) + 1, commit)) is not None:
+            found.append(score)
+        return found
+
+    def score(
+        self, role: str, challenger: str, replicate: int, commit: str = "", failed: Failed = min
+    ) -> float | None:
+        """The score of a replicate; None while it is not complete. Arguments as of `replicate`."""
+        conditions = self.conditions
+        if conditions is None:
+            return None
+        returns = self.replicate(role, challenger, replicate, commit, failed)
+        if not all(task in returns for task in conditions.tasks):
+            return None
+        return objective.score(conditions.tasks, returns)
+
+    def _of_incumbents(self, task: str) -> list[float]:
+        return incumbents_returns(self.rows, task, self.instrument)
+
+    def fresh(self) -> list[float]:
+        """The runs of the incumbent that no decision was made on: its estimate is their mean."""
+        return self.scores(INCUMBENT, self.incumbent)
+
+    def baseline(self) -> list[float]:
+        """The runs of the file that the branch began with, before anything was tried."""
+        return self.scores(INCUMBENT, self.rows[0].commit)
+
+    def missing(self) -> list[int]:
+        """The numbers of the runs that the incumbent's estimate lacks."""
+        incumbent = self.incumbent
+        needed = verdict.fresh_runs(len(self.scores(CHALLENGER, incumbent)))
+        return self.lacking(max(needed, RUNS_PER_END * self.ends()))
+
+    def lacking(self, count: int) -> list[int]:
+        """The numbers of the first `count` fresh runs of the incumbent that are not there."""
+        numbers = range(1, count + 1)
+        return [n for n in numbers if self.score(INCUMBENT, self.incumbent, n) is None]
+
+    def before(self, challenger: str) -> list[float]:
+        """All scores of the incumbent that were measured for others than this challenger.
+
+        Those that it was kept for come first, the others in the order of their runs. What failed
+        counts as the highest here: whoever fails, or is made to fail, lowers no bar.
+        """
+        incumbent = self.incumbent
+        others = {
+            (row.challenger, int(row.replicate)): None
+            for row in self.rows
+            if row.role == INCUMBENT
+            and _same(row.commit, incumbent)
+            and not _same(row.challenger, challenger)
+        }
+        found = (self.score(INCUMBENT, other, n, incumbent, max) for other, n in others)
+        own = self.scores(CHALLENGER, incumbent)
+        return [*own, *(score for score in found if score is not None)]
+
+    def beside(self, challenger: str) -> list[float]:
+        """The incumbent's scores that were measured for this challenger.
+
+        Runs that failed are not among them: who fails here may know that it is compared.
+        """
+        there = self._there(challenger)
+        scores = (self.score(INCUMBENT, challenger, n, self.incumbent) for n in there)
+        return [score for score in scores if score is not None]
+
+    def next_beside(self, challenger: str) -> int:
+        """The number of the incumbent's next run for this challenger."""
+        return max(self._there(challenger), default=0) + 1
+
+    def _there(self, challenger: str) -> list[int]:
+        """The numbers of the incumbent's runs for this challenger that are made, or have failed."""
+        failed = {
+            int(row.replicate)
+            for row in self.rows
+            if row.role == INCUMBENT
+            and _same(row.challenger, challenger)
+            and _same(row.commit, self.incumbent)
+            and row.harness == self.instrument
+            and row.status in FAULTS
+        }
+        found: list[int] = []
+        while (n := len(found) + 1) in failed or (
+            self.score(INCUMBENT, challenger, n, self.incumbent) is not None
+        ):
+            found.append(n)
+        return found
+
+    def cut_off(self, role: str, challenger: str = "", commit: str = "") -> list[Row]:
+        """The runs of a role that had begun and that something else than their file has ended.
+
+        Args:
+          role: of the runs.
+          challenger: for which edit they were made; any if empty.
+          commit: that ran; any if empty.
+        """
+        return [
+            row
+            for row in self.rows
+            if row.role == role
+            and (not challenger or _same(row.challenger, challenger))
+            and (not commit or _same(row.commit, commit))
+            and row.harness == self.instrument
+            and not row.scored
+            and row.status not in FAULTS
+            and row.seed
+        ]
+
+    def ends(self) -> int:
+        """How often runs of the incumbent were cut off; all that ended with the harness are once.
+
+        Whoever ends the harness ends every run that goes on, and can choose among them no more.
+        """
+        cut_off = self.cut_off(INCUMBENT, commit=self.incumbent)
+        count = 0
+        together: set[tuple[str, ...]] = set()
+        for row in self.rows:
+            if row in cut_off:
+                name = (row.challenger, row.replicate, row.task)
+                if row.status != INTERRUPTED or not together or name in together:
+                    count, together = count + 1, set()
+                together |= {name} if row.status == INTERRUPTED else set()
+            elif row.role == INCUMBENT and row.seed:
+                together = set()
+        return count
+
+    def seed(
+        self, role: str, challenger: str, replicate: int, commit: str, task: str
+    ) -> int | None:
+        """The seed of a run that was begun before, however it ended, or has not; None if none was.
+
+        It is drawn once: who ends, holds or hides a run gets no other one.
+        """
+        mine = (
+            row
+            for row in self._all
+            if (row.role, row.replicate, row.task) == (role, str(replicate), task)
+            and _same(row.challenger, challenger)
+            and _same(row.commit, commit)
+            and row.harness == self.instrument
+            and row.seed
+        )
+        return next((int(row.seed) for row in mine), None)
+
+    def allowance(self, task: str) -> float | None:
+        """Seconds of start-up that are free in a run of the branch; None while it is not laid down.
+
+        The median of what its first file took on the task, whatever measured it, and a small
+        share of the budget. (The first run of a day reads everything from the disk; and whoever
+        has some start-ups last longer gains nothing.)
+        """
+        conditions = self.conditions
+        known = [row for row in self.rows if row.role == INCUMBENT and row.startup]
+        mine = [r for r in known if r.commit == r.challenger == known[0].commit and r.task == task]
+        if conditions is None or len(mine) < verdict.FRESH_RUNS:
+            return None
+        startups = [float(row.startup) for row in mine[: verdict.BASELINE_RUNS]]
+        return statistics.median(startups) + max(STARTUP_SLACK, STARTUP_SHARE * conditions.budget)
+
+    def transferred(self, commit: str, task: str) -> float | None:
+        """The return of a commit's file on a task that it was tried on; None if it was not."""
+        return self.replicate(TRANSFER, commit, 1).get(task)
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two names, short or whole, are of one commit."""
+    return one[:NAME_LENGTH] == other[:NAME_LENGTH]
+
+
+def fails_fresh(row: Row) -> bool:
+    """Whether a row is of an incumbent's run that was measured for its own sake, and failed.
+
+    In an estimate it counts as the lowest, and as the highest where an edit is compared. If it were
+    made again, a file could fail where its own return is low, and be measured without its bad runs.
+    """
+    return row.role == INCUMBENT and _same(row.commit, row.challenger) and row.status in FAULTS
+
+
+def incumbents_returns(rows: Sequence[Row], task: str, instrument: str) -> list[float]:
+    """The returns on a task of all runs of incumbents."""
+    return [
+        float(row.avg_return)
+        for row in rows
+        if (row.role, row.task, row.harness) == (INCUMBENT, task, instrument) and row.scored
+    ]

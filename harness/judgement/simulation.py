@@ -1,0 +1,317 @@
+"""Simulated nights: what a keep rule does where the truth is known.
+
+Scores are a true value plus noise of standard deviation one. The night of the shipped rule calls
+`verdict.judge` itself and counts every run that it would make, the incumbent's own included.
+"""
+
+import dataclasses
+import itertools
+import math
+import random
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
+
+from harness.judgement import verdict
+from harness.judgement.history import RUNS_PER_END
+from harness.judgement.verdict import Look
+
+Draw = Callable[[random.Random], float]
+"""One draw of noise, of mean zero and standard deviation one."""
+
+STALL_DEPTH = 4.0
+"""How far below the others a stalled run of `bimodal` ends, in deviations of the others."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mix:
+    """What edits do to the true value, in standard deviations of the noise.
+
+    Attributes:
+      better: share of edits that improve it, by `least` to `most`, all equally likely.
+      nothing: share of edits that change nothing; the others make it worse.
+      worse: mean loss of those, exponentially distributed.
+    """
+
+    better: float = 0.05
+    least: float = 0.5
+    most: float = 2.0
+    nothing: float = 0.2
+    worse: float = 1.0
+
+    def effects(self, generator: random.Random) -> Iterator[float]:
+        """One edit after the other, without end."""
+        while True:
+            kind = generator.random()
+            if kind < self.better:
+                yield generator.uniform(self.least, self.most)
+            elif kind < self.better + self.nothing:
+                yield 0.0
+            else:
+                yield -generator.expovariate(1 / self.worse)
+
+
+Role = Literal["challenger", "fresh", "beside"]
+"""Whose run: the challenger's, the incumbent's before anything is compared, and that beside it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hand:
+    """Somebody who knows something of a score before its run ends, and ends the run.
+
+    Attributes:
+      role: whose runs.
+      high: whether the high ones are ended, or the low ones.
+      limit: where they begin, in deviations.
+      most: ended for one challenger, or of one incumbent before a comparison.
+      foresight: correlation of what is known with the score.
+      fails: whether the file does it, by failing, or something else does.
+    """
+
+    role: Role
+    high: bool
+    limit: float
+    most: float = 2
+    foresight: float = 0.8
+    fails: bool = False
+
+    def ends(self, noise: float, generator: random.Random) -> bool:
+        """Whether a run with this noise is ended."""
+        blur = math.sqrt(1 - self.foresight**2) * generator.gauss(0.0, 1.0)
+        known = self.foresight * noise + blur
+        return known > self.limit if self.high else known < self.limit
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditions:
+    """What works on a night's runs besides their noise.
+
+    Attributes:
+      step: how much higher all runs after the baseline's are.
+      rise: how much higher each run is than the one before.
+      load: how much lower the incumbent's runs beside a challenger are.
+      hand: who ends runs; nobody if None.
+      free: whether a run that was ended is made again for nothing, as if it had never been.
+    """
+
+    step: float = 0.0
+    rise: float = 0.0
+    load: float = 0.0
+    hand: Hand | None = None
+    free: bool = False
+
+
+@dataclasses.dataclass
+class Night:
+    """What happened.
+
+    Attributes:
+      runs: made, of challengers and incumbents.
+      challengers: judged.
+      kept: the true effect of every challenger that was kept.
+      errors: estimate minus truth of every incumbent, in the order of their reigns.
+      last_kept: whether the last challenger was kept.
+      replicates: of the last challenger.
+    """
+
+    runs: int = 0
+    challengers: int = 0
+    kept: list[float] = dataclasses.field(default_factory=list)
+    errors: list[float] = dataclasses.field(default_factory=list)
+    last_kept: bool = False
+    replicates: int = 1
+
+    @property
+    def gain(self) -> float:
+        """The incumbent's true value at the end, above the baseline's."""
+        return math.fsum(self.kept)
+
+    @property
+    def false_keeps(self) -> int:
+        """Keeps of what is no better."""
+        return sum(effect <= 0 for effect in self.kept)
+
+
+class _Runs:
+    """The runs of a night: noise, conditions, and what was ended of them."""
+
+    def __init__(self, draw: Draw, generator: random.Random, conditions: Conditions) -> None:
+        self.night = Night()
+        self._draw = draw
+        self._generator = generator
+        self._conditions = conditions
+        self._lowest = math.inf  # of an incumbent's runs
+        self._done = dict.fromkeys(("challenger", "fresh", "beside"), 0)
+        self.again = 0  # of the challenger's runs, made again
+        self.cut_off = 0  # of the incumbent's runs
+
+    def challenger(self) -> None:
+        """A new one is on trial."""
+        self._done |= {"challenger": 0, "beside": 0}
+        self.again = 0
+
+    def incumbent(self) -> None:
+        """A new one reigns."""
+        self._done["fresh"] = 0
+        self.cut_off = 0
+
+    def run(self, value: float, role: Role) -> float | None:
+        """A score around a value; None where it failed beside a challenger."""
+        hand = self._conditions.hand
+        while True:
+            self.night.runs += 1
+            noise = self._draw(self._generator)
+            score = value + noise + self._shift(role)
+            mine = hand is not None and hand.role == role and self._done[role] < hand.most
+            if hand is None or not (mine and hand.ends(noise, self._generator)):
+                break
+            self._done[role] += 1
+            if hand.fails and not self._conditions.free:
+                if role == "beside":
+                    return None
+                if self._lowest < math.inf:
+                    return self._lowest
+            if not hand.fails and not self._conditions.free:
+                self.again += role == "challenger"
+                self.cut_off += role != "challenger"
+        if role != "challenger":
+            self._lowest = min(self._lowest, score)
+        return score
+
+    def fresh(self, value: float, there: list[float], needed: int) -> None:
+        """Add to an incumbent's fresh runs those that it lacks."""
+        while len(there) < max(needed, RUNS_PER_END * self.cut_off):
+            score = self.run(value, "fresh")
+            assert score is not None
+            there.append(score)
+
+    def _shift(self, role: Role) -> float:
+        made = self.night.runs - 1
+        conditions = self._conditions
+        shift = conditions.rise * made + conditions.step * (made >= verdict.fresh_runs(0))
+        return shift - conditions.load * (role == "beside")
+
+
+UNDISTURBED = Conditions()
+
+
+def sequential(
+    draw: Draw,
+    effects: Iterable[float],
+    generator: random.Random,
+    most_runs: float = math.inf,
+    conditions: Conditions = UNDISTURBED,
+) -> Night:
+    """A night under the shipped rule.
+
+    Args:
+      draw: the noise.
+      effects: of each challenger on the incumbent's true value.
+      generator: of random numbers.
+      most_runs: no new challenger is begun after so many.
+      conditions: what else works on the runs.
+    """
+    runs = _Runs(draw, generator, conditions)
+    night, needed = runs.night, verdict.fresh_runs(0)
+    pool: list[float] = []
+    fresh: list[float] = []
+    runs.fresh(0.0, fresh, needed)
+    night.errors.append(statistics.fmean(fresh))
+    pool = [*fresh]
+    for number, effect in enumerate(effects, start=1):
+        if night.runs >= most_runs:
+            break
+        truth = night.gain
+        runs.challenger()
+        challenger: list[float] = []
+        beside: list[float] = []
+        looks: list[Look] = []
+        made = 0  # beside it
+        step: verdict.Step = "challenger"
+        while step in ("challenger", "incumbent"):
+            due = made < len(challenger) // verdict.RUNS_PER_REMEASUREMENT
+            score = runs.run(truth, "beside") if due else runs.run(truth + effect, "challenger")
+            if not due:
+                assert score is not None
+                challenger.append(score)
+                picks = verdict.picks(len(challenger), runs.again)
+                looks.append(Look(min(len(pool), verdict.REMEMBERED_RUNS), picks))
+            else:
+                made += 1
+                beside += [] if score is None else [score]
+                known = len(fresh)
+                runs.fresh(truth, fresh, needed)
+                pool += fresh[known:]
+            step = verdict.judge(challenger, pool, beside, number, looks, looks[-1].picks).step
+        night.challengers += 1
+        night.last_kept = step == "keep"
+        night.replicates = len(challenger)
+        if night.last_kept:
+            night.kept.append(effect)
+            needed, fresh = verdict.fresh_runs(len(challenger)), []
+            runs.incumbent()
+            runs.fresh(night.gain, fresh, needed)
+            night.errors.append(statistics.fmean(fresh) - night.gain)
+            pool = [*challenger, *fresh]
+        else:
+            pool = [*pool, *beside]
+    return night
+
+
+def greedy(
+    draw: Draw, effects: Iterable[float], generator: random.Random, most_runs: float = math.inf
+) -> Night:
+    """A night under autoRL's rule: one run each, and what is higher than the last kept is kept."""
+    best = draw(generator)
+    night = Night(runs=1, errors=[best])
+    for effect in itertools.takewhile(lambda _: night.runs < most_runs, effects):
+        score = night.gain + effect + draw(generator)
+        night.runs += 1
+        night.challengers += 1
+        night.last_kept = score > best
+        if night.last_kept:
+            best = score
+            night.kept.append(effect)
+            night.errors.append(best - night.gain)
+    return night
+
+
+def detection(draw: Draw, shift: float, trials: int, generator: random.Random) -> float:
+    """How often a branch's first challenger is kept which is truly better by `shift`."""
+    kept = (sequential(draw, [shift], generator).last_kept for _ in range(trials))
+    return statistics.fmean(kept)
+
+
+def gaussian(generator: random.Random) -> float:
+    """Normal noise."""
+    return generator.gauss(0.0, 1.0)
+
+
+def lognormal(generator: random.Random) -> float:
+    """Noise with a heavy tail upwards: the exponential of a standard normal, standardised."""
+    mean, deviation = math.exp(0.5), math.sqrt((math.e - 1) * math.e)
+    return (math.exp(generator.gauss(0.0, 1.0)) - mean) / deviation
+
+
+def bimodal(share: float, depth: float = STALL_DEPTH) -> Draw:
+    """Normal noise in which a share of the runs stalls `depth` deviations below the others."""
+    deviation = math.sqrt(1 + share * (1 - share) * depth**2)
+
+    def draw(generator: random.Random) -> float:
+        stalled = generator.random() < share
+        return (generator.gauss(0.0, 1.0) - depth * (stalled - share)) / deviation
+
+    return draw
+
+
+def resampled(scores: Sequence[float]) -> Draw:
+    """Noise drawn from measured scores of one unchanged file, standardised.
+
+    Raises:
+      ValueError: there are fewer than two different ones.
+    """
+    mean, deviation = statistics.fmean(scores), statistics.pstdev(scores)
+    if not deviation > 0:
+        raise ValueError("the scores do not differ")
+    standard = [(score - mean) / deviation for score in scores]
+    return lambda generator: generator.choice(standard)

@@ -1,0 +1,273 @@
+"""One measurement: a training and the evaluation of its policy, here or on another machine.
+
+A measurement knows nothing of ledgers and verdicts. It gets an order, works in a folder, and comes
+back as a value, so that it can be made wherever the harness is.
+"""
+
+import csv
+import dataclasses
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.checkout import integrity
+from harness.errors import (
+    EndedError,
+    IntegrityError,
+    OutOfTimeError,
+    StandstillError,
+    TrainingError,
+)
+from harness.evaluate import Evaluation
+from harness.measurement import scoring
+from harness.measurement.training import STARTUP_ALLOWANCE, Assignment, Training, train
+from harness.places import CURVE, LOG, POLICY, TRAIN_FILE
+from harness.system import machine, processes, words
+
+ACCELERATOR_ALLOWANCE = 300.0
+"""Seconds for imports and compilation where there are GPUs, on which the first kernels of MJX take
+up to three minutes."""
+
+LOG_TAIL = 25
+"""Lines of train.log that a message about a crash shows."""
+
+LOG_WIDTH = 1000
+"""Characters of such a line: a program may print megabytes without an end of a line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What is to be measured; the training file is in the folder.
+
+    Attributes:
+      task_id: a Gymnasium id.
+      backend: one of `backends.BACKENDS`.
+      seed: of the training.
+      budget: seconds of training.
+      episodes: of the evaluation.
+      confinement: of training and evaluation; see `sandbox`.
+      eval_engine: a second simulator to evaluate in; None for no second figure.
+      allowance: seconds before the clock of the training starts by itself; None for what the
+        machine's devices may need.
+      instrument: what has to measure, see `Site`; empty for whatever does.
+    """
+
+    task_id: str
+    backend: str
+    seed: int
+    budget: float
+    episodes: int
+    confinement: str
+    eval_engine: str | None = None
+    allowance: float | None = None
+    instrument: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What came of it.
+
+    Attributes:
+      training: how it went.
+      score: in the reference simulator.
+      second: in the second one, where that was asked for.
+      machine: in words.
+      versions: of Python and what is installed, see `machine`.
+    """
+
+    training: Training
+    score: scoring.Score
+    second: Evaluation | None = None
+    machine: str = ""
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+Watch = Callable[[Training], None]
+"""Called while a training runs, for display."""
+
+Announce = Callable[[str], None]
+"""Called with one line where a new phase begins."""
+
+Measure = Callable[[Order, Path, Path, Watch, Announce], Measurement]
+"""`measure`, or something that has it done elsewhere."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """Where measurements are made.
+
+    Attributes:
+      instrument: what measures, in words. Scores of another instrument are another thing.
+      slots: how many measurements it makes at a time; more than these wait for each other.
+      measure: makes one.
+      stop: ends those that are under way, each with KeyboardInterrupt.
+    """
+
+    instrument: str
+    slots: int
+    measure: Measure
+    stop: Callable[[], None] = lambda: None
+
+
+def here() -> Site:
+    """One measurement at a time, on this machine."""
+    return Site(instrument(), 1, measure)
+
+
+def instrument() -> str:
+    """What measures here: the harness as it is now, and the machine as this process may use it."""
+    return f"{integrity.fingerprint()} {machine.described()}"
+
+
+def measure(
+    order: Order,
+    folder: Path,
+    root: Path,
+    watch: Watch = lambda training: None,
+    announce: Announce = lambda text: None,
+) -> Measurement:
+    """Train once and score the policy, on this machine.
+
+    Args:
+      order: what to measure.
+      folder: holds `TRAIN_FILE`; train.log, curve.csv and policy/ are left there.
+      root: the checkout; a confined process sees nothing of its runs.
+      watch: see `Watch`.
+      announce: see `Announce`.
+
+    Raises:
+      TrainingError: there is no policy.
+      PolicyError: it was refused, or failed.
+      StandstillError: we stood still meanwhile.
+      IntegrityError: what measured is not what was to measure.
+    """
+    try:
+        training = _train(order, folder, root, watch)
+        announce(f"evaluating {order.episodes} episodes")
+        place = scoring.Place(root, order.confinement)
+        assert training.artifact is not None
+        score = scoring.score(training.artifact, order.task_id, order.episodes, place)
+        second = None
+        if order.eval_engine is not None:
+            announce(f"evaluating in {order.eval_engine}")
+            second = scoring.evaluate_apart(
+                training.artifact, order.task_id, score.evaluation.seeds, order.eval_engine, place
+            )
+        _check(order.instrument)
+    except BaseException:
+        with processes.uninterrupted():
+            processes.end_all()
+        raise
+    return Measurement(training, score, second, machine.where(), machine.versions())
+
+
+def _check(wanted: str) -> None:
+    """Make sure that the machine which has measured is what it was; others look at the harness.
+
+    Raises:
+      IntegrityError: it is not that of the instrument which was to measure.
+    """
+    before, now = wanted.partition(" ")[2], machine.described()
+    if before and before != now:
+        raise IntegrityError(
+            f"What measures has changed since the command began: it was {before}, and is {now}. "
+            "Start the command again; what was measured before is then measured anew."
+        )
+
+
+def _train(order: Order, folder: Path, root: Path, watch: Watch) -> Training:
+    """Train; the training has a policy, which is saved.
+
+    Raises:
+      TrainingError: it has none, or never started its clock.
+      StandstillError: we stood still meanwhile.
+    """
+    most = ACCELERATOR_ALLOWANCE if machine.accelerators() else STARTUP_ALLOWANCE
+    assignment = Assignment(
+        train_file=folder / TRAIN_FILE,
+        task_id=order.task_id,
+        backend=order.backend,
+        seed=order.seed,
+        budget=order.budget,
+        confinement=order.confinement,
+        root=root,
+        allowance=min(most, math.inf if order.allowance is None else order.allowance),
+    )
+    training = train(assignment, folder / LOG, watch)
+    _write_curve(folder / CURVE, training)
+    if training.artifact is not None:
+        training.artifact.save(folder / POLICY)
+    if training.unmeasured:
+        raise StandstillError(
+            f"The harness stood still for {training.stood_still:.1f} s while it held the clock "
+            f"({training.budget:g} s): it was stopped, or the machine was frozen or asleep. The "
+            "run measures nothing. Run it again, on a machine that stays awake."
+        )
+    if training.signal:
+        raise EndedError(
+            f"The training process was ended by signal {training.signal}: somebody has killed it, "
+            "or the system had no memory left (dmesg says so). Nothing of the run counts."
+        )
+    if training.artifact is None or not training.started:
+        raise _failure(training, folder / LOG)
+    return training
+
+
+def _failure(training: Training, log_file: Path) -> TrainingError:
+    """Why a training has no policy that counts, in words."""
+    tail = log_tail(log_file)
+    shown = f" Its last output:\n{words.quoted(tail)}" if tail else ""
+    if training.protocol_error:
+        return TrainingError(
+            f"The training process was ended, because it sent {training.protocol_error}. It may "
+            f"talk to the harness through the calls of harness.trial only.{shown}"
+        )
+    if training.exit_code and training.artifact is None:
+        return TrainingError(
+            f"The training process ended with exit code {training.exit_code} before it published "
+            f"a policy{_conditions()}.{shown}"
+        )
+    if not training.started:
+        how = f"and ended after {training.startup_seconds:.0f} s (exit code {training.exit_code})"
+        if training.clock_start is not None:
+            how = f"in the {training.startup_seconds:.0f} s after which its clock started by itself"
+        kind = OutOfTimeError if training.exit_code is None else TrainingError
+        return kind(
+            f"The training never called trial.start(), {how}. What it published does not count. "
+            f"Call trial.start() when everything is compiled; if compiling takes so long, compile "
+            f"less or give a longer --budget.{shown}"
+        )
+    if training.exit_code is None or training.late:
+        return OutOfTimeError(
+            f"No policy was published within {training.budget:g} s. Call trial.publish(act, "
+            f"params) after every few updates, and check that one update fits the budget.{shown}"
+        )
+    return TrainingError(
+        f"The training process ended by itself and never called trial.publish.{shown}"
+    )
+
+
+def _conditions() -> str:
+    """Variables of the shell that reach a training, where there are some."""
+    found = machine.variables()
+    return f" (variables of the shell that reach it: {', '.join(found)})" if found else ""
+
+
+def log_tail(log_file: Path) -> str:
+    """The last lines of what a training has printed, as it has printed them."""
+    with open(log_file, "rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - LOG_TAIL * LOG_WIDTH, 0))
+        lines = words.decoded(file.read()).rstrip().split("\n")[-LOG_TAIL:]
+    return "\n".join(one[-LOG_WIDTH:] for one in lines)
+
+
+def _write_curve(path: Path, training: Training) -> None:
+    """One line a log message: seconds on the clock, environment steps, every metric."""
+    names = sorted({name for _, _, metrics in training.curve for name in metrics})
+    with open(path, "w", newline="", encoding="utf-8", errors="replace") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["seconds", "step", *names])
+        for seconds, step, metrics in training.curve:
+            values = (metrics.get(name, math.nan) for name in names)
+            writer.writerow([f"{seconds:.3f}", step, *(f"{value:.6g}" for value in values)])

@@ -1,0 +1,426 @@
+"""The parent's side of a training: start the child, hold the clock, receive policies, end it.
+
+Three promises. The clock is ours: it starts when the child says so, or when its start-up allowance
+is used up, and nothing that the child does afterwards moves it. The policy is the last one that had
+wholly arrived before the deadline. And a training during which we stood still ourselves says so.
+"""
+
+import contextlib
+import dataclasses
+import math
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from harness.confinement import sandbox
+from harness.confinement.launcher import SIGNALLED
+from harness.contract import wire
+from harness.contract.artifact import Artifact
+from harness.engines import backends
+from harness.system import processes
+from harness.system.pulse import Pulse
+
+STARTUP_ALLOWANCE = 120.0
+"""Seconds for imports and compilation before the clock starts by itself, where nothing is known of
+what they take: MJX compiles for 50 s on two cores."""
+
+STANDSTILL, STANDSTILL_SHARE = 1.0, 0.01
+"""Seconds, and share of the budget, that we may stand still in a training; the larger one counts.
+"""
+
+EXIT_GRACE = 2.0
+"""Seconds that a child may go on after the deadline, to end by itself."""
+
+FORGET_FROM = 10.0
+"""Seconds of budget from which a training is worth the seconds that forgetting files takes."""
+
+MAX_LOG_BYTES = 16 * 2**20
+"""Of train.log; what a child prints beyond is read and thrown away."""
+
+MAX_CELLS = 2_000_000
+"""Of the table of a training's curve, some 150 MB in memory. Where there are more, every second row
+is dropped, the first and the last ones aside."""
+
+MAX_STEP = 2**53
+"""Environment steps of one training: beyond, a float counts them no more."""
+
+MAX_METRICS = 100
+"""Numbers in one log message, and names of numbers in a training: each is a column of its curve."""
+
+MAX_NAME = 200
+"""Characters of such a name, and of that of a device."""
+
+DIVERGED = "charts/diverged"
+"""The number in a log message that counts episodes which ended in NaN."""
+
+MAX_NUMBER = 3e38
+"""The largest finite number that is logged, float32's; sums of a whole curve stay finite, too."""
+
+POLL = 0.1
+"""Seconds between looks at the clock."""
+
+READS_PER_LOOK = 32
+"""Reads from the child between looks at the clock, so that a flood cannot stop it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+    """What a training is given.
+
+    Attributes:
+      train_file: the file to run.
+      task_id: a Gymnasium id.
+      backend: one of `backends.BACKENDS`; the child resolves `auto`, for it knows its devices.
+      seed: for all randomness.
+      budget: seconds.
+      confinement: of `sandbox`.
+      root: the checkout.
+      allowance: seconds before the clock starts by itself.
+    """
+
+    train_file: Path
+    task_id: str
+    backend: str
+    seed: int
+    budget: float
+    confinement: str
+    root: Path
+    allowance: float = STARTUP_ALLOWANCE
+
+
+@dataclasses.dataclass
+class Training:
+    """A training as its parent sees it, while it runs and after.
+
+    Attributes:
+      budget: seconds.
+      allowance: seconds before the clock starts by itself.
+      begun: monotonic time at which the child was started.
+      clock_start: monotonic time at which the clock started; None before.
+      ended: monotonic time at which the child had ended or was ended; None before.
+      started: whether the child called `start()` (the allowance may have been used up instead).
+      excess: seconds that it did so after the clock had started by itself.
+      startup_cpu_seconds: processor time of the child and its descendants when the clock started.
+      stood_still: seconds that this process stood still meanwhile.
+      artifact: the last policy received in time.
+      published: how many policies arrived in time.
+      late: how many arrived after the deadline.
+      updates: how many log messages arrived in time.
+      diverged: the sum of their `DIVERGED`.
+      curve: log messages: seconds on the clock, environment steps, metrics. All of them up to
+        `MAX_CELLS`; always the first and the last one.
+      compile_seconds: as the child reports them; never credited.
+      backend: the engine that the child trains on.
+      device: what the child trains on.
+      exit_code: of the child; None where it was ended by us.
+      protocol_error: what was wrong with a message that was not understood.
+    """
+
+    budget: float
+    allowance: float = STARTUP_ALLOWANCE
+    begun: float = dataclasses.field(default_factory=time.monotonic)
+    clock_start: float | None = None
+    ended: float | None = None
+    started: bool = False
+    excess: float = 0.0
+    startup_cpu_seconds: float = 0.0
+    stood_still: float = 0.0
+    artifact: Artifact | None = None
+    published: int = 0
+    late: int = 0
+    updates: int = 0
+    diverged: float = 0.0
+    curve: list[tuple[float, int, dict[str, float]]] = dataclasses.field(default_factory=list)
+    compile_seconds: float = 0.0
+    backend: str = ""
+    device: str = ""
+    exit_code: int | None = None
+    protocol_error: str = ""
+    _names: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def deadline(self) -> float | None:
+        """Monotonic time at which the budget is used up."""
+        return None if self.clock_start is None else self.clock_start + self.budget
+
+    @property
+    def startup_seconds(self) -> float:
+        """From the start of the child to that of the clock, or to the child's end without one."""
+        until = self.ended if self.clock_start is None else self.clock_start
+        return 0.0 if until is None else until - self.begun
+
+    @property
+    def unmeasured(self) -> bool:
+        """Whether we stood still for so long that it is no measurement."""
+        return self.stood_still > max(STANDSTILL, STANDSTILL_SHARE * self.budget)
+
+    @property
+    def steps_per_second(self) -> float:
+        """Environment steps per second, from the end of the first update to the end of the last."""
+        if len(self.curve) < 2:
+            return 0.0
+        (first_time, first_step, _), (last_time, last_step, _) = self.curve[0], self.curve[-1]
+        return (last_step - first_step) / max(last_time - first_time, 1e-9)
+
+    @property
+    def signal(self) -> int:
+        """The number of the signal that has ended the child, which was none of ours; 0 if none."""
+        code = self.exit_code or 0
+        return -code if code < 0 else max(code - SIGNALLED, 0)
+
+    def seconds(self, now: float) -> float:
+        """Seconds on the clock."""
+        return 0.0 if self.clock_start is None else now - self.clock_start
+
+    def time_left(self, now: float) -> float:
+        """Seconds of budget left."""
+        return self.budget - self.seconds(now)
+
+    def look(self, now: float) -> None:
+        """Start the clock where the allowance has been used up."""
+        if self.clock_start is None and now > self.begun + self.allowance:
+            self.clock_start = self.begun + self.allowance
+
+    def take(self, header: dict[str, Any], payload: bytes, now: float) -> bytes | None:
+        """Take one message that arrived at `now`; the answer to send, if any.
+
+        Raises:
+          WireError: the message makes no sense.
+        """
+        kind = wire.check(header)
+        self.look(now)
+        if self.time_left(now) < 0:
+            self.late += kind == "publish"
+            return None
+        try:
+            match kind:
+                case "start":
+                    return self._start(header["device"], header["backend"], now)
+                case "log":
+                    self._log(header["step"], header["metrics"], header["compile_seconds"], now)
+                case "publish":
+                    self._publish(header["program_bytes"], payload)
+        except (ValueError, OverflowError) as error:
+            raise wire.WireError(f"a message {kind!r} that makes no sense: {error}") from error
+        return None
+
+    def _start(self, device: str, backend: str, now: float) -> bytes:
+        self.device = _name(device)
+        if not self.started:
+            self.excess = max(self.seconds(now), 0.0)
+        self.started = True
+        self.backend = backend if backend in backends.BACKENDS else ""
+        if self.clock_start is None:
+            self.clock_start = now
+        return wire.encode({"time_left": self.time_left(now)})
+
+    def _log(self, step: int, metrics: dict[str, Any], compile_seconds: float, now: float) -> None:
+        if not 0 <= step <= MAX_STEP:
+            raise ValueError(f"steps beyond 0 to {MAX_STEP}")
+        if not 0 <= compile_seconds < math.inf:
+            raise ValueError("compile_seconds that are no time")
+        logged = {self._column(name): _bounded(value) for name, value in metrics.items()}
+        while len(self.curve) > 2 and len(self.curve) * (len(self._names) + 2) >= MAX_CELLS:
+            del self.curve[1::2]
+        self.curve.append((self.seconds(now), step, logged))
+        self.updates += 1
+        diverged = logged.get(DIVERGED, 0.0)
+        self.diverged += diverged if math.isfinite(diverged) else 0.0
+        self.compile_seconds = float(compile_seconds)
+
+    def _column(self, name: str) -> str:
+        """The name of a metric: the same text for all messages."""
+        if name not in self._names:
+            self._names[_name(name)] = name
+            if len(self._names) > MAX_METRICS:
+                raise ValueError(f"over {MAX_METRICS} names of metrics")
+        return self._names[name]
+
+    def _publish(self, program_bytes: int, payload: bytes) -> None:
+        if not 0 <= program_bytes <= len(payload):
+            raise ValueError("a program that is longer than the message")
+        program = payload[:program_bytes]
+        if not program and self.artifact is None:
+            raise ValueError("parameters without a program")
+        program = program or self.artifact.program  # type: ignore[union-attr]
+        self.artifact = Artifact(program, payload[program_bytes:])
+        self.published += 1
+
+
+def _name(text: str) -> str:
+    """A name as it is shown.
+
+    Raises:
+      ValueError: it is too long, or holds what cannot be shown.
+    """
+    if len(text) > MAX_NAME or not text.isprintable():
+        raise ValueError(f"a name of over {MAX_NAME} characters, or with unprintable ones")
+    return text
+
+
+def _bounded(value: Any) -> float:
+    """A number as it is logged: beyond the largest it is infinite.
+
+    Raises:
+      ValueError: it is none.
+    """
+    if type(value) not in (int, float):
+        raise ValueError(f"a metric of type {type(value).__name__}")
+    return math.copysign(math.inf, value) if abs(value) > MAX_NUMBER else value
+
+
+def train(
+    assignment: Assignment,
+    log_file: Path,
+    watch: Callable[[Training], None] = lambda training: None,
+) -> Training:
+    """Run a training file under the clock; returns when no process of it is left.
+
+    Args:
+      assignment: what it is given.
+      log_file: takes the child's output.
+      watch: called now and then with the training as it stands, for display.
+    """
+    processes.adopt_orphans()
+    if assignment.confinement != sandbox.NONE and assignment.budget >= FORGET_FROM:
+        sandbox.forget(_mounts(assignment))
+    ours, theirs = socket.socketpair()
+    settings = {
+        "task": assignment.task_id,
+        "backend": assignment.backend,
+        "seed": assignment.seed,
+        "budget": assignment.budget,
+    }
+    ours.sendall(wire.encode(settings))
+    training = Training(assignment.budget, assignment.allowance)
+    with ours, open(log_file, "wb") as log:
+        child = sandbox.start(
+            assignment.confinement,
+            [sys.executable, str(assignment.train_file)],
+            _mounts(assignment),
+            {wire.CHANNEL_VARIABLE: str(theirs.fileno())},
+            cwd=assignment.root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(theirs.fileno(),),
+        )
+        theirs.close()
+        try:
+            _serve(training, child, ours, log, watch)
+        finally:
+            training.ended = time.monotonic()
+            processes.end_all()
+            child.wait()
+    return training
+
+
+def _mounts(assignment: Assignment) -> list[sandbox.Mount]:
+    """What a training sees."""
+    return [
+        *sandbox.system(),
+        *sandbox.checkout(assignment.root, assignment.task_id),
+        sandbox.Mount("show", str(assignment.train_file)),
+    ]
+
+
+def _serve(
+    training: Training,
+    child: subprocess.Popen,
+    channel: socket.socket,
+    log: IO[bytes],
+    watch: Callable[[Training], None],
+) -> None:
+    """Read messages and output until the child has ended or the deadline has passed."""
+    channel.setblocking(False)
+    assert child.stdout is not None
+    os.set_blocking(child.stdout.fileno(), False)
+    output = _Log(child.stdout, log)
+    decoder = wire.Decoder()
+    pulse = Pulse(POLL)
+    with selectors.DefaultSelector() as selector:
+        selector.register(channel, selectors.EVENT_READ)
+        selector.register(child.stdout, selectors.EVENT_READ)
+        while True:
+            ready = {key.fileobj for key, _ in selector.select(POLL)}
+            if channel in ready and not _read(training, channel, decoder):
+                selector.unregister(channel)
+            if child.stdout in ready and not output.pump():
+                selector.unregister(child.stdout)
+            now = time.monotonic()
+            training.look(now)
+            if training.clock_start is not None and not training.startup_cpu_seconds:
+                training.startup_cpu_seconds = _processor_seconds(child.pid)
+            watch(training)
+            training.stood_still += pulse.beat()
+            training.exit_code = child.poll()
+            if training.exit_code is not None:
+                _read(training, channel, decoder)  # what it sent before it ended
+                output.pump()
+                return
+            over = training.time_left(now) < -EXIT_GRACE
+            if over or training.protocol_error or training.unmeasured:
+                return
+
+
+def _processor_seconds(pid: int) -> float:
+    """Of a process and its descendants, those that have ended included."""
+    tree: list[psutil.Process] = []
+    with contextlib.suppress(psutil.Error):
+        first = psutil.Process(pid)
+        tree = [first, *first.children(recursive=True)]
+    used = 0.0
+    for process in tree:
+        with contextlib.suppress(psutil.Error):  # one that has just ended
+            used += sum(
+                process.cpu_times()[:4]
+            )  # user and system, its own and its ended children's
+    return used
+
+
+def _read(training: Training, channel: socket.socket, decoder: wire.Decoder) -> bool:
+    """Take the messages that have arrived; False when there will be no more."""
+    try:
+        for _ in range(READS_PER_LOOK):
+            data = channel.recv(2**20)
+            now = time.monotonic()
+            for header, payload in decoder.feed(data):
+                answer = training.take(header, payload, now)
+                if answer is not None:
+                    channel.sendall(answer)
+    except BlockingIOError:
+        pass
+    except (EOFError, OSError):
+        return False
+    except wire.WireError as error:
+        training.protocol_error = str(error)
+        return False
+    return True
+
+
+class _Log:
+    """Copies a child's output to a file, up to a limit."""
+
+    def __init__(self, source: IO[bytes], target: IO[bytes]) -> None:
+        self._source = source
+        self._target = target
+        self._room = MAX_LOG_BYTES
+
+    def pump(self) -> bool:
+        """Copy what is there; False at the end of the output."""
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(READS_PER_LOOK):
+                data = os.read(self._source.fileno(), 2**16)
+                if not data:
+                    return False
+                self._target.write(data[: self._room])
+                self._target.flush()
+                self._room = max(self._room - len(data), 0)
+        return True

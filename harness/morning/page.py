@@ -1,0 +1,140 @@
+"""The report as one HTML page that needs nothing else."""
+
+import difflib
+import statistics
+from collections.abc import Mapping, Sequence
+
+import jinja2
+
+from harness.morning.charts import COLOURS, OUTCOMES
+from harness.morning.findings import ENOUGH, Experiment, Findings, Reign, stamp
+from harness.system import words
+
+DARK = {
+    "ink": "#eceef1",
+    "muted": "#9ba1a9",
+    "grid": "#363b42",
+    "keep": "#3ecf8e",
+    "discard": "#737881",
+    "crash": "#ff6369",
+    "incumbent": "#52a9ff",
+    "noise": "#1b3049",
+    "other": "#f1b35a",
+}
+"""The charts' colours on a dark screen."""
+
+STRIP = (210.0, 26.0)
+"""Pixels of the small figure of a verdict."""
+
+MARGIN = 5.0
+"""Pixels left free at both ends of it."""
+
+TICKS = 40
+"""Runs of the incumbent in it, the latest."""
+
+CONTEXT = 2
+"""Unchanged lines around a change in a diff."""
+
+
+def write(
+    found: Findings,
+    charts: Mapping[str, str],
+    diffs: Sequence[tuple[Experiment, list[tuple[str, str]]]],
+    video: str = "",
+    no_video: str = "",
+) -> str:
+    """The page.
+
+    Args:
+      found: what it reports.
+      charts: SVG elements by name; those that are missing are left out.
+      diffs: of the kept experiments, as `diff` gives them.
+      video: an MP4 in base64; empty without one.
+      no_video: why there is none.
+    """
+    low, high = _scale(found)
+    loader = jinja2.PackageLoader("harness.morning", "")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+    return environment.get_template("page.html").render(
+        found=found,
+        instrument=found.instrument.partition(" ")[2] or "unknown hardware",
+        began=min(stamp(row) for row in found.rows),
+        runs=sum(row.role in ("challenger", "incumbent") for row in found.rows),
+        failed=sum(e.outcome == "crash" for e in found.experiments),
+        colours={role: (COLOURS[role], DARK[role]) for role in COLOURS},
+        words={outcome: word for outcome, (_, _, word) in OUTCOMES.items()},
+        figure=figure,
+        interval=interval,
+        gain=_gain(found),
+        charts=charts,
+        diffs=diffs,
+        video=video,
+        no_video=words.plain(no_video),
+        strip=lambda experiment: strip(experiment, low, high),
+        low=low,
+        high=high,
+    )
+
+
+def figure(value: float) -> str:
+    """A score as a reader wants it: no more digits than mean something."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def interval(reign: Reign) -> str:
+    """An incumbent's 95 % interval and number of runs; the runs themselves where they are few."""
+    if len(reign.fresh) < ENOUGH:
+        return f"runs: {', '.join(map(figure, reign.fresh))}"
+    low, high = reign.span
+    return f"95 %: {figure(low)} to {figure(high)}, {len(reign.fresh)} runs"
+
+
+def diff(before: bytes, after: bytes) -> list[tuple[str, str]]:
+    """The lines that differ, with some around them, each with its kind: add, del, at or empty."""
+    old, new = (words.decoded(text).removesuffix("\n").split("\n") for text in (before, after))
+    kinds = {"+": "add", "-": "del", "@": "at"}
+    lines = list(difflib.unified_diff(old, new, lineterm="", n=CONTEXT))[2:]
+    return [(kinds.get(line[:1], ""), words.plain(line)) for line in lines]
+
+
+def strip(experiment: Experiment, low: float, high: float) -> str:
+    """An experiment's runs against the incumbent's, on one scale, as an SVG element."""
+    width, height = STRIP
+
+    def x(score: float) -> float:
+        inside = min(max(score, low), high)
+        return MARGIN + (inside - low) / ((high - low) or 1.0) * (width - 2 * MARGIN)
+
+    colour = OUTCOMES[experiment.outcome][0]
+    parts = [f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="scores">']
+    parts += [
+        f'<path d="M{x(score):.1f} 15v8" stroke="var(--incumbent)" stroke-opacity=".55"/>'
+        for score in experiment.against[-TICKS:]
+    ]
+    if experiment.against:
+        mean = x(statistics.fmean(experiment.against))
+        parts.append(f'<path d="M{mean:.1f} 2v22" stroke="var(--incumbent)" stroke-width="2"/>')
+    parts += [
+        f'<circle cx="{x(score):.1f}" cy="8" r="3.2" fill="var(--{colour})" fill-opacity=".85"/>'
+        for score in experiment.scores
+    ]
+    return "".join([*parts, "</svg>"])
+
+
+def _scale(found: Findings) -> tuple[float, float]:
+    """The scale of all strips: of all scores."""
+    scores = [s for e in found.experiments for s in e.scores]
+    scores += [s for reign in found.reigns for s in reign.single]
+    return min(scores), max(scores)
+
+
+def _gain(found: Findings) -> str:
+    """What the night has brought, in words; empty where nothing was kept."""
+    if len(found.reigns) < 2:
+        return ""
+    first, last = found.reigns[0], found.reigns[-1]
+    share = f" ({last.mean / first.mean - 1:+.0%})" if first.mean > 0 else ""
+    return (
+        f"The incumbent's estimate is {figure(last.mean - first.mean)} above the baseline's"
+        f"{share}; both rest on runs that no decision was made on."
+    )

@@ -1,0 +1,125 @@
+"""What an agent is told before an edit: one Markdown file, and how the latest runs went."""
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.judgement.history import CHALLENGER, FINAL, INCUMBENT, History
+from harness.measurement.sites import log_tail
+from harness.places import CURVE, EDITABLE, LOG, run_folder
+from harness.system import words
+
+SHOWN = 15
+"""Challengers in the table: the latest."""
+
+ERROR_LINES = 30
+
+LENT = 30
+"""Runs whose curves an agent gets: the latest."""
+
+CURVE_LINES, CURVE_BYTES = 200, 2**16
+"""Of a curve that it gets: what a reader needs, and no room for the weights of a policy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Situation:
+    """What changes from turn to turn.
+
+    Attributes:
+      estimate: of the incumbent, in words.
+      left: hours and runs, in words.
+      repair: the error that the file in place ended with, where it is to be repaired.
+      note: on the last turn, where something was wrong with it.
+    """
+
+    estimate: str
+    left: str
+    repair: str = ""
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Brief:
+    """What an agent gets.
+
+    Attributes:
+      text: Markdown.
+      runs: ids of those whose curves it may look at.
+    """
+
+    text: str
+    runs: tuple[str, ...] = ()
+
+    def lend(self, root: Path, clone: Path) -> None:
+        """Copy curves and last words of the runs into `runs/` of an agent's clone."""
+        for run_id in self.runs:
+            there, here = run_folder(root, run_id), run_folder(clone, run_id)
+            with contextlib.suppress(OSError):  # a user may delete folders of runs
+                curve, log = _thinned(there / CURVE), log_tail(there / LOG)
+                here.mkdir(parents=True)
+                (here / CURVE).write_text(curve, encoding="utf-8")
+                (here / LOG).write_text(words.plain(log), encoding="utf-8")
+
+
+def write(root: Path, past: History, situation: Situation) -> Brief:
+    """The brief of one turn."""
+    program = root / "program.md"
+    conditions = past.conditions
+    assert conditions is not None
+    parts = [
+        words.decoded(program.read_bytes()) if program.is_file() else "",
+        "# This turn",
+        f"You work in a throwaway clone. Edit `{EDITABLE}`, once, and write one line on what you "
+        "changed and why into a file `DESCRIPTION` beside the folder `agent_space`. Do not run, "
+        "commit or measure anything: the harness does all that when you are done. Nothing but "
+        "these two files is taken. `runs/` has learning curves and last words of the latest runs.",
+        f"- Objective: {conditions.objective}, {conditions.budget:g} seconds of training each\n"
+        f"- Incumbent: {situation.estimate}\n- Left: {situation.left}",
+    ]
+    if situation.note:
+        parts.append(f"**About your last turn:** {situation.note}")
+    if situation.repair:
+        tail = "\n".join(words.plain(situation.repair).split("\n")[-ERROR_LINES:])
+        parts.append(
+            f"**The file in place is your last edit, which failed.** Repair it, or write another "
+            f"one. It ended with:\n\n```\n{tail}\n```"
+        )
+    parts.append("## What was tried\n\n" + _table(past))
+    runs = [row.run_id for row in past.rows if row.role in (CHALLENGER, INCUMBENT)]
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    return Brief(text, tuple(runs[-LENT:]))
+
+
+def _table(past: History) -> str:
+    ended = [row for row in past.rows if row.verdict in FINAL]
+    if not ended:
+        return "Nothing yet."
+    lines = ["| edit | verdict | why | last run |", "|---|---|---|---|"]
+    for row in ended[-SHOWN:]:
+        status = row.verdict if row.status in FINAL else f"{row.verdict} ({row.status})"
+        cells = (_words(past.rows, row.challenger), status, row.reason, row.run_id)
+        lines.append(f"| {' | '.join(map(_cell, cells))} |")
+    more = len(ended) - SHOWN
+    return "\n".join(lines) + (f"\n\n{more} earlier ones are not shown." if more > 0 else "")
+
+
+def _words(rows: Sequence, challenger: str) -> str:
+    """The description that a challenger was handed in with."""
+    mine = (r.description for r in rows if r.challenger == challenger and r.role == CHALLENGER)
+    return next(mine, "")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "/")
+
+
+def _thinned(curve: Path) -> str:
+    """A learning curve with so few lines that it is nothing else."""
+    with open(curve, "rb") as file:
+        header, count = file.readline(), sum(1 for _ in file)
+        file.seek(len(header))
+        step = max(-(-count // CURVE_LINES), 1)
+        lines = [header, *itertools.islice(file, step - 1, None, step)]
+    return words.plain(words.decoded(b"".join(lines)[:CURVE_BYTES]))

@@ -1,0 +1,50 @@
+"""Where things are: every path of the package, of a checkout and of a run's folder, once."""
+
+import os
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+"""The folder `harness`, wherever this process has it from."""
+
+EDITABLE = "agent_space/train.py"
+"""Of a checkout: the file that an agent edits."""
+
+PROGRAM = "program.md"
+"""Of a checkout: where the human says what to try; to be edited whenever they like."""
+
+LEDGER = "results.tsv"
+"""Of a checkout: the record of all runs."""
+
+RUNS = "runs"
+"""Of a checkout: the folder that holds one folder a run."""
+
+HOLDER = ".autorl-holder"
+"""Of a checkout: a note of the command that is at work."""
+
+TRAIN_FILE = "train.py"
+"""Of a run's folder: the training file as it was run."""
+
+SUMMARY, ERROR = "summary.json", "error.txt"
+"""Of a run's folder: what a scored run leaves, and what a failed one leaves instead."""
+
+CURVE, LOG, POLICY = "curve.csv", "train.log", "policy"
+"""Of a run's folder: the learning curve, what the training has printed, the policy's folder."""
+
+TURN = "turn.json"
+"""Of a turn's folder: what an agent has left."""
+
+
+def run_folder(root: Path, run_id: str) -> Path:
+    """Where a run, or a turn of an agent, leaves its files.
+
+    Args:
+      root: the checkout.
+      run_id: as in the ledger.
+    """
+    return root / RUNS / run_id
+
+
+def state_folder() -> Path:
+    """Where the ends of ledgers are kept: for the user, outside every checkout."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "autorl-jax"

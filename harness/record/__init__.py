@@ -1,0 +1,6 @@
+"""What is kept of all runs: the ledger with its chain of hashes, and each run's folder.
+
+May import: `checkout`, `contract`, `evaluate`, and what is below.
+"""
+
+__all__ = ["ledger", "life", "runs"]

@@ -1,0 +1,78 @@
+"""A run as it stands in `runs/`, read again."""
+
+import dataclasses
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from harness.contract.artifact import Artifact
+from harness.errors import InputError
+from harness.evaluate import episode_seeds
+from harness.places import ERROR, POLICY, RUNS, SUMMARY, run_folder
+from harness.record.ledger import Row
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """The folder of a run that has a score.
+
+    Attributes:
+      folder: `runs/<run_id>`.
+      details: what summary.json holds.
+    """
+
+    folder: Path
+    details: dict[str, Any]
+
+    @classmethod
+    def load(cls, root: Path, run_id: str) -> "Record":
+        """Read a run.
+
+        Raises:
+          InputError: there is no such run, or it has no score.
+        """
+        folder = run_folder(root, run_id)
+        if not run_id or folder.parent != root / RUNS or not folder.is_dir():
+            raise InputError(
+                f"There is no folder of a run {run_id!r} in {root / RUNS}; results.tsv lists the "
+                "runs, and a folder that was deleted cannot be read again."
+            )
+        if (folder / ERROR).exists() and not (folder / SUMMARY).exists():
+            raise InputError(f"Run {run_id} has no score: {folder / 'error.txt'} says why.")
+        try:
+            return cls(folder, json.loads((folder / SUMMARY).read_text()))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{folder / 'summary.json'} cannot be read ({error}), and nothing else says "
+                "what the run's score was."
+            ) from error
+
+    @property
+    def artifact(self) -> Artifact:
+        """The policy that was scored."""
+        return Artifact.load(self.folder / POLICY)
+
+    @property
+    def returns(self) -> list[float]:
+        """Of the episodes, as they were scored."""
+        return self.details["episode_returns"]
+
+    def faults(self, row: Row) -> list[str]:
+        """What in the folder does not agree with itself or with the row; without simulation."""
+        details, found = self.details, []
+        try:
+            digest = self.artifact.digest
+            if digest != details["artifact_sha256"]:
+                found.append("the policy is not the one that was scored")
+            count = len(self.returns)
+            seeds = episode_seeds(details["artifact_sha256"], details["evaluation_nonce"], count)
+            if details["episode_seeds"] != seeds:
+                found.append("the episode seeds do not follow from policy and nonce")
+            if details["avg_return"] != statistics.fmean(self.returns):
+                found.append("the average is not that of the episodes")
+            if f"{details['avg_return']:.4f}" != row.avg_return:
+                found.append(f"the ledger says {row.avg_return}, the summary another average")
+        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+            found.append(f"its files cannot be read ({error!r})")
+        return found
