@@ -11,8 +11,7 @@ from harness.errors import InputError
 from harness.judgement import contest, simulation, verdict
 from harness.judgement.contest import Contest
 from harness.judgement.history import INCUMBENT
-from harness.run import at_work, confinement, shown
-from harness.terminal import cli
+from harness.terminal import cli, options
 
 ENOUGH_TO_RESAMPLE = 20
 """Runs from which the shape of the noise can be seen; with fewer it is taken as normal."""
@@ -36,12 +35,12 @@ def calibrate(
 
     Its runs count for every later comparison.
     """
-    ongoing = contest.resume(Path.cwd(), confinement, shown)
+    ongoing = contest.resume(Path.cwd(), options.confinement, options.shown)
     if ongoing is None:
         raise InputError(
             "There is no experiment branch here: python -m harness.run --init TAG makes one."
         )
-    with at_work(Path.cwd()):
+    with options.at_work(Path.cwd()):
         ongoing.settle()
         ongoing.measure()
         scores = ongoing.repeat(runs)

@@ -23,9 +23,8 @@ from harness.measurement.sites import Site
 from harness.night import agents, tuners
 from harness.night.turns import UNLIMITED, Night, Plan
 from harness.places import EDITABLE, PACKAGE
-from harness.run import at_work, check_budget, check_conditions, check_task, confinement, shown
 from harness.system import origin, words
-from harness.terminal import cli
+from harness.terminal import cli, options
 
 COPY = "AUTORL_LOOP_COPY"
 """Set in the process that runs from its own copy of the harness, to the folder of that copy."""
@@ -111,20 +110,22 @@ def loop(
         if resume:
             raise InputError("--resume needs the experiment branch of a night to be checked out.")
         for one in objective.parse(task or TASK):
-            check_task(one, backend or "auto")
-        check_budget(budget)
+            options.check_task(one, backend or "auto")
+        options.check_budget(budget)
     if COPY not in os.environ:
         _become_a_copy()
     try:
-        with at_work(Path.cwd()):
+        with options.at_work(Path.cwd()):
             site = _site(workers, ray, cores)
-            run = shown if site.slots == 1 else experiment.run
-            ongoing = contest.resume(Path.cwd(), confinement, run, site)
+            run = options.shown if site.slots == 1 else experiment.run
+            ongoing = contest.resume(Path.cwd(), options.confinement, run, site)
             if ongoing is None:
-                chosen = task or TASK, check_budget(budget), backend or "auto"
+                chosen = task or TASK, options.check_budget(budget), backend or "auto"
                 made, conditions = _begin(tag, *chosen, sandbox.NONE if no_sandbox else None)
-                ongoing = Contest(made, conditions, confinement(conditions.sandbox), run, site)
-            check_conditions(ongoing, tag, task, budget, backend)
+                ongoing = Contest(
+                    made, conditions, options.confinement(conditions.sandbox), run, site
+                )
+            options.check_conditions(ongoing, tag, task, budget, backend)
             Night(ongoing, plan, _say).run()
     finally:
         shutil.rmtree(os.environ[COPY], ignore_errors=True)

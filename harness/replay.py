@@ -15,8 +15,7 @@ from harness.judgement import experiment
 from harness.places import LEDGER, TRAIN_FILE
 from harness.record.ledger import Ledger, Row
 from harness.record.runs import Record
-from harness.run import at_work
-from harness.terminal import cli
+from harness.terminal import cli, options
 from harness.terminal.display import Display
 
 CONFIDENCE = 0.95
@@ -51,7 +50,7 @@ def replay(
         comparable=False,
         allowance=details.get("startup_allowance"),
     )
-    with at_work(root), Display(request.task_id) as display:
+    with options.at_work(root), Display(request.task_id) as display:
         summary = experiment.run(request, display.watch, display.announce)
     again = Record.load(root, summary.run_id).returns
     mine, used = _row(root, run_id), request.site.instrument

@@ -10,6 +10,7 @@ import typer
 from harness.checkout.branch import PREFIX, Branch
 from harness.errors import HarnessError, StorageError
 from harness.morning import charts, curves, findings, page
+from harness.morning import video as movie
 from harness.morning.charts import Chart
 from harness.morning.findings import Experiment, Findings
 from harness.places import LEDGER, run_folder
@@ -95,10 +96,8 @@ def _video(found: Findings, root: Path) -> tuple[bytes, str]:
     run_id = found.reigns[-1].runs[-1]
     if not run_folder(root, run_id).is_dir():
         return b"", f"No video: the folder of run {run_id} is not here."
-    from harness import render  # noqa: PLC0415  (simulators and codecs, which nothing else needs)
-
     try:
-        film = render.render(root, run_id, VIDEO_SECONDS).read_bytes()
+        film = movie.render(root, run_id, VIDEO_SECONDS).read_bytes()
     except (HarnessError, OSError) as error:
         return b"", f"No video: {error}"
     if len(film) > LARGEST_VIDEO:

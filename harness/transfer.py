@@ -9,9 +9,8 @@ import typer
 from harness.errors import InputError, PolicyError, TrainingError
 from harness.judgement import contest, objective
 from harness.judgement.contest import Contest
-from harness.run import at_work, confinement, shown
 from harness.tasks import anchors
-from harness.terminal import cli
+from harness.terminal import cli, options
 
 
 def transfer(
@@ -24,13 +23,13 @@ def transfer(
     What is there already is not run again. One run each: a difference smaller than the spread
     between runs says nothing.
     """
-    ongoing = contest.resume(Path.cwd(), confinement, shown)
+    ongoing = contest.resume(Path.cwd(), options.confinement, options.shown)
     if ongoing is None:
         raise InputError(
             "There is no experiment branch here: python -m harness.run --init TAG makes one."
         )
     tasks = objective.parse(task) if task else tuple(anchors.RANDOM)
-    with at_work(Path.cwd()):
+    with options.at_work(Path.cwd()):
         ongoing.settle()
         past = ongoing.history
         for commit in dict.fromkeys((past.rows[0].commit, past.incumbent)):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from harness import run
 from harness.checkout.branch import create
 from harness.confinement import launcher, sandbox, view
 from harness.confinement.launcher import Mount
@@ -21,6 +20,7 @@ from harness.judgement.contest import Contest
 from harness.judgement.history import Conditions
 from harness.measurement import training
 from harness.system import machine, programs
+from harness.terminal import options
 from tests.conftest import HALF_CHEETAH, git
 
 KINDS = [kind for kind in (sandbox.BUBBLEWRAP, sandbox.NAMESPACES) if sandbox.works(kind)]
@@ -53,12 +53,12 @@ def test_a_branch_that_was_begun_confined_goes_on_so_or_not_at_all(root, path, m
     Contest(create(root, "test"), HALF_CHEETAH, sandbox.BUBBLEWRAP).measure()
     monkeypatch.chdir(root)
     with pytest.raises(InputError, match=r"begun confined by bubblewrap .* is not installed"):
-        contest.resume(root, run.confinement, experiment.run)
+        contest.resume(root, options.confinement, experiment.run)
 
 
 def test_a_branch_that_was_begun_free_goes_on_so(root, path):
     Contest(create(root, "test"), HALF_CHEETAH, sandbox.NONE).measure()
-    ongoing = contest.resume(root, run.confinement, experiment.run)
+    ongoing = contest.resume(root, options.confinement, experiment.run)
     assert ongoing.conditions == Conditions(("HalfCheetah-v5",), ("native",), 1.0, 2, sandbox.NONE)
     assert ongoing._confinement == sandbox.NONE
 

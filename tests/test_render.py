@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness import render, tasks
+from harness import tasks
 from harness.confinement import sandbox
 from harness.errors import InputError, PolicyError
-from harness.morning import film, opengl
+from harness.morning import film, opengl, video
 from harness.morning.film import Pace
 from tests.conftest import ROOT, TRAIN_FILES, command, summary_block
 
@@ -67,7 +67,7 @@ def filmed(request, scored):
     if request.param == "HalfCheetah-v5" and opengl_is_missing():
         pytest.skip(f"no OpenGL here: apt-get install {opengl.PACKAGES}")
     folder, run_id = scored(request.param)
-    return folder / "runs" / run_id, render.make(folder, run_id, SECONDS, WIDTH)
+    return folder / "runs" / run_id, video.make(folder, run_id, SECONDS, WIDTH)
 
 
 def frames(path):
@@ -168,13 +168,13 @@ def test_without_opengl_mujoco_names_the_packages_and_box2d_does_without(scored)
 
 def test_a_run_that_is_not_there_is_told(tmp_path):
     with pytest.raises(InputError, match="There is no folder of a run 'elsewhere'"):
-        render.render(tmp_path, "elsewhere")
+        video.render(tmp_path, "elsewhere")
 
 
 @pytest.mark.parametrize(("seconds", "width"), [(0.0, 960), (float("nan"), 960), (1.0, 10)])
 def test_a_length_or_a_width_that_cannot_be_is_told(tmp_path, seconds, width):
     with pytest.raises(InputError, match="cannot be made"):
-        render.render(tmp_path, "any", seconds, width)
+        video.render(tmp_path, "any", seconds, width)
 
 
 @pytest.mark.parametrize("task", ["brax:ant", "playground:CheetahRun"])
@@ -211,7 +211,7 @@ def test_a_task_that_gymnasium_does_not_know_is_told(monkeypatch):
 )
 def test_what_a_hostile_process_says_of_its_video_is_checked(answer, message):
     with pytest.raises(PolicyError, match=message):
-        render._checked(answer, {"best": 0})
+        video._checked(answer, {"best": 0})
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_what_a_hostile_process_says_of_its_video_is_checked(answer, message):
     ],
 )
 def test_best_median_and_worst_go_by_the_recorded_returns(returns, episodes):
-    assert render.choose(returns) == episodes
+    assert video.choose(returns) == episodes
 
 
 def test_an_episode_is_played_in_its_own_time_where_it_fits_and_faster_where_not():

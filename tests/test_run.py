@@ -19,6 +19,7 @@ import pytest
 
 from harness.checkout import integrity
 from harness.record.ledger import Ledger
+from harness.system import storage
 from harness.tasks import anchors
 from tests.conftest import ROOT, TRAIN_FILES, summary_block
 
@@ -134,7 +135,7 @@ def test_a_disk_that_fills_up_during_a_run_costs_the_summary_and_not_the_row(che
     def full(path, text):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(experiment, "_write", full)
+    monkeypatch.setattr(storage, "replace", full)
     request = experiment.Request(
         checkout,
         (TRAIN_FILES / "recurrent.py").read_bytes(),

@@ -10,9 +10,9 @@ import subprocess
 import sys
 import time
 
-from harness import status
 from harness.checkout.branch import create
 from harness.judgement.contest import Contest
+from harness.morning import standing
 from harness.night.turns import Night, Plan
 from harness.places import EDITABLE, LEDGER
 from harness.record import life
@@ -34,7 +34,7 @@ def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root):
     with life.alive(root / "runs" / "20260101-000000-abc"):
         done = command(root, "harness.status")
     assert done.returncode == 0, done.stderr
-    now = status.read(root)
+    now = standing.read(root)
     assert now.incumbent.fresh == contest.history.fresh()
     assert f"incumbent: {now.incumbent.mean:.3g}" in done.stdout
     kept = sum(row.verdict == "keep" for row in rows(root))
@@ -50,15 +50,15 @@ def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root):
 
 def test_a_new_branch_shows_nothing_of_the_old_one(root):
     Contest(create(root, "old"), HALF_CHEETAH, "none").measure()
-    (before,) = [line for line in status.lines(status.read(root)) if "incumbent" in line]
+    (before,) = [line for line in standing.lines(standing.read(root)) if "incumbent" in line]
     create(root, "new")
-    said = status.lines(status.read(root))
+    said = standing.lines(standing.read(root))
     assert said[0] == "autorl/new: no run has ended yet"
     assert before not in said
     git(root, "switch", "-q", "autorl/old")
-    assert before in status.lines(status.read(root))
+    assert before in standing.lines(standing.read(root))
     git(root, "switch", "-q", "--detach")
-    assert before in status.lines(status.read(root))
+    assert before in standing.lines(standing.read(root))
 
 
 def test_what_a_ledger_holds_is_shown_as_words(tmp_path):

@@ -3,4 +3,4 @@
 May import: `judgement`, and what is below; nothing of a night.
 """
 
-__all__ = ["charts", "curves", "film", "findings", "opengl", "page", "panels"]
+__all__ = ["charts", "curves", "film", "findings", "opengl", "page", "panels", "standing", "video"]

@@ -1,0 +1,151 @@
+"""What commands share that measure: their options checked, one at work, a run with a display."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness import tasks
+from harness.checkout import holder, integrity, syntax
+from harness.confinement import sandbox
+from harness.engines import backends
+from harness.errors import InputError
+from harness.evaluate import TIME_BUDGET
+from harness.judgement import experiment, objective
+from harness.judgement.contest import Contest
+from harness.judgement.experiment import Request, Summary
+from harness.places import LEDGER
+from harness.record.ledger import Ledger
+from harness.terminal.display import Display
+
+
+@contextlib.contextmanager
+def at_work(root: Path) -> Iterator[None]:
+    """Be the one command that measures in a checkout, and say what its rows will not be worth.
+
+    Raises:
+      BusyError: another command does.
+    """
+    with holder.hold(root):
+        for note in (Ledger(root / LEDGER).renew(), integrity.unguarded(root)):
+            if note:
+                print(note, file=sys.stderr)
+        yield
+
+
+def shown(request: Request) -> Summary:
+    """One run, with a display where somebody looks."""
+    part = request.part
+    title = f"{request.task_id} {part.role} {part.replicate}" if part else request.task_id
+    with Display(title, _standing(request)) as display:
+        return experiment.run(request, display.watch, display.announce)
+
+
+def _standing(request: Request) -> list[str]:
+    """How the branch stands, for somebody who looks at a terminal; nothing where nobody does."""
+    if request.part is None or not sys.stderr.isatty():
+        return []
+    from harness.morning import standing  # noqa: PLC0415  (charts: only where somebody looks)
+
+    with contextlib.suppress(InputError):
+        return ["", *standing.lines(standing.read(request.root))]
+    return []
+
+
+def training_file(path: Path) -> bytes:
+    """The content of a file that exists and is Python.
+
+    Raises:
+      InputError: it is none.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"There is no training file {path}. Run from the root of the checkout, or name a "
+            "file with --train."
+        )
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}.") from error
+    if fault := syntax.fault(source):
+        raise InputError(f"Syntax error in {path}: {fault}. Nothing was run.")
+    return source
+
+
+def confinement(wanted: str | None) -> str:
+    """What is wanted or was begun with; the best there is if None, or else a word to the user.
+
+    Raises:
+      InputError: what was begun with does not work here.
+    """
+    if wanted is not None:
+        return sandbox.demand(wanted)
+    kind = sandbox.available()
+    if kind == sandbox.NONE:
+        reasons = [sandbox.refusal(one) for one in (sandbox.BUBBLEWRAP, sandbox.NAMESPACES)]
+        print(
+            "note: this system can confine neither training nor evaluation: "
+            f"{', and '.join(reasons)}. Do not run files that you do not trust.",
+            file=sys.stderr,
+        )
+    return kind
+
+
+def check_task(task_id: str, backend: str) -> None:
+    """Complain about a task that is none or an engine that cannot run it, before anything starts.
+
+    Raises:
+      InputError: that is so.
+    """
+    backends.resolve(tasks.get(task_id), backend)
+
+
+def check_budget(budget: float | None) -> float:
+    """The seconds of a training.
+
+    Raises:
+      InputError: that is no positive number.
+    """
+    if budget is None:
+        return TIME_BUDGET
+    if not 0 < budget < float("inf"):
+        raise InputError(f"--budget is {budget:g}; a positive number of seconds is needed.")
+    return budget
+
+
+def check_conditions(
+    ongoing: Contest,
+    tag: str,
+    task: str | None,
+    budget: float | None,
+    backend: str | None,
+    episodes: int | None = None,
+) -> None:
+    """Make sure that nothing else is asked for than what the branch has laid down.
+
+    Args:
+      ongoing: the contest of the branch that is checked out.
+      tag: as given on the command line, empty if not; None for those that follow.
+      task: likewise.
+      budget: likewise.
+      backend: likewise; `auto` is what the branch has.
+      episodes: likewise.
+
+    Raises:
+      InputError: something else is.
+    """
+    laid = ongoing.conditions
+    asked: dict[str, tuple[object, object]] = {
+        "--tag": (tag or None, ongoing.branch.tag),
+        "--task": (objective.parse(task) if task else None, laid.tasks),
+        "--budget": (budget, laid.budget),
+        "--backend": (None if backend in (None, "auto") else {backend}, set(laid.backends)),
+        "--episodes": (episodes, laid.episodes),
+    }
+    names = [name for name, (want, has) in asked.items() if want is not None and want != has]
+    if names:
+        raise InputError(
+            f"{ongoing.branch.name} is checked out, and its conditions hold: another "
+            f"{', '.join(names)} would change nothing. Leave that out, or switch to where a new "
+            "branch shall begin (git switch main)."
+        )
