@@ -61,7 +61,7 @@ def _made(kind: type[T], given: Mapping[str, Any], convert: Callable[[Any, Any],
 
 
 @functools.cache
-def _fields(kind: type) -> tuple[dict[str, Any], list[str]]:
+def _fields(kind: Any) -> tuple[dict[str, Any], list[str]]:
     """The types of a dataclass's fields, and the names of those without a default."""
     hints = typing.get_type_hints(kind)
     fields = [field for field in dataclasses.fields(kind) if field.init]
@@ -72,26 +72,31 @@ def _fields(kind: type) -> tuple[dict[str, Any], list[str]]:
 
 def _value(hint: Any, value: Any) -> Any:
     """A JSON value of a type."""
-    if hint is Any:
-        return value
     if _optional(hint) is not None:
         return None if value is None else _value(_optional(hint), value)
     origin = typing.get_origin(hint)
+    if type(value) in (list, dict) and hint is not Any:
+        return _nested(hint, origin, value)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum) and type(value) is str:
+        return _member(hint, value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint is not Any and type(value) is not hint:
+        raise SchemaError(f"of type {type(value).__name__}")
+    return value
+
+
+def _nested(hint: Any, origin: Any, value: Any) -> Any:
+    """A JSON list or object of a type."""
     if origin in (list, tuple) and type(value) is list:
-        (inner, *_) = typing.get_args(hint)
+        inner = typing.get_args(hint)[0]
         return origin(_value(inner, one) for one in value)
     if origin is dict and type(value) is dict:
         inner = typing.get_args(hint)[1]
         return {name: _value(inner, one) for name, one in value.items()}
     if dataclasses.is_dataclass(hint) and type(value) is dict:
         return decoded(typing.cast(type, hint), value)
-    if isinstance(hint, type) and issubclass(hint, enum.Enum) and type(value) is str:
-        return _member(hint, value)
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise SchemaError(f"of type {type(value).__name__}")
-    return value
+    raise SchemaError(f"of type {type(value).__name__}")
 
 
 def _read(hint: Any, text: str) -> Any:
