@@ -46,7 +46,7 @@ def parsed(kind: type[T], given: Mapping[str, str]) -> T:
 
 def _made(kind: type[T], given: Mapping[str, Any], convert: Callable[[Any, Any], Any]) -> T:
     """The dataclass, its fields converted to their types."""
-    hints, needed = _fields(kind)
+    hints, needed = _fields(typing.cast(typing.Hashable, kind))
     if missing := [name for name in needed if name not in given]:
         raise SchemaError(f"without {', '.join(missing)}")
     if others := [name for name in given if name not in hints]:
