@@ -1,4 +1,7 @@
-"""The tasks, by Gymnasium id."""
+"""The tasks, by Gymnasium id; a task knows no engine.
+
+May import: `system`, `errors`.
+"""
 
 import difflib
 import importlib
@@ -21,7 +24,16 @@ from harness.tasks.task import Box2DTask, BraxTask, GymnasiumTask, MujocoTask, T
 from harness.tasks.walker2d import Walker2d
 
 __all__ = [
-    "TASKS", "Box2DTask", "BraxTask", "GymnasiumTask", "MujocoTask", "Task", "get", "horizon",
+    "TASKS",
+    "Box2DTask",
+    "BraxTask",
+    "GymnasiumTask",
+    "MujocoTask",
+    "Task",
+    "anchors",
+    "draws",
+    "get",
+    "horizon",
 ]  # fmt: skip
 
 TASKS: dict[str, Task] = {
