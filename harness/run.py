@@ -10,10 +10,11 @@ from harness import tasks
 from harness.checkout import branch
 from harness.checkout.branch import Branch
 from harness.confinement import sandbox
+from harness.contract.order import SEED_BITS, Assignment, Order, draw_seed
 from harness.engines import backends
 from harness.errors import InputError
 from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
-from harness.judgement import contest, experiment, objective
+from harness.judgement import contest, objective
 from harness.judgement.contest import Contest, Outcome
 from harness.judgement.experiment import Request, Summary
 from harness.judgement.history import Conditions
@@ -116,15 +117,14 @@ def run(
     request = Request(
         root=Path.cwd(),
         source=source,
-        task_id=task_ids[0],
-        backend=backend,
-        seed=_seed(seed),
-        budget=conditions.budget,
-        episodes=conditions.episodes,
+        order=Order(
+            Assignment(task_ids[0], backend, _seed(seed), conditions.budget),
+            episodes=conditions.episodes,
+            confinement=options.confinement(conditions.sandbox),
+            eval_engine=eval_engine,
+        ),
         message=message,
-        confinement=options.confinement(conditions.sandbox),
         comparable=(seed, budget, episodes, train) == (None,) * 4,
-        eval_engine=eval_engine,
     )
     with options.at_work(Path.cwd()):
         _print_block(options.shown(request))
@@ -187,12 +187,13 @@ def _print_block(summary: Summary) -> None:
         print(f"{name}: {value:.2f}" if isinstance(value, float) else f"{name}: {value}")
 
 
-def _seed(seed: int | None) -> int | None:
-    if seed is not None and not 0 <= seed < 2**experiment.SEED_BITS:
-        raise InputError(
-            f"--seed is {seed}; a number from 0 to 2^{experiment.SEED_BITS} - 1 is needed."
-        )
-    return seed
+def _seed(given: int | None) -> int:
+    """The seed of the training: what was given, or a new one."""
+    if given is None:
+        return draw_seed()
+    if not 0 <= given < 2**SEED_BITS:
+        raise InputError(f"--seed is {given}; a number from 0 to 2^{SEED_BITS} - 1 is needed.")
+    return given
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from harness import places
 from harness.checkout import branch as branches
 from harness.checkout.branch import Branch
+from harness.contract.order import Assignment, Order, draw_seed
 from harness.errors import (
     EndedError,
     HarnessError,
@@ -343,19 +344,21 @@ class Contest:
         )
 
     def _request(self, task: str, backend: str, part: Part, message: str) -> Request:
+        past = self.history
+        seed = past.seed(part.role, part.challenger, part.replicate, part.commit, task)
+        seed = draw_seed() if seed is None else seed
         return Request(
             root=self.branch.root,
             source=self.branch.edit_of(part.commit),
-            task_id=task,
-            backend=backend,
-            seed=self.history.seed(part.role, part.challenger, part.replicate, part.commit, task),
-            budget=self.conditions.budget,
-            episodes=self.conditions.episodes,
+            order=Order(
+                Assignment(task, backend, seed, self.conditions.budget),
+                episodes=self.conditions.episodes,
+                confinement=self._confinement,
+                allowance=past.allowance(task),
+            ),
             message=message,
-            confinement=self._confinement,
             comparable=True,
             part=part,
-            allowance=self.history.allowance(task),
             judge=lambda status, score: self._rule(part, task, status, score),
             site=self.site,
         )
@@ -434,7 +437,7 @@ def _of_the_incumbent(failure: HarnessError) -> HarnessError:
 def history(branch: Branch, instrument: str | None = None) -> History:
     """What the ledger says of a branch to who measures with an instrument; here if None."""
     rows = Ledger(branch.root / LEDGER).rows(begun=True)
-    return History(rows, branch.name, instrument or sites.instrument())
+    return History(rows, branch.name, instrument or sites.here().instrument)
 
 
 def resume(

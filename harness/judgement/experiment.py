@@ -14,6 +14,7 @@ from typing import Any
 
 from harness import tasks
 from harness.checkout import integrity, sources
+from harness.contract.order import Order
 from harness.engines import backends
 from harness.errors import (
     EndedError,
@@ -27,7 +28,7 @@ from harness.errors import (
     WorkerError,
 )
 from harness.measurement import sites, tracking
-from harness.measurement.sites import Announce, Measurement, Order, Site, Watch
+from harness.measurement.sites import Announce, Measurement, Site, Watch
 from harness.measurement.training import MAX_STEP, Training
 from harness.places import ERROR, LEDGER, SUMMARY, TRAIN_FILE, run_folder
 from harness.record import life
@@ -49,9 +50,6 @@ STATUSES: dict[type[BaseException], str] = {
 
 INCONCLUSIVE = "inconclusive"
 """Status of a run that something else ended: a full disk, a bug of ours."""
-
-SEED_BITS = 31
-"""Assigned seeds fit a signed 32-bit integer everywhere."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,34 +80,20 @@ class Request:
     Attributes:
       root: the checkout: `runs/` and `results.tsv` are in it.
       source: the training file to run.
-      task_id: a Gymnasium id.
-      backend: one of `backends.BACKENDS`.
-      seed: of the training; None lets the harness draw one.
-      budget: seconds of training.
-      episodes: of the evaluation.
+      order: what is to be measured.
       message: one line for the ledger.
-      confinement: of training and evaluation; see `sandbox`.
       comparable: whether nothing that a verdict rests on was given by hand.
-      eval_engine: a second simulator to evaluate in; None for no second figure.
       part: on an experiment branch; None for a run by itself.
-      allowance: seconds of start-up that are free on that branch; None where it has laid down none.
       judge: gives the ruling from a status and the average return, where there is one.
       site: where it is measured.
     """
 
     root: Path
     source: bytes
-    task_id: str
-    backend: str
-    seed: int | None
-    budget: float
-    episodes: int
+    order: Order
     message: str
-    confinement: str
     comparable: bool
-    eval_engine: str | None = None
     part: Part | None = None
-    allowance: float | None = None
     judge: Callable[[str, float | None], Ruling] = life.unjudged
     site: Site = dataclasses.field(default_factory=sites.here)
 
@@ -165,7 +149,6 @@ class _Run:
     request: Request
     run_id: str
     folder: Path
-    seed: int
     commit: str
     diff: str
     begun: float
@@ -174,27 +157,28 @@ class _Run:
         self, ruling: Ruling, returns: Sequence[float] = (), summary: Summary | None = None
     ) -> Row:
         """The run's row in the ledger, with what is known of it: nothing without a summary."""
-        request, part = self.request, self.request.part
+        request, part, order = self.request, self.request.part, self.request.order
+        assignment = order.assignment
         return Row(
             commit=self.commit,
             avg_return=f"{statistics.fmean(returns):.4f}" if returns else "",
             status=ruling.status,
             description=request.message,
-            task=request.task_id,
+            task=assignment.task_id,
             run_id=self.run_id,
-            seed=str(self.seed),
+            seed=str(assignment.seed),
             challenger=part.challenger if part else self.commit,
             replicate=str(part.replicate) if part else "1",
             std_return=f"{statistics.pstdev(returns):.4f}" if returns else "",
-            budget=f"{request.budget:g}",
-            backend=summary.backend if summary else request.backend,
+            budget=f"{assignment.budget:g}",
+            backend=summary.backend if summary else assignment.backend,
             comparable="yes" if request.comparable else "no",
             verdict=ruling.verdict,
-            sandbox=request.confinement,
+            sandbox=order.confinement,
             branch=part.branch if part else "-",
             role=part.role if part else "-",
-            objective=part.objective if part else request.task_id,
-            episodes=str(request.episodes),
+            objective=part.objective if part else assignment.task_id,
+            episodes=str(order.episodes),
             harness=request.site.instrument,
             reason=ruling.reason,
             startup=f"{summary.startup_seconds:.2f}" if summary else "",
@@ -283,24 +267,29 @@ def _record(ledger: Ledger, this: _Run, measured: Measurement) -> Summary:
         _save(this, summary, measured)  # before the ledger is asked for anything: a score is kept
     finally:
         ruling = this.request.judge("scored", statistics.fmean(returns))
-        ruling = _noted(ruling, measured.training)
+        ruling = _noted(ruling, measured)
         summary = dataclasses.replace(summary, verdict=ruling.verdict, reason=ruling.reason or None)
         ledger.append(this.row(ruling, returns, summary))
     _save(this, summary, measured)
     return summary
 
 
-def _noted(ruling: Ruling, training: Training) -> Ruling:
-    """A ruling whose reason says what of the start-up was on the clock."""
+def _noted(ruling: Ruling, measured: Measurement) -> Ruling:
+    """A ruling whose reason says what else is to be known of the run."""
+    notes = [ruling.reason, _overtime(measured.training), measured.doubt]
+    return dataclasses.replace(ruling, reason=" ".join(filter(None, notes)))
+
+
+def _overtime(training: Training) -> str:
+    """What of a start-up was on the clock, in words; nothing where none was."""
     excess = training.excess
     if excess <= 0:
-        return ruling
-    note = (
+        return ""
+    return (
         f"Its start-up took {training.allowance + excess:.1f} s, of which {training.allowance:.1f} "
         f"are free (it used {training.startup_cpu_seconds:.1f} s of processors in these); the rest "
         "was on the clock."
     )
-    return dataclasses.replace(ruling, reason=f"{ruling.reason} {note}".strip())
 
 
 def _save(this: _Run, summary: Summary, measured: Measurement) -> None:
@@ -322,10 +311,9 @@ def _begin(request: Request) -> _Run:
     folder = run_folder(request.root, run_id)
     folder.mkdir(parents=True)
     (folder / TRAIN_FILE).write_bytes(request.source)
-    seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
     part = request.part
     commit, diff = (part.commit, "") if part else integrity.commit(request.root)
-    return _Run(request, run_id, folder, seed, commit, diff, time.monotonic())
+    return _Run(request, run_id, folder, commit, diff, time.monotonic())
 
 
 def _measure(this: _Run, watch: Watch, announce: Announce) -> Measurement:
@@ -335,23 +323,12 @@ def _measure(this: _Run, watch: Watch, announce: Announce) -> Measurement:
       TrainingError, PolicyError: as `sites.measure`.
     """
     request = this.request
-    order = Order(
-        task_id=request.task_id,
-        backend=request.backend,
-        seed=this.seed,
-        budget=request.budget,
-        episodes=request.episodes,
-        confinement=request.confinement,
-        eval_engine=request.eval_engine,
-        allowance=request.allowance,
-        instrument=request.site.instrument,
-    )
-    return request.site.measure(order, this.folder, request.root, watch, announce)
+    return request.site.measure(request.order, this.folder, request.root, watch, announce)
 
 
 def _summarise(this: _Run, measured: Measurement) -> Summary:
     """What a run says of itself, before anything is ruled."""
-    training, second = measured.training, measured.second
+    training, second, assignment = measured.training, measured.second, this.request.order.assignment
     returns, curve = measured.score.evaluation.returns, training.curve
     return Summary(
         avg_return=statistics.fmean(returns),
@@ -367,10 +344,10 @@ def _summarise(this: _Run, measured: Measurement) -> Summary:
         num_updates=training.updates,
         steps_per_second=training.steps_per_second,
         diverged=round(min(max(training.diverged, 0), MAX_STEP)),
-        simulator=backends.reference(tasks.get(this.request.task_id)),
-        task=this.request.task_id,
-        backend=training.backend or this.request.backend,
-        seed=this.seed,
+        simulator=backends.reference(tasks.get(assignment.task_id)),
+        task=assignment.task_id,
+        backend=training.backend or assignment.backend,
+        seed=assignment.seed,
         run_id=this.run_id,
         second_return=statistics.fmean(second.returns) if second else None,
     )
@@ -379,12 +356,13 @@ def _summarise(this: _Run, measured: Measurement) -> Summary:
 def _details(this: _Run, summary: Summary, measured: Measurement) -> dict[str, Any]:
     """What summary.json holds: the summary, every episode, and the conditions."""
     training, score, second = measured.training, measured.score, measured.second
+    order = this.request.order
     return {
         **dataclasses.asdict(summary),
         "episode_returns": score.evaluation.returns,
         "episode_lengths": score.evaluation.lengths,
         "episode_seeds": score.evaluation.seeds,
-        "second_simulator": this.request.eval_engine,
+        "second_simulator": order.eval_engine,
         "second_episode_returns": second.returns if second else None,
         "evaluation_nonce": score.nonce,
         "artifact_sha256": score.digest,
@@ -394,10 +372,10 @@ def _details(this: _Run, summary: Summary, measured: Measurement) -> dict[str, A
         "stood_still_seconds": training.stood_still,
         "training_exit_code": training.exit_code,
         "training_protocol_error": training.protocol_error,
-        "budget": this.request.budget,
+        "budget": order.assignment.budget,
         "comparable": this.request.comparable,
         "description": this.request.message,
-        "sandbox": this.request.confinement,
+        "sandbox": order.confinement,
         "device": training.device,
         "machine": measured.machine,
         "versions": measured.versions,

@@ -3,4 +3,15 @@
 May import: `judgement`, and what is below; nothing of a night.
 """
 
-__all__ = ["charts", "curves", "film", "findings", "opengl", "page", "panels", "standing", "video"]
+__all__ = [
+    "charts",
+    "curves",
+    "film",
+    "findings",
+    "opengl",
+    "page",
+    "panels",
+    "script",
+    "standing",
+    "video",
+]

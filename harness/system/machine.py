@@ -34,22 +34,9 @@ CGROUPS = Path("/sys/fs/cgroup")
 DRIVER = Path("/proc/driver/nvidia/gpus")
 
 
-def described() -> str:
-    """All of it, on one line as the ledger keeps it."""
-    installed = ", ".join(f"{name} {version}" for name, version in versions().items())
-    parts = [hardware(), installed, ", ".join(variables())]
-    return " ".join("; ".join(filter(None, parts)).split())  # a ledger has no other blanks
-
-
-def where() -> str:
-    """As in `x86_64, 2x AMD EPYC 7763, Linux-6.1.0`: the machine, without what is installed."""
-    return f"{platform.machine()}, {hardware()}, {platform.platform()}"
-
-
-def hardware() -> str:
-    """As in `2x AMD EPYC 7763, 1x NVIDIA H200`: what this process may use."""
-    gpus = accelerators()
-    return f"{_cores():g}x {_processor()}" + (f", {len(gpus)}x {gpus[0]}" if gpus else "")
+def processors() -> str:
+    """As in `2x AMD EPYC 7763`: the cores that this process may use."""
+    return f"{_cores():g}x {_processor()}"
 
 
 def versions() -> dict[str, str]:
