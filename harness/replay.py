@@ -39,7 +39,7 @@ def replay(
     details = record.details
     request = experiment.Request(
         root=root,
-        source=(record.folder / TRAIN_FILE).read_bytes(),
+        source=options.training_file(record.folder / TRAIN_FILE),
         task_id=details["task"],
         backend=details["backend"],
         seed=details["seed"],

@@ -1,13 +1,13 @@
 """`python -m harness.report`: the morning, as one page and its pictures."""
 
 import base64
-import subprocess
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.checkout.branch import PREFIX, Branch
+from harness.checkout.git import GitError
 from harness.errors import HarnessError, StorageError
 from harness.morning import charts, curves, findings, page
 from harness.morning import video as movie
@@ -84,7 +84,7 @@ def diffs(found: Findings, root: Path) -> list[tuple[Experiment, list[tuple[str,
     for experiment in found.kept:
         try:
             edits = [checkout.edit_of(commit) for commit in (before, experiment.commit)]
-        except (OSError, subprocess.CalledProcessError):
+        except GitError:
             return []
         changes.append((experiment, page.diff(*edits)))
         before = experiment.commit
