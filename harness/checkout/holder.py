@@ -18,6 +18,7 @@ from pathlib import Path
 
 from harness.errors import BusyError
 from harness.places import HOLDER
+from harness.system import words
 
 LOOK = 0.2
 """Seconds in which a look at who works is over: whoever comes to work waits as long for it."""
@@ -72,7 +73,7 @@ def at_work(root: Path) -> str:
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # others who look are in nobody's way
     except BlockingIOError:
-        return _named(_read(folder / HOLDER))
+        return words.line(_named(_read(folder / HOLDER)))
     finally:
         os.close(fd)
     return ""
@@ -115,7 +116,7 @@ def _told(root: Path, who: _Holder | None) -> str:
     """Who holds a checkout, and what to do."""
     end = f" or end it ({f'kill {who.pid}' if who else f'fuser -v {root} shows which it is'})"
     return (
-        f"{_named(who)} is at work in {root}: two at once would measure on the same cores and withdraw "
-        f"each other's trials. Wait for it{end}; harness.status, report, verify and compare can be "
-        "used meanwhile."
+        f"{_named(who)} is at work in {root}: two at once would measure on the same cores and "
+        f"withdraw each other's trials. Wait for it{end}; harness.status, report, verify and "
+        "compare can be used meanwhile."
     )

@@ -1,4 +1,4 @@
-"""What a score means: beside random actions, what is published, and the shipped file's usual one."""
+"""What a score means: beside random actions, what is published, and the shipped file's own."""
 
 from harness.judgement import objective
 from harness.tasks import anchors

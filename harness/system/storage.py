@@ -9,7 +9,6 @@ from pathlib import Path
 from harness.errors import StorageError
 from harness.places import RUNS
 
-
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 _UNUSABLE = (

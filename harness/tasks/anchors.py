@@ -41,7 +41,7 @@ SHIPPED: dict[str, dict[float, tuple[float, ...]]] = {
     "Humanoid-v5": {720.0: (6265.0,)},
     "Walker2d-v5": {720.0: (6683.0, 5143.0, 4630.0)},
 }
-"""Scores of `agent_space/train.py` as it is shipped, a run each, by task and seconds of training."""
+"""Scores of `agent_space/train.py` as it is shipped, a run each, by task and training seconds."""
 
 SHIPPED_ON = "two cores of an Intel Xeon"
 """The machine of all of them."""
