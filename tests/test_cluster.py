@@ -161,7 +161,7 @@ def test_no_core_is_claimed_twice(tmp_path, monkeypatch):
         cluster.claim(1, patience=0)
     for one in held:
         for lock in one.values():
-            os.close(lock)
+            lock.release()
     assert len(cluster.claim(there, patience=0)) == there
 
 

@@ -140,7 +140,7 @@ def test_tpe_learns_from_what_was_tried_and_random_search_does_not():
 
 def test_a_package_is_called_missing_only_where_it_is():
     missing = ModuleNotFoundError("No module named 'optuna'", name="optuna")
-    assert "is not installed: pip install -e '.[tune]'" in str(
+    assert "is not installed: make tune, or pip install -e '.[tune]'" in str(
         errors.without("optuna", "tune", missing)
     )
     for broken in (
