@@ -89,7 +89,7 @@ def test_discrete_actions_are_learnt_from_command_line_to_row(harness_run, check
 def extended(tmp_path_factory):
     """A copy of the project with all that docs/environments.md adds to it."""
     copy = tmp_path_factory.mktemp("extended")
-    for name in ("docs", "harness", "scripts", "tests", "pyproject.toml"):
+    for name in ("harness", "tests", "pyproject.toml"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
     page = (ROOT / "docs" / "environments.md").read_text()
