@@ -25,6 +25,7 @@ from harness.checkout.integrity import Guard
 from harness.confinement import sandbox
 from harness.contract import policy
 from harness.contract.artifact import Artifact
+from harness.contract.order import Assignment, Order
 from harness.errors import PolicyError, TrainingError
 from harness.evaluate import evaluate
 from harness.judgement import experiment
@@ -154,17 +155,8 @@ def attempt(world, name, kind, budget=BUDGET, **changes):
     folder = world / "runs" / f"{name}-{time.monotonic_ns()}"
     folder.mkdir()
     shutil.copy(FOLDER / f"{name}.py", folder / "train.py")
-    assignment = training.Assignment(
-        train_file=folder / "train.py",
-        task_id="HalfCheetah-v5",
-        backend="native",
-        seed=0,
-        budget=budget,
-        confinement=kind,
-        root=world,
-        **changes,
-    )
-    return training.train(assignment, folder / "train.log"), folder
+    order = Order(Assignment("HalfCheetah-v5", "native", 0, budget), 2, kind, **changes)
+    return training.train(order, folder, world), folder
 
 
 def action(result, folder):
@@ -179,13 +171,8 @@ def request(world, name, **changes):
     usual = {
         "root": world,
         "source": (FOLDER / f"{name}.py").read_bytes(),
-        "task_id": "HalfCheetah-v5",
-        "backend": "native",
-        "seed": 0,
-        "budget": BUDGET,
-        "episodes": 2,
+        "order": Order(Assignment("HalfCheetah-v5", "native", 0, BUDGET), 2, sandbox.available()),
         "message": "",
-        "confinement": sandbox.available(),
         "comparable": False,
     }
     return experiment.Request(**usual | changes)
@@ -216,9 +203,9 @@ def test_a_confined_file_gains_nothing(world, name, kind):
 
 
 PROBE = """
-import os, socket
+import dataclasses, os, socket
 from pathlib import Path
-from harness import wire
+from harness.contract import wire
 
 def works(attempt):
     try:
@@ -230,9 +217,18 @@ def own_network():
     with socket.create_server(("127.0.0.1", 0)) as server:
         return socket.create_connection(server.getsockname(), 1)
 
+@dataclasses.dataclass(frozen=True)
+class Look:
+    world: str
+    port: int
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    works: dict[str, bool]
+
 def look(question, _):
-    world, port = Path(question["world"]), question["port"]
-    return {
+    world, port = Path(question.world), question.port
+    return Seen({
         "a key of the user": "AUTORL_TEST_TOKEN" in os.environ,
         "the ledger": works(lambda: (world / "results.tsv").read_text()),
         "another run": works(lambda: list((world / "runs" / "earlier").iterdir())),
@@ -240,19 +236,20 @@ def look(question, _):
         "the network": works(lambda: socket.create_connection(("127.0.0.1", port), 1)),
         "no network of its own": not works(own_network),
         "the checkout, to write to": works(lambda: (world / "written").write_text("x")),
-    }, b""
+    }), b""
 
-wire.serve(look)
+wire.serve(Look, look)
 """
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_evaluation_is_confined_as_a_training_is(world, kind, installed):
     (installed / "probe.py").write_text(PROBE)
-    question = {"world": str(world), "port": int((installed / "port").read_text())}
+    port = int((installed / "port").read_text())
+    question = {"kind": "look", "world": str(world), "port": port}
     seen, _ = scoring.run_apart("probe", (question, b""), scoring.Place(world, kind), 60)
-    assert len(seen) == 7
-    assert not any(seen.values()), seen
+    assert len(seen["works"]) == 7
+    assert not any(seen["works"].values()), seen
 
 
 @pytest.mark.parametrize("name", STOPPED_BY_THE_CLOCK)

@@ -165,8 +165,10 @@ def test_a_replicate_of_several_tasks_is_judged_when_all_are_there(tmp_path, mon
 
     def measure(this, watch, announce):
         request = this.request
-        value = anchors.AUTORL[request.task_id] * (2 if b"better" in request.source else 1)
-        value *= 1 + this.seed % 1000 / 10_000
+        value = anchors.AUTORL[request.order.assignment.task_id] * (
+            2 if b"better" in request.source else 1
+        )
+        value *= 1 + request.order.assignment.seed % 1000 / 10_000
         score = scoring.Score(Evaluation([value], [1], [0], 0.0), "00", "00")
         return Measurement(Training(1.0), score)
 
@@ -299,7 +301,7 @@ def test_beside_a_run_that_another_process_holds_nothing_is_measured(root, ongoi
         for act in (lambda: again.challenge("better"), lambda: experiment.run(alone)):
             with pytest.raises(BusyError, match=f"{begun.run_id}.*kill the process"):
                 act()
-        assert again._request(begun.task, "auto", part, "").seed == int(begun.seed)
+        assert again._request(begun.task, "auto", part, "").order.assignment.seed == int(begun.seed)
     assert (len(rows(root)), len(Ledger(root / LEDGER).open())) == (count, 1)
     assert again.challenge("better").verdict == "keep"
 

@@ -3,6 +3,7 @@
 import array
 import contextlib
 import os
+import shutil
 import socket
 import struct
 import time
@@ -14,20 +15,22 @@ import pytest
 from harness.confinement import sandbox
 from harness.contract import wire
 from harness.contract.artifact import Artifact
+from harness.contract.order import Assignment, Order
 from harness.errors import EndedError
 from harness.measurement import sites, training
-from harness.measurement.training import Assignment, train
+from harness.measurement.training import train
+from harness.places import TRAIN_FILE
 from tests.conftest import TRAIN_FILES
 
 BUDGET = 1.5
 
 
 def run(name, tmp_path, budget=BUDGET, seed=11, watch=lambda training: None, **changes):
-    assignment = Assignment(
-        TRAIN_FILES / name, "HalfCheetah-v5", "native", seed, budget, sandbox.available(), tmp_path,
-        **changes,
-    )  # fmt: skip
-    return train(assignment, tmp_path / "train.log", watch)
+    shutil.copy(TRAIN_FILES / name, tmp_path / TRAIN_FILE)
+    order = Order(
+        Assignment("HalfCheetah-v5", "native", seed, budget), 2, sandbox.available(), **changes
+    )
+    return train(order, tmp_path, tmp_path, watch)
 
 
 def published_value(result):
@@ -65,7 +68,7 @@ def test_a_training_that_is_killed_measures_nothing(tmp_path, kind):
     if not sandbox.works(kind):
         pytest.skip(f"no {kind} here")
     (tmp_path / "train.py").write_text("import time\ntime.sleep(600)\n")
-    order = sites.Order("HalfCheetah-v5", "native", 1, BUDGET, 2, kind)
+    order = Order(Assignment("HalfCheetah-v5", "native", 1, BUDGET), 2, kind)
 
     def kill(_):
         for process in psutil.Process().children(recursive=True):
@@ -97,7 +100,7 @@ def test_a_start_that_is_read_late_starts_the_clock_when_the_allowance_was_used_
     seen = training.Training(10.0, allowance=4.0, begun=100.0)
     answer = seen.take({"kind": "start", "device": "cpu", "backend": "native"}, b"", 107.0)
     assert (seen.clock_start, seen.excess, seen.started) == (104.0, 3.0, True)
-    assert wire.Decoder().feed(answer) == [({"time_left": 7.0}, b"")]
+    assert wire.Decoder().feed(answer) == [({"kind": "clock", "time_left": 7.0}, b"")]
 
 
 def leave_after(updates):
