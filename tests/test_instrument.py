@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import run as command
 from harness.checkout import integrity
 from harness.checkout.branch import create
 from harness.confinement import view
@@ -197,11 +198,14 @@ def test_a_training_on_another_device_than_the_instruments_is_told(
     assert noted == Ruling("scored", "go on", f"As it was. {note}".strip())
 
 
-def test_a_branch_of_another_fingerprint_is_told_so_and_goes_on(root):
+def test_a_branch_of_another_fingerprint_is_told_so_and_goes_on(root, capsys):
     """As after an upgrade of the harness: its incumbent is measured anew, once."""
     branch, now = create(root, "night"), instrument.described()
     before = f"0123456789ab {instrument.equipment()}"
     assert len(Contest(branch, HALF_CHEETAH, "none", site=Site(before, 1, None)).measure()) == 10
+    for tool, told in ((before, False), (now, True)):
+        command._note_a_change(Contest(branch, HALF_CHEETAH, "none", site=Site(tool, 1, None)))
+        assert ("the incumbent is measured anew" in capsys.readouterr().err) == told
     said = []
     agent = f'echo "SKILL = 9" > {EDITABLE}'
     for run in (1, 2):

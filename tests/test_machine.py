@@ -53,7 +53,7 @@ def test_gpus_are_told_by_the_driver(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "DRIVER", tmp_path)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
-    assert instrument.hardware().endswith(", 2x NVIDIA A")
+    assert instrument.hardware().endswith(", 1x NVIDIA A, 1x NVIDIA B")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-bbbb")
     assert instrument.hardware().endswith(", 1x NVIDIA B")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
