@@ -116,6 +116,18 @@ def test_who_chooses_other_devices_is_told_of_these(asked, monkeypatch):
     assert instrument.hardware().endswith(f", 1x {GPU}")
 
 
+def test_workers_with_a_gpu_of_one_kind_each_are_alike(asked, monkeypatch):
+    """As Ray's are on a machine of several GPUs."""
+    asked += [TWO | {"kinds": [GPU]}] * 2 + [EOFError("ended")] * 2
+    told = []
+    for answered in (True, True, False, False):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", str(len(told)))
+        told.append(instrument.described())
+        assert ("CUDA_VISIBLE_DEVICES" not in told[-1]) == answered
+    assert told[0] == told[1]
+    assert told[2] != told[3]
+
+
 def test_where_jax_computes_on_processors_the_driver_is_not_believed(asked):
     asked.append({"kind": "devices", "platform": "cpu", "kinds": ["cpu"]})
     assert instrument.hardware() == machine.processors()
