@@ -71,7 +71,7 @@ def test_during_a_run_nothing_of_the_harness_changes_whatever_it_is_for(tmp_path
     changed = integrity.harness_files() | {page: "0" * 40}
     integrity.Guard(tmp_path).check()
     monkeypatch.setattr(integrity, "harness_files", lambda: changed)
-    with pytest.raises(IntegrityError, match="Changed outside .*page.py"):
+    with pytest.raises(IntegrityError, match=r"Changed outside .*page\.py"):
         integrity.Guard(tmp_path).check()
 
 
