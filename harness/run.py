@@ -166,6 +166,7 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
 
 def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
     """Try the file of the working tree; or, for an A/A test, files that change nothing."""
+    _note_a_change(ongoing)
     if aa is None:
         options.training_file(Path(EDITABLE))
         _print_outcome(ongoing, ongoing.challenge(message))
@@ -178,6 +179,13 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
         kept += outcome.verdict == "keep"
         print(f"A/A {i}: {outcome.verdict}. {outcome.reason}", flush=True)
     print(f"---\nchallengers: {aa}\nfalse_keeps: {kept}")
+
+
+def _note_a_change(ongoing: Contest) -> None:
+    """Say so where the runs of the branch were measured by something else: hours may follow."""
+    if {row.harness for row in ongoing.history.rows[-1:]} - {ongoing.site.instrument}:
+        print("note: harness or hardware are not those of the last run: the incumbent is measured "
+              "anew.", file=sys.stderr)  # fmt: skip
 
 
 def _print_outcome(ongoing: Contest, outcome: Outcome) -> None:

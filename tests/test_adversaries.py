@@ -28,6 +28,7 @@ from harness.checkout.integrity import Guard
 from harness.confinement import sandbox
 from harness.contract import policy
 from harness.contract.artifact import Artifact
+from harness.contract.order import Assignment, Order
 from harness.errors import PolicyError, TrainingError
 from harness.evaluate import evaluate
 from harness.judgement import experiment
@@ -181,17 +182,8 @@ def attempt(world, name, kind, budget=BUDGET, **changes):
     folder = world.root / "runs" / f"{name}-{time.monotonic_ns()}"
     folder.mkdir()
     shutil.copy(FOLDER / f"{name}.py", folder / "train.py")
-    assignment = training.Assignment(
-        train_file=folder / "train.py",
-        task_id="HalfCheetah-v5",
-        backend="native",
-        seed=0,
-        budget=budget,
-        confinement=kind,
-        root=world.root,
-        **changes,
-    )
-    return training.train(assignment, folder / "train.log"), folder
+    order = Order(Assignment("HalfCheetah-v5", "native", 0, budget), 2, kind, **changes)
+    return training.train(order, folder, world.root), folder
 
 
 def action(result, folder):
@@ -206,13 +198,8 @@ def request(world, name, **changes):
     usual = {
         "root": world.root,
         "source": (FOLDER / f"{name}.py").read_bytes(),
-        "task_id": "HalfCheetah-v5",
-        "backend": "native",
-        "seed": 0,
-        "budget": BUDGET,
-        "episodes": 2,
+        "order": Order(Assignment("HalfCheetah-v5", "native", 0, BUDGET), 2, sandbox.available()),
         "message": "",
-        "confinement": sandbox.available(),
         "comparable": False,
     }
     return experiment.Request(**usual | changes)
@@ -302,7 +289,7 @@ def test_a_file_that_the_harness_left_open_would_be_found(tmp_path):
 
 
 PROBE = """
-import os, socket
+import dataclasses, os, socket
 from pathlib import Path
 from harness.contract import wire
 
@@ -312,28 +299,38 @@ def works(attempt):
     except OSError:
         return False
 
+@dataclasses.dataclass(frozen=True)
+class Look:
+    world: str
+    port: int
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    works: dict[str, bool]
+
 def look(question, _):
-    world, port = Path(question["world"]), question["port"]
-    return {
+    world, port = Path(question.world), question.port
+    return Seen({
         "a key of the user": "AUTORL_TEST_TOKEN" in os.environ,
         "the ledger": works(lambda: (world / "results.tsv").read_text()),
-        "another run": works(lambda: list((world.root / "runs" / "earlier").iterdir())),
+        "another run": works(lambda: list((world / "runs" / "earlier").iterdir())),
         "a trained policy": works(lambda: list((world / "tests" / "trained").iterdir())),
         "the network": works(lambda: socket.create_connection(("127.0.0.1", port), 1)),
         "the checkout, to write to": works(lambda: (world / "written").write_text("x")),
-    }, b""
+    }), b""
 
-wire.serve(look)
+wire.serve(Look, look)
 """
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_evaluation_is_confined_as_a_training_is(world, kind):
     (world.installed / "probe.py").write_text(PROBE)
-    question = {"world": str(world.root), "port": world.port}
+    question = {"kind": "look", "world": str(world.root), "port": world.port}
     for this, gained in ((kind, False), (sandbox.NONE, True)):
         place = scoring.Place(world.root, this)
-        seen, _ = scoring.run_apart("probe", (question, b""), place, 60)
+        answer, _ = scoring.run_apart("probe", (question, b""), place, 60)
+        seen = answer["works"]
         assert len(seen) == 6
         assert {name: gained for name in seen} == seen
 

@@ -372,7 +372,7 @@ def lonely_crew(monkeypatch, get):
     crew, worker = Crew(), mock.Mock()
     crew._ray = SimpleNamespace(get=get, exceptions=kinds, kill=mock.Mock())
     crew._workers, crew._free = {worker: "node"}, queue.Queue()
-    crew._stopping, crew._recruiting = False, threading.Lock()
+    crew.instrument, crew._stopping, crew._recruiting = "test", False, threading.Lock()
     crew._free.put(worker)
     return crew
 

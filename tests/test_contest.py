@@ -160,8 +160,8 @@ def test_a_replicate_of_several_tasks_is_judged_when_all_are_there(tmp_path):
     """Returns are around the reference's, or twice as high."""
 
     def score(order, text):
-        value = anchors.AUTORL[order.task_id] * (2 if "better" in text else 1)
-        return value * (1 + order.seed % 1000 / 10_000)
+        value = anchors.AUTORL[order.assignment.task_id] * (2 if "better" in text else 1)
+        return value * (1 + order.assignment.seed % 1000 / 10_000)
 
     (tmp_path / "agent_space").mkdir()
     (tmp_path / EDITABLE).write_text("first")
@@ -273,7 +273,7 @@ def test_beside_a_run_that_another_process_holds_nothing_is_measured(root, ongoi
         for act in (lambda: again.challenge("better"), lambda: experiment.run(alone)):
             with pytest.raises(BusyError, match=f"{begun.run_id}.*kill the process"):
                 act()
-        assert again._request(begun.task, "auto", part, "").seed == int(begun.seed)
+        assert again._request(begun.task, "auto", part, "").order.assignment.seed == int(begun.seed)
     assert (len(rows(root)), len(Ledger(root / LEDGER).open())) == (count, 1)
     assert again.challenge("better").verdict == "keep"
 

@@ -17,7 +17,7 @@ from harness.errors import InputError, IntegrityError, LedgerError, StandstillEr
 from harness.judgement import experiment
 from harness.judgement.contest import Contest
 from harness.judgement.history import History
-from harness.measurement import training
+from harness.measurement import instrument, training
 from harness.record import ledger
 from harness.record.ledger import COLUMNS, Ledger, Row
 from harness.record.runs import Record
@@ -500,7 +500,7 @@ def test_the_ledgers_of_the_evidence_are_read():
 
 
 def test_what_is_not_here_as_it_was_when_a_run_was_scored_is_named():
-    details = {"versions": machine.versions(), "machine": machine.where()}
+    details = {"versions": machine.versions(), "machine": instrument.where()}
     assert verify._elsewhere(details) == ""
     assert verify._elsewhere({}) == ""
     older = {"versions": details["versions"] | {"jax": "0.0.1"}, "machine": "arm, 1x Old, Linux-1"}

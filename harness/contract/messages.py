@@ -109,7 +109,7 @@ class Refusal:
 
 @dataclasses.dataclass(frozen=True)
 class AskDevices:
-    """A question without details: which devices does JAX have?"""
+    """A question: which devices has JAX here."""
 
 
 @dataclasses.dataclass(frozen=True)

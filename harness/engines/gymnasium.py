@@ -118,7 +118,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Describe:
-    """A question: which spaces has this environment?"""
+    """A question: which spaces has an environment."""
 
     task_id: str
 

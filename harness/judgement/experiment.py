@@ -379,6 +379,7 @@ def _details(this: _Run, summary: Summary, measured: Measurement) -> dict[str, A
         "device": training.device,
         "machine": measured.machine,
         "versions": measured.versions,
+        "variables": measured.variables,
         "git_commit": this.commit,
         "git_diff": this.diff,
         "harness_commit": integrity.harness_commit(),

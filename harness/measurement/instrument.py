@@ -79,9 +79,16 @@ def _measuring(files: list[tuple[Path, str]]) -> list[tuple[str, str]]:
 
 
 def equipment() -> str:
-    """The machine in words: hardware, versions, variables."""
+    """The machine in words: hardware, versions, variables.
+
+    Variables that choose devices are left out where it was asked what they choose: workers that
+    have a GPU of one kind each are alike, whatever its number. (summary.json has all of them.)
+    """
     installed = ", ".join(f"{name} {version}" for name, version in machine.versions().items())
-    parts = [hardware(), installed, ", ".join(machine.variables())]
+    known = bool(view.accelerators()) and _devices() is not None
+    left_out = machine.CHOOSING if known else ()
+    told = [one for one in machine.variables() if not one.startswith(left_out)]
+    parts = [hardware(), installed, ", ".join(told)]
     return " ".join("; ".join(filter(None, parts)).split())  # a ledger has no other blanks
 
 

@@ -43,6 +43,7 @@ class Measurement:
       second: in the second one, where that was asked for.
       machine: in words.
       versions: of Python and what is installed, see `machine`.
+      variables: of the shell that reached it, likewise.
       doubt: what the training said of its device, if that is not the instrument's; see
         `instrument.doubt`.
     """
@@ -52,6 +53,7 @@ class Measurement:
     second: Evaluation | None = None
     machine: str = ""
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    variables: list[str] = dataclasses.field(default_factory=list)
     doubt: str = ""
 
 
@@ -130,8 +132,11 @@ def measure(
         with processes.uninterrupted():
             processes.end_all()
         raise
-    doubt = instrument.doubt(training.device)
-    return Measurement(training, score, second, instrument.where(), machine.versions(), doubt)
+    return Measurement(
+        training, score, second,
+        machine=instrument.where(), versions=machine.versions(), variables=machine.variables(),
+        doubt=instrument.doubt(training.device),
+    )  # fmt: skip
 
 
 def _check(wanted: str) -> None:

@@ -20,10 +20,10 @@ PACKAGES = (
 )  # fmt: skip
 """What trains and what simulates."""
 
-PREFIXES = (
-    "JAX_", "XLA_", "OMP_", "MUJOCO_", "CUDA_VISIBLE_", "TPU_VISIBLE_", "ROCR_VISIBLE_",
-    "HIP_VISIBLE_", "LD_LIBRARY_PATH",
-)  # fmt: skip
+CHOOSING = ("CUDA_VISIBLE_", "TPU_VISIBLE_", "ROCR_VISIBLE_", "HIP_VISIBLE_")
+"""Of variables that choose devices."""
+
+PREFIXES = ("JAX_", "XLA_", "OMP_", "MUJOCO_", *CHOOSING, "LD_LIBRARY_PATH")
 """Of variables that change how a training computes, or what it loads."""
 
 HARMLESS = ("JAX_COMPILATION_CACHE_DIR", "MUJOCO_GL", "MUJOCO_EGL_DEVICE_ID")
