@@ -19,6 +19,7 @@ from harness.judgement.experiment import Request, Summary
 from harness.judgement.history import Conditions
 from harness.measurement import tracking
 from harness.places import EDITABLE, LEDGER
+from harness.record.entries import Verdict
 from harness.record.ledger import Ledger
 from harness.terminal import cli, options
 
@@ -165,7 +166,7 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
         ongoing.settle()
         same = ongoing.branch.edit_of("tip") + f"# A/A {i}\n".encode()
         outcome = ongoing.challenge(f"A/A {i} of {aa}", same)
-        kept += outcome.verdict == "keep"
+        kept += outcome.verdict is Verdict.KEEP
         print(f"A/A {i}: {outcome.verdict}. {outcome.reason}", flush=True)
     print(f"---\nchallengers: {aa}\nfalse_keeps: {kept}")
 

@@ -53,7 +53,6 @@ class Branch:
         """As git shows it."""
         return PREFIX + self.tag
 
-    @property
     def exists(self) -> bool:
         """Whether it has been begun."""
         return _exists(self.root, self._head)
@@ -62,17 +61,14 @@ class Branch:
         """Its commits, the tip first."""
         return git.text(self.root, "rev-list", self._head).split()
 
-    @property
     def tip(self) -> str:
         """The commit of the incumbent."""
         return git.text(self.root, "rev-parse", self._head)
 
-    @property
     def trials(self) -> list[str]:
         """The commits on trial; none between trials."""
         return git.text(self.root, "for-each-ref", "--format=%(objectname)", self._trial).split()
 
-    @property
     def edit(self) -> bytes:
         """The training file as it stands in the working tree, with git's line ends."""
         return plain((self.root / EDITABLE).read_bytes())
@@ -86,7 +82,7 @@ class Branch:
 
     def edit_of(self, commit: str) -> bytes:
         """The training file of a commit, or of the `tip`."""
-        name = self.tip if commit == "tip" else git.full(self.root, commit)
+        name = self.tip() if commit == "tip" else git.full(self.root, commit)
         return plain(git.run(self.root, "cat-file", "blob", f"{name}:{EDITABLE}"))
 
     def check_unworked(self) -> None:
@@ -98,7 +94,7 @@ class Branch:
           InputError: something was.
         """
         traces = git.text(self.root, "for-each-ref", "--count=1", f"refs/autorl/{self.tag}/")
-        if self.exists:
+        if self.exists():
             names = ("reflog", "show", "--no-show-signature", "--format=%gs", self._head, "--")
             steps = git.text(self.root, *names)  # no signature is asked of a program, no file shown
             traces += "".join(line for line in steps.splitlines() if line == KEEP)
@@ -111,7 +107,7 @@ class Branch:
 
     def follows_tip(self, commit: str) -> bool:
         """Whether a commit's parent is the tip: somebody may have committed since it was made."""
-        return git.text(self.root, "rev-parse", f"{commit}^") == self.tip
+        return git.text(self.root, "rev-parse", f"{commit}^") == self.tip()
 
     def propose(self, edit: bytes, message: str) -> str:
         """Commit a training file beside the branch and put it on trial; the commit."""
@@ -126,8 +122,8 @@ class Branch:
           commit: the challenger.
         """
         if self.edit_of("tip") != self.edit_of(commit):
-            tip, new = self.tip, commit
-            if self._is_out() and self.edit == self.edit_of(tip):  # the edit came from elsewhere
+            tip, new = self.tip(), commit
+            if self._is_out() and self.edit() == self.edit_of(tip):  # the edit came from elsewhere
                 self.write(self.edit_of(commit))
             if not self.follows_tip(commit):
                 new = self._commit(self.edit_of(commit), self._message(commit))
@@ -147,13 +143,13 @@ class Branch:
           run_id: of its last run, the name under which it does.
         """
         git.text(self.root, "update-ref", f"refs/autorl/{self.tag}/discarded/{run_id}", commit)
-        if self._is_out() and self.edit == self.edit_of(commit):
+        if self._is_out() and self.edit() == self.edit_of(commit):
             self.write(self.edit_of("tip"))
         self._settle(commit)
 
     def _commit(self, edit: bytes, message: str) -> str:
         """A commit on top of the tip, with another training file."""
-        tip = self.tip
+        tip = self.tip()
         blob = git.text(self.root, "hash-object", "-w", "--stdin", data=edit)
         with tempfile.TemporaryDirectory(prefix="autorl-index-") as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
@@ -178,7 +174,7 @@ class Branch:
     def _settle(self, commit: str) -> None:
         """The index as the tip has it, and the trial over: the last step of both outcomes."""
         if current(self.root) == self.tag:
-            mode, _, blob, *_ = git.text(self.root, "ls-tree", self.tip, EDITABLE).split()
+            mode, _, blob, *_ = git.text(self.root, "ls-tree", self.tip(), EDITABLE).split()
             git.stage(self.root, EDITABLE, (mode, blob))
         git.run(self.root, "update-ref", "-d", self._trial + commit)
 
@@ -204,7 +200,7 @@ def check(root: Path, tag: str) -> str:
     branch, head = Branch(root, tag), _start(root)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", tag) or not _is_name(root, branch._head):
         raise InputError(f"{tag!r} cannot be part of a branch name; try letters and digits.")
-    if branch.exists:
+    if branch.exists():
         raise InputError(
             f"There is a branch {branch.name} already: git switch {branch.name} goes on with it, "
             "another tag begins anew."

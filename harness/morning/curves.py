@@ -15,7 +15,7 @@ from matplotlib.ticker import EngFormatter
 from harness.morning.charts import COLOURS, STYLE, WIDTH, Chart, finished, legend
 from harness.morning.findings import Findings
 from harness.places import CURVE, run_folder
-from harness.record.ledger import Row
+from harness.record.entries import Run
 
 SHOWN = 6
 """Of one kind in the chart."""
@@ -53,7 +53,7 @@ def draw(found: Findings, root: Path) -> Chart | None:
     Returns:
       None where no run has left a curve there.
     """
-    rows = {row.run_id: row for row in found.rows if path(root, row.run_id).exists()}
+    rows = {row.run_id: row for row in found.runs if path(root, row.run_id).exists()}
     tasks = [task for task in found.tasks if any(row.task == task for row in rows.values())]
     if not tasks:
         return None
@@ -85,7 +85,7 @@ def _kinds(found: Findings) -> list[Kind]:
     return [*kinds, Kind("incumbent", "incumbent", 1.5, found.reigns[-1].runs[-SHOWN:])]
 
 
-def _draw_kind(axis: Axes, kind: Kind, column: str, rows: Sequence[Row], root: Path) -> None:
+def _draw_kind(axis: Axes, kind: Kind, column: str, rows: Sequence[Run], root: Path) -> None:
     """Lines of the training policies' returns, ending in their scores."""
     for i, row in enumerate(rows):
         x, y = curve(path(root, row.run_id), column)
@@ -94,8 +94,8 @@ def _draw_kind(axis: Axes, kind: Kind, column: str, rows: Sequence[Row], root: P
             marker="." if len(x) < BINS // 4 else None, label=None if i else kind.word,
         )  # fmt: skip
         end = last(path(root, row.run_id), column)
-        if row.scored and end is not None:
-            axis.plot(end, float(row.avg_return), "D", color=COLOURS[kind.colour], markersize=4)
+        if row.avg_return is not None and end is not None:
+            axis.plot(end, row.avg_return, "D", color=COLOURS[kind.colour], markersize=4)
 
 
 def path(root: Path, run_id: str) -> Path:

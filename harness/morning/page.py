@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import jinja2
 
 from harness.morning.charts import COLOURS, OUTCOMES
-from harness.morning.findings import ENOUGH, Experiment, Findings, Reign, stamp
+from harness.morning.findings import ENOUGH, Experiment, Findings, Reign
+from harness.record.entries import Fate, Role, stamp
 from harness.system import words
 
 DARK = {
@@ -59,8 +60,8 @@ def write(
         found=found,
         instrument=found.instrument.partition(" ")[2] or "unknown hardware",
         began=min(stamp(row) for row in found.rows),
-        runs=sum(row.role in ("challenger", "incumbent") for row in found.rows),
-        failed=sum(e.outcome == "crash" for e in found.experiments),
+        runs=sum(run.role in (Role.CHALLENGER, Role.INCUMBENT) for run in found.runs),
+        failed=sum(e.outcome is Fate.CRASH for e in found.experiments),
         colours={role: (COLOURS[role], DARK[role]) for role in COLOURS},
         words={outcome: word for outcome, (_, _, word) in OUTCOMES.items()},
         figure=figure,
