@@ -22,6 +22,7 @@ from harness.judgement.history import Conditions
 from harness.measurement import tracking
 from harness.morning import meaning
 from harness.places import EDITABLE, LEDGER
+from harness.record.entries import Verdict
 from harness.record.ledger import Ledger
 from harness.terminal import cli, options
 
@@ -176,14 +177,14 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
         ongoing.settle()
         same = ongoing.branch.edit_of("tip") + f"# A/A {i}\n".encode()
         outcome = ongoing.challenge(f"A/A {i} of {aa}", same)
-        kept += outcome.verdict == "keep"
+        kept += outcome.verdict is Verdict.KEEP
         print(f"A/A {i}: {outcome.verdict}. {outcome.reason}", flush=True)
     print(f"---\nchallengers: {aa}\nfalse_keeps: {kept}")
 
 
 def _note_a_change(ongoing: Contest) -> None:
     """Say so where the runs of the branch were measured by something else: hours may follow."""
-    if {row.harness for row in ongoing.history.rows[-1:]} - {ongoing.site.instrument}:
+    if {row.harness for row in ongoing.read().rows[-1:]} - {ongoing.site.instrument}:
         print("note: harness or hardware are not those of the last run: the incumbent is measured "
               "anew.", file=sys.stderr)  # fmt: skip
 

@@ -16,6 +16,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+BOOLS = {"yes": True, "no": False}
+"""In a row."""
+
 
 class SchemaError(ValueError):
     """What was given is no value of its kind."""
@@ -37,6 +40,8 @@ def decoded(kind: type[T], given: Mapping[str, Any]) -> T:
 
 def parsed(kind: type[T], given: Mapping[str, str]) -> T:
     """A dataclass from texts, as a row of a table has them; an empty one is None, or empty.
+
+    A bool is `yes` or `no`.
 
     Raises:
       SchemaError: as `decoded`.
@@ -107,7 +112,11 @@ def _read(hint: Any, text: str) -> Any:
         return text
     if issubclass(hint, enum.Enum):
         return _member(hint, text)
+    if hint is bool and text in BOOLS:
+        return BOOLS[text]
     try:
+        if hint is bool or text != text.strip() or "_" in text:
+            raise ValueError  # Python is more lenient than a table is
         return hint(text)
     except ValueError:
         raise SchemaError(f"{text[:100]!r}") from None

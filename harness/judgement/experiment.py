@@ -32,24 +32,23 @@ from harness.measurement.sites import Announce, Measurement, Site, Watch
 from harness.measurement.training import MAX_STEP, Training
 from harness.places import ERROR, LEDGER, SUMMARY, TRAIN_FILE, run_folder
 from harness.record import life
-from harness.record.ledger import BEGUN, INTERRUPTED, LOST, Ledger, Row
+from harness.record.entries import ALONE, Role, Run, Status
+from harness.record.ledger import Ledger, Snapshot
 from harness.record.life import Ruling
 from harness.system import processes, storage
 
-STATUSES: dict[type[BaseException], str] = {
-    KeyboardInterrupt: INTERRUPTED,
-    StandstillError: INTERRUPTED,
-    EndedError: INTERRUPTED,
-    OutOfTimeError: "timeout",
-    IntegrityError: "tampered",
-    TrainingError: "crash",
-    PolicyError: "crash",
-    WorkerError: LOST,
+STATUSES: dict[type[BaseException], Status] = {
+    KeyboardInterrupt: Status.INTERRUPTED,
+    StandstillError: Status.INTERRUPTED,
+    EndedError: Status.INTERRUPTED,
+    OutOfTimeError: Status.TIMEOUT,
+    IntegrityError: Status.TAMPERED,
+    TrainingError: Status.CRASH,
+    PolicyError: Status.CRASH,
+    WorkerError: Status.LOST,
 }
-"""Of runs without a score, by what ended them."""
-
-INCONCLUSIVE = "inconclusive"
-"""Status of a run that something else ended: a full disk, a bug of ours."""
+"""Of runs without a score, by what ended them; something else, as a full disk or a bug of ours,
+leaves it inconclusive."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Part:
 
     Attributes:
       branch: its name.
-      role: `challenger` or `incumbent`.
+      role: on it.
       commit: of the file that runs.
       challenger: for which edit it is made.
       replicate: which of the runs of its role for that edit, from 1.
@@ -66,11 +65,16 @@ class Part:
     """
 
     branch: str
-    role: str
+    role: Role
     commit: str
     challenger: str
     replicate: int
     objective: str
+
+    @property
+    def beside(self) -> bool:
+        """Whether it is the incumbent, measured for a challenger and not for its own sake."""
+        return self.role is Role.INCUMBENT and self.commit != self.challenger
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +88,8 @@ class Request:
       message: one line for the ledger.
       comparable: whether nothing that a verdict rests on was given by hand.
       part: on an experiment branch; None for a run by itself.
-      judge: gives the ruling from a status and the average return, where there is one.
+      judge: gives the ruling from what the ledger holds, a status, and the average return, where
+        there is one.
       site: where it is measured.
     """
 
@@ -94,7 +99,7 @@ class Request:
     message: str
     comparable: bool
     part: Part | None = None
-    judge: Callable[[str, float | None], Ruling] = life.unjudged
+    judge: Callable[[Snapshot, Status, float | None], Ruling] = life.unjudged
     site: Site = dataclasses.field(default_factory=sites.here)
 
 
@@ -143,7 +148,7 @@ class Summary:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Run:
+class _Underway:
     """One run under way: what was drawn for it and where it leaves its files."""
 
     request: Request
@@ -155,33 +160,33 @@ class _Run:
 
     def row(
         self, ruling: Ruling, returns: Sequence[float] = (), summary: Summary | None = None
-    ) -> Row:
+    ) -> Run:
         """The run's row in the ledger, with what is known of it: nothing without a summary."""
         request, part, order = self.request, self.request.part, self.request.order
         assignment = order.assignment
-        return Row(
+        return Run(
             commit=self.commit,
-            avg_return=f"{statistics.fmean(returns):.4f}" if returns else "",
+            avg_return=statistics.fmean(returns) if returns else None,
             status=ruling.status,
             description=request.message,
             task=assignment.task_id,
             run_id=self.run_id,
-            seed=str(assignment.seed),
+            seed=assignment.seed,
             challenger=part.challenger if part else self.commit,
-            replicate=str(part.replicate) if part else "1",
-            std_return=f"{statistics.pstdev(returns):.4f}" if returns else "",
-            budget=f"{assignment.budget:g}",
+            replicate=part.replicate if part else 1,
+            std_return=statistics.pstdev(returns) if returns else None,
+            budget=assignment.budget,
             backend=summary.backend if summary else assignment.backend,
-            comparable="yes" if request.comparable else "no",
+            comparable=request.comparable,
             verdict=ruling.verdict,
             sandbox=order.confinement,
-            branch=part.branch if part else "-",
-            role=part.role if part else "-",
+            branch=part.branch if part else ALONE,
+            role=part.role if part else Role.NONE,
             objective=part.objective if part else assignment.task_id,
-            episodes=str(order.episodes),
+            episodes=order.episodes,
             harness=request.site.instrument,
             reason=ruling.reason,
-            startup=f"{summary.startup_seconds:.2f}" if summary else "",
+            startup=summary.startup_seconds if summary else None,
         )
 
 
@@ -221,7 +226,7 @@ def run(
         held.enter_context(life.ours(this.run_id))
         held.enter_context(life.alive(this.folder))
         with _told_where(this):
-            ledger.append(this.row(Ruling(BEGUN)))
+            ledger.append(this.row(Ruling(Status.BEGUN)))
         try:
             measured = _measure(this, watch, announce)
             guard.check()
@@ -248,7 +253,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _told_where(this: _Run) -> Iterator[None]:
+def _told_where(this: _Underway) -> Iterator[None]:
     """Say where a run is that the ledger cannot take."""
     try:
         yield
@@ -259,17 +264,21 @@ def _told_where(this: _Run) -> Iterator[None]:
         ) from error
 
 
-def _record(ledger: Ledger, this: _Run, measured: Measurement) -> Summary:
+def _record(ledger: Ledger, this: _Underway, measured: Measurement) -> Summary:
     """Write a score down, rule on it, and write summary and row with the ruling."""
     returns = measured.score.evaluation.returns
     summary = _summarise(this, measured)
     try:
         _save(this, summary, measured)  # before the ledger is asked for anything: a score is kept
     finally:
-        ruling = this.request.judge("scored", statistics.fmean(returns))
-        ruling = _noted(ruling, measured)
-        summary = dataclasses.replace(summary, verdict=ruling.verdict, reason=ruling.reason or None)
-        ledger.append(this.row(ruling, returns, summary))
+
+        def decide(there: Snapshot) -> Run:
+            ruling = this.request.judge(there, Status.SCORED, statistics.fmean(returns))
+            return this.row(_noted(ruling, measured), returns, summary)
+
+        row = ledger.conclude(decide).entries[-1]
+    assert isinstance(row, Run)
+    summary = dataclasses.replace(summary, verdict=row.verdict, reason=row.reason or None)
     _save(this, summary, measured)
     return summary
 
@@ -292,20 +301,21 @@ def _overtime(training: Training) -> str:
     )
 
 
-def _save(this: _Run, summary: Summary, measured: Measurement) -> None:
+def _save(this: _Underway, summary: Summary, measured: Measurement) -> None:
     details = _details(this, summary, measured)
     storage.replace(this.folder / SUMMARY, json.dumps(details, indent=1))
 
 
-def _record_failure(ledger: Ledger, this: _Run, error: BaseException) -> None:
+def _record_failure(ledger: Ledger, this: _Underway, error: BaseException) -> None:
     """Write down what ended a run without a score, and its row."""
     with contextlib.suppress(OSError):
         storage.replace(this.folder / ERROR, f"{error or type(error).__name__}\n")
     statuses = (s for kind, s in STATUSES.items() if isinstance(error, kind))
-    ledger.append(this.row(this.request.judge(next(statuses, INCONCLUSIVE), None)))
+    status = next(statuses, Status.INCONCLUSIVE)
+    ledger.conclude(lambda there: this.row(this.request.judge(there, status, None)))
 
 
-def _begin(request: Request) -> _Run:
+def _begin(request: Request) -> _Underway:
     """Draw what is to be drawn, and make the run's folder with the file in it."""
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
     folder = run_folder(request.root, run_id)
@@ -313,10 +323,10 @@ def _begin(request: Request) -> _Run:
     (folder / TRAIN_FILE).write_bytes(request.source)
     part = request.part
     commit, diff = (part.commit, "") if part else integrity.commit(request.root)
-    return _Run(request, run_id, folder, commit, diff, time.monotonic())
+    return _Underway(request, run_id, folder, commit, diff, time.monotonic())
 
 
-def _measure(this: _Run, watch: Watch, announce: Announce) -> Measurement:
+def _measure(this: _Underway, watch: Watch, announce: Announce) -> Measurement:
     """Have the run measured, where its request says.
 
     Raises:
@@ -326,7 +336,7 @@ def _measure(this: _Run, watch: Watch, announce: Announce) -> Measurement:
     return request.site.measure(request.order, this.folder, request.root, watch, announce)
 
 
-def _summarise(this: _Run, measured: Measurement) -> Summary:
+def _summarise(this: _Underway, measured: Measurement) -> Summary:
     """What a run says of itself, before anything is ruled."""
     training, second, assignment = measured.training, measured.second, this.request.order.assignment
     returns, curve = measured.score.evaluation.returns, training.curve
@@ -353,7 +363,7 @@ def _summarise(this: _Run, measured: Measurement) -> Summary:
     )
 
 
-def _details(this: _Run, summary: Summary, measured: Measurement) -> dict[str, Any]:
+def _details(this: _Underway, summary: Summary, measured: Measurement) -> dict[str, Any]:
     """What summary.json holds: the summary, every episode, and the conditions."""
     training, score, second = measured.training, measured.score, measured.second
     order = this.request.order
