@@ -184,7 +184,7 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
 
 def _note_a_change(ongoing: Contest) -> None:
     """Say so where the runs of the branch were measured by something else: hours may follow."""
-    if {row.harness for row in ongoing.read().rows[-1:]} - {ongoing.site.instrument}:
+    if {row.harness for row in ongoing.read().runs[-1:]} - {ongoing.site.instrument}:
         print("note: harness or hardware are not those of the last run: the incumbent is measured "
               "anew.", file=sys.stderr)  # fmt: skip
 

@@ -48,6 +48,9 @@ LAST = ("escapes_limits", "fills_disk")
 LOOKS = [*sorted({path.stem for path in (FOLDER / "looks").glob("[a-z]*.py")} - {*LAST}), *LAST]
 """What a confined process must not reach; each is a line in one process that tries them all."""
 
+APART = ("inherits_files", "reloads_from_keyring")
+"""Looks that the harness stops without confinement, too: their controls are outside of it."""
+
 AGAIN = [name for name in LOOKS if name.startswith("reloads_")]
 """Those that look for what an earlier run has left, and leave something."""
 
@@ -268,7 +271,7 @@ def test_a_confined_file_gains_nothing(world, kind):
     assert psutil.Process().children(recursive=True) == []
 
 
-@pytest.mark.parametrize("name", [name for name in LOOKS if name != "inherits_files"])
+@pytest.mark.parametrize("name", [name for name in LOOKS if name not in APART])
 def test_a_file_that_nothing_confines_gains(free, name):
     """All looks do work where nothing stops them: the test above can fail."""
     if reason := getattr(_module(name), "missing", lambda: "")():
@@ -276,16 +279,26 @@ def test_a_file_that_nothing_confines_gains(free, name):
     assert free[name]
 
 
-def test_a_file_that_the_harness_left_open_would_be_found(tmp_path):
-    """Whatever confines, no process of a training gets one: of this look the control is apart."""
-    code = "from tests.adversaries.looks.inherits_files import attempt; print(attempt())"
-    with open(tmp_path / "results.tsv", "w") as ledger:
-        for inherited in ((), (ledger.fileno(),)):
-            done = subprocess.run(
-                [sys.executable, "-c", code], pass_fds=inherited, cwd=ROOT, check=True, text=True,
-                env={**os.environ, "AUTORL_TRIAL_CHANNEL": "-1"}, capture_output=True,
-            )  # fmt: skip
-            assert done.stdout.endswith(f"{bool(inherited)}\n")
+def outside(world, name, **options):
+    """What a look sees in a process that is not of the harness."""
+    code = f"from tests.adversaries.looks.{name} import attempt; print(attempt())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "AUTORL_TRIAL_CHANNEL": "-1"},
+        capture_output=True, text=True, check=True, cwd=world.root, **options,
+    )  # fmt: skip
+    return done.stdout.splitlines()[-1] == "True"
+
+
+def test_a_file_that_the_harness_left_open_would_be_found(world):
+    assert not outside(world, "inherits_files")
+    with open(world.root / "results.tsv") as ledger:
+        assert outside(world, "inherits_files", pass_fds=(ledger.fileno(),))
+
+
+def test_a_key_that_was_left_would_be_found(world):
+    if reason := _module("reloads_from_keyring").missing():
+        pytest.skip(reason)
+    assert [outside(world, "reloads_from_keyring") for _ in range(2)] == [False, True]
 
 
 PROBE = """
@@ -298,6 +311,10 @@ def works(attempt):
         return bool(attempt())
     except OSError:
         return False
+
+def own_network():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return socket.create_connection(server.getsockname(), 1)
 
 @dataclasses.dataclass(frozen=True)
 class Look:
@@ -315,6 +332,7 @@ def look(question, _):
         "the ledger": works(lambda: (world / "results.tsv").read_text()),
         "another run": works(lambda: list((world / "runs" / "earlier").iterdir())),
         "a trained policy": works(lambda: list((world / "tests" / "trained").iterdir())),
+        "a network of its own": works(own_network),
         "the network": works(lambda: socket.create_connection(("127.0.0.1", port), 1)),
         "the checkout, to write to": works(lambda: (world / "written").write_text("x")),
     }), b""
@@ -331,6 +349,7 @@ def test_an_evaluation_is_confined_as_a_training_is(world, kind):
         place = scoring.Place(world.root, this)
         answer, _ = scoring.run_apart("probe", (question, b""), place, 60)
         seen = answer["works"]
+        assert seen.pop("a network of its own")
         assert len(seen) == 6
         assert {name: gained for name in seen} == seen
 

@@ -5,18 +5,17 @@ import platform
 
 from tests.adversaries import loot
 
-ADD_KEY, REQUEST_KEY, KEYCTL = {"x86_64": (248, 249, 250), "aarch64": (217, 218, 219)}[
-    platform.machine()
-]
+ADD_KEY, KEYCTL = {"x86_64": (248, 250), "aarch64": (217, 219)}[platform.machine()]
+SEARCH, SET_TIMEOUT = 10, 15
 SESSION, USER = -3, -4
-SET_TIMEOUT, SECONDS = 15, 600
+SECONDS = 600
 libc = ctypes.CDLL(None)
 
 
 def attempt():
     name = loot().encode()
     rings = (SESSION, USER)
-    found = any(libc.syscall(REQUEST_KEY, b"user", name, None, ring) >= 0 for ring in rings)
+    found = any([libc.syscall(KEYCTL, SEARCH, ring, b"user", name, 0) >= 0 for ring in rings])
     for ring in rings:
         leave(name, ring)
     return found
