@@ -9,12 +9,14 @@ import select
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
+from harness.checkout import holder
 from harness.checkout.branch import create
 from harness.judgement.contest import Contest
 from harness.morning import standing
 from harness.night.turns import Night, Plan
-from harness.places import EDITABLE, LEDGER
+from harness.places import EDITABLE, HOLDER, LEDGER
 from harness.record import life
 from harness.record.ledger import BEGUN, COLUMNS, Head, Ledger
 from harness.system import words
@@ -90,10 +92,29 @@ def test_a_status_of_a_thousand_experiments_is_a_screen(tmp_path):
     assert "tried: 1000, kept: 20" in done.stdout
 
 
-def test_without_a_branch_there_is_no_status(tmp_path):
+def test_where_nothing_was_run_there_is_no_status(tmp_path):
     done = command(tmp_path, "harness.status")
     assert done.returncode == 2
-    assert "begins one" in done.stderr
+    assert "There is no run in results.tsv yet: python -m harness.run" in done.stderr
+
+
+def test_a_status_says_who_is_at_work_and_that_a_night_which_has_time_can_go_on(root):
+    contest = Contest(create(root, "night"), HALF_CHEETAH, "none")
+    contest.measure()
+    Night(contest, Plan("echo no edit", 2.0, 1, 60.0)).run()
+    assert standing.look(root)[-1] == "at work: nobody"  # all its runs are made
+    row = rows(root)[-1]
+    plan = words.packed({"agent": "true", "hours": 2.0, "runs": 100, "agent_seconds": 60.0})
+    begun = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-night0"
+    night = dataclasses.replace(row, role="night", reason=plan, run_id=begun)
+    Ledger(root / LEDGER).append(night)
+    said = standing.look(root)[-1]
+    assert said.startswith("at work: nobody; the night has not ended")
+    assert "harness.loop --resume" in said
+    with holder.hold(root):
+        assert f"(process {os.getpid()}, since" in standing.look(root)[-1]
+        (root / HOLDER).unlink()
+        assert standing.look(root)[-1] == "at work: Another command"
 
 
 def on_a_terminal(folder, *arguments, seconds=120):

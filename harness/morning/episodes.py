@@ -15,8 +15,11 @@ from harness.tasks import anchors
 SHOWN = 12
 """Runs of a task, the latest."""
 
-RUN_HEIGHT, FRAME_HEIGHT = 0.42, 0.95
+RUN_HEIGHT, FRAME_HEIGHT = 0.42, 0.65
 """Inches that a run takes, and what is around those of a task."""
+
+LEGEND_HEIGHT = 0.3
+"""Inches."""
 
 DESCRIBED = 28
 """Characters of a run's description."""
@@ -39,11 +42,14 @@ def draw(runs: Sequence[Single], root: Path) -> Chart | None:
         return None
     heights = [RUN_HEIGHT * len(mine) + FRAME_HEIGHT for mine in shown.values()]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, sum(heights) + LEGEND_HEIGHT), layout="constrained")
         axes = figure.subplots(len(shown), 1, squeeze=False, height_ratios=heights)
         for (axis,), (task, mine) in zip(axes, shown.items(), strict=True):
             _draw_task(axis, task, mine, root)
-            axis.legend(*legend(axis), loc="lower left", bbox_to_anchor=(0, 1), ncols=5)
+        words = {
+            word: handle for (axis,) in axes for handle, word in zip(*legend(axis), strict=True)
+        }
+        figure.legend([*words.values()], [*words], loc="outside upper left", ncols=len(words))
         return finished("episodes", figure)
 
 
