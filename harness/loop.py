@@ -140,7 +140,7 @@ def _plan(agent: str, hours: float, max_runs: int, agent_timeout: float) -> Plan
     if not agent:
         raise InputError("Who edits? --agent takes a preset (--list-agents) or a shell command.")
     if agent in tuners.TUNERS:
-        tuners.check(agent, (Path.cwd() / EDITABLE).read_bytes())
+        tuners.check(agent, options.training_file(Path(EDITABLE)))
     elif complaint := agents.complaint(agent, tuners.TUNERS):
         raise InputError(complaint)
     return Plan(agent, hours, max_runs, agent_timeout)

@@ -40,7 +40,7 @@ def replay(
     details = record.details
     request = experiment.Request(
         root=root,
-        source=(record.folder / TRAIN_FILE).read_bytes(),
+        source=options.training_file(record.folder / TRAIN_FILE),
         order=Order(
             Assignment(details["task"], details["backend"], details["seed"], details["budget"]),
             episodes=len(record.returns),

@@ -20,6 +20,7 @@ from harness.judgement.contest import Contest, Outcome
 from harness.judgement.experiment import Request, Summary
 from harness.judgement.history import Conditions
 from harness.measurement import tracking
+from harness.morning import meaning
 from harness.places import EDITABLE, LEDGER
 from harness.record.ledger import Ledger
 from harness.terminal import cli, options
@@ -128,7 +129,9 @@ def run(
         comparable=(seed, budget, episodes, train) == (None,) * 4,
     )
     with options.at_work(Path.cwd()):
-        _print_block(options.shown(request))
+        summary = options.shown(request)
+    _print_block(summary)
+    _explain(summary, conditions.budget)
 
 
 def _begun(tag: str) -> Contest | None:
@@ -153,6 +156,12 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
     print(f"branch: {started.branch.name}")
     print(f"objective: {started.conditions.objective}")
     print(f"incumbent: {contest.estimate(scores)}")
+    message = '--message "what was changed, why"'
+    _advise(
+        (f"harness.run {message}", f"after an edit of {EDITABLE}: it is tried, and kept or not"),
+        ("harness.loop --agent claude --hours 8", "a night of an agent's edits"),
+        ("harness.status", "how it stands"),
+    )
 
 
 def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
@@ -194,6 +203,34 @@ def _print_block(summary: Summary) -> None:
     shown = {k: v for k, v in dataclasses.asdict(summary).items() if v is not None}
     for name, value in shown.items():
         print(f"{name}: {value:.2f}" if isinstance(value, float) else f"{name}: {value}")
+
+
+def _explain(summary: Summary, budget: float) -> None:
+    """What a score means, and what may be next: of a run by itself, no verdict says it.
+
+    On standard error and indented: the block stays the last that is on standard output, and no
+    line of this begins as one of its lines does.
+    """
+    sys.stdout.flush()  # the block first, where both go into one file
+    print("what it means:", file=sys.stderr)
+    for line in meaning.lines(summary.task, budget, summary.avg_return):
+        print(f"  {line}", file=sys.stderr)
+    task = "" if summary.task == TASK else f" --task {summary.task}"
+    _advise(
+        ("harness.report", "this run and those before it as a page, with a video"),
+        *([(f"harness.run{task}", "the full twelve minutes")] if budget < TIME_BUDGET else []),
+        (f"harness.run --init TAG{task}", "a branch: its baseline, then every edit against it"),
+        (f"harness.loop --agent random{task}", "the same all night, with no language model"),
+    )
+
+
+def _advise(*steps: tuple[str, str]) -> None:
+    """Commands that may be next, and what each is for."""
+    sys.stdout.flush()
+    print("next:", file=sys.stderr)
+    width = max(len(command) for command, _ in steps)
+    for command, purpose in steps:
+        print(f"  {cli.python()} -m {command:{width}}  {purpose}", file=sys.stderr)
 
 
 def _seed(given: int | None) -> int:

@@ -50,15 +50,15 @@ def program(folder, text):
     (folder / "bwrap").chmod(0o755)
 
 
-def test_a_branch_that_was_begun_confined_goes_on_so_or_not_at_all(root, path, monkeypatch):
-    Contest(create(root, "test"), HALF_CHEETAH, sandbox.BUBBLEWRAP).measure()
+def test_a_branch_that_was_begun_confined_goes_on_so_or_not_at_all(root, site, path, monkeypatch):
+    Contest(create(root, "test"), HALF_CHEETAH, sandbox.BUBBLEWRAP, site=site).measure()
     monkeypatch.chdir(root)
     with pytest.raises(InputError, match=r"begun confined by bubblewrap .* is not installed"):
         contest.resume(root, options.confinement, experiment.run)
 
 
-def test_a_branch_that_was_begun_free_goes_on_so(root, path):
-    Contest(create(root, "test"), HALF_CHEETAH, sandbox.NONE).measure()
+def test_a_branch_that_was_begun_free_goes_on_so(root, site, path):
+    Contest(create(root, "test"), HALF_CHEETAH, sandbox.NONE, site=site).measure()
     ongoing = contest.resume(root, options.confinement, experiment.run)
     assert ongoing.conditions == Conditions(("HalfCheetah-v5",), ("native",), 1.0, 2, sandbox.NONE)
     assert ongoing._confinement == sandbox.NONE

@@ -13,7 +13,6 @@ ever written.
 
 import contextlib
 import re
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -127,7 +126,7 @@ class Branch:
         """
         if self.edit_of("tip") != self.edit_of(commit):
             tip, new = self.tip, commit
-            if self._is_out() and self.edit == self.edit_of(tip):  # the edit came from elsewhere
+            if self._shows(tip):  # the edit came from elsewhere
                 self.write(self.edit_of(commit))
             if not self.follows_tip(commit):
                 new = self._commit(self.edit_of(commit), self._message(commit))
@@ -147,7 +146,7 @@ class Branch:
           run_id: of its last run, the name under which it does.
         """
         git.text(self.root, "update-ref", f"refs/autorl/{self.tag}/discarded/{run_id}", commit)
-        if self._is_out() and self.edit == self.edit_of(commit):
+        if self._shows(commit):
             self.write(self.edit_of("tip"))
         self._settle(commit)
 
@@ -174,6 +173,11 @@ class Branch:
     def _is_out(self) -> bool:
         """Whether it is checked out: the working tree of another branch is not ours."""
         return current(self.root) == self.tag
+
+    def _shows(self, commit: str) -> bool:
+        """Whether the working tree is ours and has a commit's training file."""
+        there = self._is_out() and (self.root / EDITABLE).is_file()
+        return there and self.edit == self.edit_of(commit)
 
     def _settle(self, commit: str) -> None:
         """The index as the tip has it, and the trial over: the last step of both outcomes."""
@@ -227,7 +231,7 @@ def _start(root: Path) -> str:
     """
     advice = "git init, git add --all, git commit"
     if git.is_own(root):
-        with contextlib.suppress(subprocess.CalledProcessError):
+        with contextlib.suppress(git.GitError):
             return git.text(root, "rev-parse", "--verify", "HEAD^{commit}")
     elif (other := git.surrounding(root)) is not None:
         raise InputError(
@@ -242,14 +246,14 @@ def _start(root: Path) -> str:
 
 def _exists(root: Path, ref: str) -> bool:
     """Whether there is a ref of this full name."""
-    with contextlib.suppress(subprocess.CalledProcessError):
+    with contextlib.suppress(git.GitError):
         return bool(git.run(root, "rev-parse", "--verify", "--quiet", ref))
     return False
 
 
 def _is_name(root: Path, name: str) -> bool:
     """Whether git takes something for a ref's name."""
-    with contextlib.suppress(subprocess.CalledProcessError):
+    with contextlib.suppress(git.GitError):
         return not git.run(root, "check-ref-format", name)
     return False
 

@@ -12,7 +12,6 @@ import hashlib
 import importlib.machinery
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -53,7 +52,7 @@ def committed(root: Path) -> dict[str, tuple[str, str]] | None:
         return None
     try:
         listing = git.run(root, "ls-tree", "-r", "-z", "--full-tree", "HEAD")
-    except subprocess.CalledProcessError:
+    except git.GitError:
         return None
     files = {}
     for entry in filter(None, listing.decode(errors="surrogateescape").split("\0")):

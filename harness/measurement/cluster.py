@@ -7,7 +7,6 @@ behind comes back. A worker that dies loses its run; another one is started wher
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import queue
 import re
@@ -22,6 +21,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from harness import errors
 from harness.confinement import sandbox
@@ -378,8 +379,10 @@ def _checked(answer: Any) -> tuple[Measurement | HarnessError, dict[str, bytes]]
     return outcome, files
 
 
-def claim(count: int, patience: float = CLAIM_SECONDS) -> dict[int, int]:
+def claim(count: int, patience: float = CLAIM_SECONDS) -> dict[int, FileLock]:
     """Cores that no other worker on this machine has, by number, with the locks that hold them.
+
+    Whoever lets go of a lock, by its end at the latest, lets go of the core.
 
     Args:
       count: how many.
@@ -393,7 +396,7 @@ def claim(count: int, patience: float = CLAIM_SECONDS) -> dict[int, int]:
     cores = os.sched_getaffinity(0) if sys.platform == "linux" else range(os.cpu_count() or 1)
     deadline = time.monotonic() + patience
     while True:
-        held: dict[int, int] = {}
+        held: dict[int, FileLock] = {}
         for core in sorted(cores):
             lock = _locked(folder / str(core)) if len(held) < count else None
             if lock is not None:
@@ -401,19 +404,19 @@ def claim(count: int, patience: float = CLAIM_SECONDS) -> dict[int, int]:
         if len(held) == count:
             return held
         for lock in held.values():
-            os.close(lock)
+            lock.release()
         if time.monotonic() > deadline:
             raise InputError(f"A run needs {count} cores, but {len(held)} are free here.")
         time.sleep(0.1)
 
 
-def _locked(path: Path) -> int | None:
-    """A file's lock, for as long as this process lives; None where another one has it."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _locked(path: Path) -> FileLock | None:
+    """A file's lock; None where another one has it."""
+    # Not a soft one where the system has no locks: the file of a killed process would stay.
+    lock = FileLock(path, mode=0o600, blocking=False, fallback_to_soft=False)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
+        lock.acquire()
+    except Timeout:
         return None
     return lock
 

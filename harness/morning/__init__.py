@@ -6,12 +6,15 @@ May import: `judgement`, and what is below; nothing of a night.
 __all__ = [
     "charts",
     "curves",
+    "episodes",
     "film",
     "findings",
+    "meaning",
     "opengl",
     "page",
     "panels",
     "script",
+    "singles",
     "standing",
     "video",
 ]

@@ -181,7 +181,8 @@ def check(row: Row, ledger: Path) -> None:
     try:
         whole = re.fullmatch(r"\d{8}-\d{6}-\w+", row.run_id) is not None
         whole = whole and stamp(row) is not None
-        figures = [row.budget, row.episodes, *([row.avg_return] if row.scored else [])]
+        figures = [row.budget, row.episodes]
+        figures += [row.avg_return, row.std_return] if row.scored else []
         whole = whole and all(abs(float(figure)) < LARGEST for figure in figures)
     except ValueError:
         whole = False
@@ -190,6 +191,11 @@ def check(row: Row, ledger: Path) -> None:
             f"The row of run {row.run_id!r} in {ledger} holds no time, or a figure that is none. "
             "The harness has not written it so: restore the ledger from a copy."
         )
+
+
+def figure(value: float) -> str:
+    """A score as a reader wants it: no more digits than mean something."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def stamp(row: Row) -> datetime:

@@ -1,16 +1,17 @@
-"""How a night stands, from its ledger alone, wherever it runs."""
+"""How a checkout stands, from its ledger alone: its night, or its single runs."""
 
 import contextlib
 import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.checkout import branch
+from harness.checkout import branch, holder
 from harness.errors import InputError
 from harness.judgement.history import CHALLENGER, INCUMBENT
-from harness.morning import findings, page
+from harness.morning import findings, page, singles
 from harness.morning.charts import OUTCOMES
-from harness.morning.findings import Experiment, Findings, Reign, stamp
+from harness.morning.findings import Experiment, Findings, Reign, figure, stamp
+from harness.morning.singles import Single
 from harness.night.turns import AGENT, NIGHT, UNLIMITED, plan_of
 from harness.places import LEDGER
 from harness.record import life
@@ -22,6 +23,9 @@ VERDICTS = 5
 
 AGENT_LENGTH = 60
 """Characters of an agent's command that are shown."""
+
+SHOWN_RUNS = 10
+"""Of the latest single runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Status:
       incumbent: its estimate; None while the baseline is measured.
       experiments: all so far.
       night: used and planned hours and runs, in words; empty without a night.
+      unfinished: whether that night has hours and runs left.
       underway: runs that have begun and not ended: id and age in seconds.
     """
 
@@ -44,7 +49,25 @@ class Status:
     incumbent: Reign | None
     experiments: list[Experiment]
     night: str
+    unfinished: bool
     underway: list[tuple[str, float]]
+
+
+def look(root: Path) -> list[str]:
+    """How a checkout stands, in words, a line a thing, and who works there.
+
+    Raises:
+      InputError: nothing was run there.
+      LedgerError: the ledger is damaged.
+    """
+    who = holder.at_work(root)
+    at_work = f"at work: {who or 'nobody'}"
+    if branch.current(root) is None and singles.are_all(root / LEDGER):
+        return [*_of_singles(root), at_work]
+    now = read(root)
+    if now.unfinished and not who:
+        at_work += "; the night has not ended, and harness.loop --resume goes on with it"
+    return [*lines(now), at_work]
 
 
 def read(root: Path) -> Status:
@@ -74,6 +97,7 @@ def read(root: Path) -> Status:
         incumbent=found.reigns[-1] if found else None,
         experiments=found.experiments if found else [],
         night=_night(rows),
+        unfinished=_has_time(rows),
         underway=_underway(root, ledger),
     )
 
@@ -86,19 +110,59 @@ def lines(now: Status) -> list[str]:
     if now.incumbent is None:
         said.append("incumbent: the baseline is being measured")
     else:
-        estimate = f"{page.figure(now.incumbent.mean)} ({page.interval(now.incumbent)})"
+        estimate = f"{figure(now.incumbent.mean)} ({page.interval(now.incumbent)})"
         kept = sum(e.outcome == "keep" for e in now.experiments)
         said += [f"incumbent: {estimate}", f"tried: {len(now.experiments)}, kept: {kept}"]
     if now.night:
         said.append(now.night)
-    for run_id, age in now.underway:
-        said.append(f"running: {words.line(run_id)}, for {age:.0f} s")
+    said += _running(now.underway)
     for e in reversed(now.experiments[-VERDICTS:]):
         word = OUTCOMES[e.outcome][2]
         said.append(f"  {e.number:>4} {word:<12} {e.description[:60]}")
         if e.reason:
             said.append(f"{'':18} {e.reason[:110]}")
     return said
+
+
+def _of_singles(root: Path) -> list[str]:
+    """The single runs of a checkout, in words.
+
+    Raises:
+      InputError: there is none.
+      LedgerError: the ledger is damaged.
+    """
+    ledger = Ledger(root / LEDGER)
+    ledger.check()
+    runs, underway = singles.read(root / LEDGER), _underway(root, ledger)
+    if not runs and not underway:
+        raise InputError(f"There is no run in {LEDGER} yet: python -m harness.run makes one.")
+    said = [f"single runs: {len(runs)}, and no experiment branch; score ± between episodes"]
+    said += _running(underway)
+    return said + [_of_single(run) for run in reversed(runs[-SHOWN_RUNS:])]
+
+
+def _of_single(run: Single) -> str:
+    """A run in a line: when, what, and what came of it."""
+    score = "" if run.score is None else f"{figure(run.score)} ± {figure(run.spread or 0.0)}"
+    what = f"{run.task}, {run.budget:g} s"
+    return f"  {run.began:%m-%d %H:%M} {what:<32} {score or run.status:<18} {run.description[:40]}"
+
+
+def _running(underway: list[tuple[str, float]]) -> list[str]:
+    """A line for each run that goes on."""
+    return [f"running: {words.line(run_id)}, for {age:.0f} s" for run_id, age in underway]
+
+
+def _has_time(rows: list) -> bool:
+    """Whether the last night could go on: neither its hours nor its runs are used up."""
+    begun = [i for i, row in enumerate(rows) if row.role == NIGHT]
+    plan = plan_of(rows[begun[-1]]) if begun else None
+    if plan is None:
+        return False
+    after = rows[begun[-1] :]
+    hours = (datetime.now(UTC) - stamp(after[0])).total_seconds() / 3600
+    runs = sum(row.role in (CHALLENGER, INCUMBENT) for row in after)
+    return hours < plan.hours and runs < plan.runs
 
 
 def _night(rows: list) -> str:

@@ -7,7 +7,6 @@ sure to end with a harness that is killed.
 
 import os
 import site
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -84,7 +83,7 @@ def _repositories(root: Path) -> list[Path]:
     asked = ("rev-parse", "--absolute-git-dir", "--git-common-dir")
     try:
         said = git.run(root, *asked)
-    except (OSError, subprocess.CalledProcessError):
+    except git.GitError:
         return []
     return [root / os.fsdecode(line) for line in said.splitlines()]
 

@@ -14,7 +14,6 @@ import fcntl
 import functools
 import hashlib
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,7 +182,7 @@ class Ledger:
         """Where its end is kept: for the user and, where there is one, in the repository."""
         try:
             folder = git.text(self.path.parent, "rev-parse", "--absolute-git-dir")
-        except (OSError, subprocess.CalledProcessError):
+        except git.GitError:
             return [self.head]
         return [self.head, Head(self.path, Path(folder))]
 

@@ -50,8 +50,17 @@ class Record:
 
     @property
     def artifact(self) -> Artifact:
-        """The policy that was scored."""
-        return Artifact.load(self.folder / POLICY)
+        """The policy that was scored.
+
+        Raises:
+          InputError: it was deleted.
+        """
+        try:
+            return Artifact.load(self.folder / POLICY)
+        except FileNotFoundError as error:
+            raise InputError(
+                f"The policy of run {self.folder.name} is gone: there is no {error.filename}."
+            ) from error
 
     @property
     def returns(self) -> list[float]:
@@ -73,6 +82,6 @@ class Record:
                 found.append("the average is not that of the episodes")
             if f"{details['avg_return']:.4f}" != row.avg_return:
                 found.append(f"the ledger says {row.avg_return}, the summary another average")
-        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OSError, InputError) as error:
             found.append(f"its files cannot be read ({error!r})")
         return found

@@ -1,6 +1,7 @@
 """What all command lines share: known errors as one message with an exit code."""
 
 import functools
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -44,6 +45,11 @@ def serve(command: Callable[..., None]) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(epilog=EXIT_CODES)(guarded)
     app()
+
+
+def python() -> str:
+    """The interpreter as the user has typed it, for commands that they may type next."""
+    return shlex.quote(sys.orig_argv[0])
 
 
 def _indented(message: str) -> str:

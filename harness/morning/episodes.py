@@ -1,0 +1,86 @@
+"""The chart of single runs: the return of every episode, beside what is known of the task."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.morning import singles
+from harness.morning.charts import COLOURS, DASHES, STYLE, WIDTH, Chart, finished, legend
+from harness.morning.singles import Single
+from harness.tasks import anchors
+
+SHOWN = 12
+"""Runs of a task, the latest."""
+
+RUN_HEIGHT, FRAME_HEIGHT = 0.42, 0.95
+"""Inches that a run takes, and what is around those of a task."""
+
+DESCRIBED = 28
+"""Characters of a run's description."""
+
+
+def draw(runs: Sequence[Single], root: Path) -> Chart | None:
+    """Every scored run as a row of its episodes, a part of the picture for each task.
+
+    Args:
+      runs: single runs, in their order.
+      root: the folder that holds `runs/`.
+
+    Returns:
+      None where no run has a score.
+    """
+    tasks = dict.fromkeys(run.task for run in reversed(runs) if run.score is not None)
+    shown = {task: [r for r in runs if r.task == task and r.score is not None] for task in tasks}
+    shown = {task: mine[-SHOWN:] for task, mine in shown.items()}
+    if not shown:
+        return None
+    heights = [RUN_HEIGHT * len(mine) + FRAME_HEIGHT for mine in shown.values()]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+        axes = figure.subplots(len(shown), 1, squeeze=False, height_ratios=heights)
+        for (axis,), (task, mine) in zip(axes, shown.items(), strict=True):
+            _draw_task(axis, task, mine, root)
+            axis.legend(*legend(axis), loc="lower left", bbox_to_anchor=(0, 1), ncols=5)
+        return finished("episodes", figure)
+
+
+def _draw_task(axis: Axes, task: str, runs: Sequence[Single], root: Path) -> None:
+    """The runs of a task, the latest on top."""
+    for y, run in enumerate(runs):
+        returns = singles.episodes(root, run)
+        axis.plot(
+            returns, [y] * len(returns), "|", color=COLOURS["incumbent"], alpha=0.35, markersize=9,
+            label="episodes" if run is runs[-1] else None,
+        )  # fmt: skip
+        axis.plot(
+            [run.score], [y], "D", color=COLOURS["incumbent"], markersize=5,
+            label="score" if run is runs[-1] else None,
+        )  # fmt: skip
+    for value, word, colour in _known(task, runs[-1].budget):
+        axis.axvline(value, color=COLOURS[colour], linestyle=DASHES, linewidth=1, label=word)
+    axis.set_yticks(range(len(runs)), [_name(run) for run in runs])
+    axis.set_ylim(-0.6, len(runs) - 0.4)
+    axis.set_xlabel(f"{task}: return")
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def _known(task: str, budget: float) -> Iterator[tuple[float, str, str]]:
+    """Returns to compare with, each with a word for it and its colour."""
+    if (random := anchors.RANDOM.get(task)) is not None:
+        yield random, "random actions", "muted"
+    if (best := anchors.AUTORL.get(task)) is not None:
+        yield best, "autoRL's best", "other"
+    if (solved := anchors.solved(task)) is not None:
+        yield solved, "solved", "keep"
+    if (usual := anchors.usual(task, budget)) is not None:
+        seconds, scores = usual
+        yield sum(scores) / len(scores), f"the shipped file in {seconds:g} s", "ink"
+
+
+def _name(run: Single) -> str:
+    """When a run was, and what it was."""
+    what = run.description[:DESCRIBED] or f"{run.budget:g} s"
+    return f"{what}\n{run.began:%m-%d %H:%M}"
