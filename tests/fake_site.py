@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import pytest
 
+from harness.contract.order import Order
 from harness.errors import TrainingError
 from harness.evaluate import Evaluation
 from harness.measurement import scoring, sites
@@ -43,10 +44,10 @@ class FakeSite:
         self,
         slots: int = 1,
         instrument: str | None = None,
-        score: Callable[[sites.Order, str], float] | None = None,
+        score: Callable[[Order, str], float] | None = None,
     ) -> None:
         self.slots = slots
-        self.instrument = instrument or sites.instrument()
+        self.instrument = instrument or sites.here().instrument
         self.before: Callable[[Row], object] = lambda row: None
         self.after: Callable[[Row, Measurement], object] = lambda row, measured: None
         self.stopped = 0
@@ -66,7 +67,7 @@ class FakeSite:
     def stop(self) -> None:
         self.stopped += 1
 
-    def _by_skill(self, order: sites.Order, text: str) -> float:
+    def _by_skill(self, order: Order, text: str) -> float:
         words = text.split()
         if "crash" in words:
             raise TrainingError("as the file wants it")

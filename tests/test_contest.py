@@ -160,8 +160,9 @@ def test_a_replicate_of_several_tasks_is_judged_when_all_are_there(tmp_path):
     """Returns are around the reference's, or twice as high."""
 
     def score(order, text):
-        value = anchors.AUTORL[order.assignment.task_id] * (2 if "better" in text else 1)
-        return value * (1 + order.assignment.seed % 1000 / 10_000)
+        told = order.assignment
+        value = anchors.AUTORL[told.task_id] * (2 if "better" in text else 1)
+        return value * (1 + told.seed % 1000 / 10_000)
 
     (tmp_path / "agent_space").mkdir()
     (tmp_path / EDITABLE).write_text("first")

@@ -14,12 +14,12 @@ from harness.errors import IntegrityError
 from harness.judgement import experiment, verdict
 from harness.judgement.contest import Contest
 from harness.measurement import instrument
-from harness.measurement.sites import Site
 from harness.night.turns import Night, Plan
 from harness.places import EDITABLE, PACKAGE
 from harness.record.life import Ruling
 from harness.system import machine
 from tests.conftest import HALF_CHEETAH, ROOT, rows
+from tests.fake_site import FakeSite
 
 GPU = "NVIDIA H100 80GB HBM3"
 TWO = {"kind": "devices", "platform": "gpu", "kinds": [GPU, GPU]}
@@ -221,14 +221,14 @@ def test_a_branch_of_another_fingerprint_is_told_so_and_goes_on(root, capsys):
     """As after an upgrade of the harness: its incumbent is measured anew, once."""
     branch, now = create(root, "night"), instrument.described()
     before = f"0123456789ab {instrument.equipment()}"
-    assert len(Contest(branch, HALF_CHEETAH, "none", site=Site(before, 1, None)).measure()) == 10
+    assert len(Contest(branch, HALF_CHEETAH, "none", site=FakeSite(1, before)).measure()) == 10
     for tool, told in ((before, False), (now, True)):
-        command._note_a_change(Contest(branch, HALF_CHEETAH, "none", site=Site(tool, 1, None)))
+        command._note_a_change(Contest(branch, HALF_CHEETAH, "none", site=FakeSite(1, tool)))
         assert ("the incumbent is measured anew" in capsys.readouterr().err) == told
     said = []
     agent = f'echo "SKILL = 9" > {EDITABLE}'
     for run in (1, 2):
-        after = Contest(branch, HALF_CHEETAH, "none", site=Site(now, 1, None))
+        after = Contest(branch, HALF_CHEETAH, "none", site=FakeSite(1, now))
         Night(after, Plan(agent, 1.0, run, 60.0), said.append).run()
         assert sum("measuring anew" in line for line in said) == 1
     measured = [row.harness for row in rows(root) if row.role == "incumbent"]
