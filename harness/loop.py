@@ -21,8 +21,9 @@ from harness.judgement.history import Conditions
 from harness.measurement import cluster, sites, tracking
 from harness.measurement.sites import Site
 from harness.night import agents, tuners
-from harness.night.turns import UNLIMITED, Night, Plan
+from harness.night.turns import Night
 from harness.places import EDITABLE, PACKAGE
+from harness.record.entries import UNLIMITED, Plan
 from harness.system import origin, words
 from harness.terminal import cli, options
 

@@ -11,16 +11,18 @@ from harness import tasks
 from harness.checkout import branch
 from harness.checkout.branch import Branch
 from harness.confinement import sandbox
+from harness.contract.order import SEED_BITS, Assignment, Order, draw_seed
 from harness.engines import backends
 from harness.errors import InputError
 from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
-from harness.judgement import contest, experiment, objective
+from harness.judgement import contest, objective
 from harness.judgement.contest import Contest, Outcome
 from harness.judgement.experiment import Request, Summary
 from harness.judgement.history import Conditions
 from harness.measurement import tracking
 from harness.morning import meaning
 from harness.places import EDITABLE, LEDGER
+from harness.record.entries import Verdict
 from harness.record.ledger import Ledger
 from harness.terminal import cli, options
 
@@ -118,15 +120,14 @@ def run(
     request = Request(
         root=Path.cwd(),
         source=source,
-        task_id=task_ids[0],
-        backend=backend,
-        seed=_seed(seed),
-        budget=conditions.budget,
-        episodes=conditions.episodes,
+        order=Order(
+            Assignment(task_ids[0], backend, _seed(seed), conditions.budget),
+            episodes=conditions.episodes,
+            confinement=options.confinement(conditions.sandbox),
+            eval_engine=eval_engine,
+        ),
         message=message,
-        confinement=options.confinement(conditions.sandbox),
         comparable=(seed, budget, episodes, train) == (None,) * 4,
-        eval_engine=eval_engine,
     )
     with options.at_work(Path.cwd()):
         summary = options.shown(request)
@@ -166,6 +167,7 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
 
 def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
     """Try the file of the working tree; or, for an A/A test, files that change nothing."""
+    _note_a_change(ongoing)
     if aa is None:
         options.training_file(Path(EDITABLE))
         _print_outcome(ongoing, ongoing.challenge(message))
@@ -175,9 +177,16 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
         ongoing.settle()
         same = ongoing.branch.edit_of("tip") + f"# A/A {i}\n".encode()
         outcome = ongoing.challenge(f"A/A {i} of {aa}", same)
-        kept += outcome.verdict == "keep"
+        kept += outcome.verdict is Verdict.KEEP
         print(f"A/A {i}: {outcome.verdict}. {outcome.reason}", flush=True)
     print(f"---\nchallengers: {aa}\nfalse_keeps: {kept}")
+
+
+def _note_a_change(ongoing: Contest) -> None:
+    """Say so where the runs of the branch were measured by something else: hours may follow."""
+    if {row.harness for row in ongoing.read().runs[-1:]} - {ongoing.site.instrument}:
+        print("note: harness or hardware are not those of the last run: the incumbent is measured "
+              "anew.", file=sys.stderr)  # fmt: skip
 
 
 def _print_outcome(ongoing: Contest, outcome: Outcome) -> None:
@@ -225,12 +234,13 @@ def _advise(*steps: tuple[str, str]) -> None:
         print(f"  {cli.python()} -m {command:{width}}  {purpose}", file=sys.stderr)
 
 
-def _seed(seed: int | None) -> int | None:
-    if seed is not None and not 0 <= seed < 2**experiment.SEED_BITS:
-        raise InputError(
-            f"--seed is {seed}; a number from 0 to 2^{experiment.SEED_BITS} - 1 is needed."
-        )
-    return seed
+def _seed(given: int | None) -> int:
+    """The seed of the training: what was given, or a new one."""
+    if given is None:
+        return draw_seed()
+    if not 0 <= given < 2**SEED_BITS:
+        raise InputError(f"--seed is {given}; a number from 0 to 2^{SEED_BITS} - 1 is needed.")
+    return given
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ def transfer(
     tasks = objective.parse(task) if task else tuple(anchors.RANDOM)
     with options.at_work(Path.cwd()):
         ongoing.settle()
-        past = ongoing.history
-        for commit in dict.fromkeys((past.rows[0].commit, past.incumbent)):
+        past = ongoing.read()
+        for commit in dict.fromkeys((past.runs[0].commit, past.incumbent)):
             for name in tasks:
                 try:
                     ongoing.transfer(commit, name)
@@ -43,8 +43,8 @@ def transfer(
 
 def _table(ongoing: Contest, tasks: tuple[str, ...]) -> None:
     """One line a task, as Markdown."""
-    past = ongoing.history
-    first, incumbent = past.rows[0].commit, past.incumbent
+    past = ongoing.read()
+    first, incumbent = past.runs[0].commit, past.incumbent
     print(
         f"| task | random | baseline {first} | incumbent {incumbent} | autoRL's best | normalised |"
     )

@@ -1,7 +1,6 @@
 """What all tests share."""
 
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -11,15 +10,10 @@ from pathlib import Path
 import jax
 import pytest
 
-from harness.errors import TrainingError
-from harness.evaluate import Evaluation
-from harness.judgement import experiment
 from harness.judgement.history import Conditions
-from harness.measurement import scoring
-from harness.measurement.sites import Measurement
-from harness.measurement.training import Training
 from harness.places import EDITABLE, LEDGER
 from harness.record.ledger import Ledger
+from tests.fake_site import FakeSite
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN_FILES = Path(__file__).resolve().parent / "train_files"
@@ -86,24 +80,15 @@ def rows(folder):
     return Ledger(folder / LEDGER).rows()
 
 
-class KilledError(BaseException):
-    """What a SIGKILL does, in a process that can be looked at afterwards."""
+@pytest.fixture
+def site():
+    """Where the runs of a test's branch are measured: by the words of their training file."""
+    return FakeSite()
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
-    """A committed checkout in which `SKILL = x` in the training file gives scores around x."""
-    noise = random.Random(0)
-
-    def measure(this, watch, announce):
-        words = this.request.source.decode().split()
-        if "crash" in words:
-            raise TrainingError("as the file wants it")
-        skill = float(words[2]) + noise.gauss(0, 1)
-        evaluation = Evaluation([skill, skill], [1, 1], [0, 1], 0.0)
-        return Measurement(Training(1.0), scoring.Score(evaluation, "00", "00"))
-
-    monkeypatch.setattr(experiment, "_measure", measure)
+def root(tmp_path):
+    """A committed checkout whose training file says what it is worth, see `FakeSite`."""
     folder = tmp_path / "checkout"
     (folder / "agent_space").mkdir(parents=True)
     (folder / EDITABLE).write_text("SKILL = 0\n")

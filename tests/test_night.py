@@ -22,7 +22,8 @@ from harness.night import agents, brief, tuners
 from harness.night.turns import ATTEMPTS, PATIENCE, REPAIRS, Night, Plan
 from harness.places import EDITABLE, LEDGER
 from harness.record.ledger import Ledger
-from tests.conftest import HALF_CHEETAH, KilledError, git, rows
+from tests.conftest import HALF_CHEETAH, git, rows
+from tests.fake_site import KilledError
 from tests.test_branch import refs
 
 BAD = ("no-edit", "agent-crash", "rate-limited", "forbidden", "broken", "crash", "tampers")
@@ -59,9 +60,9 @@ pathlib.Path("DESCRIPTION").write_text(f"idea {{turn}}\\n")
 
 
 @pytest.fixture
-def ongoing(root):
+def ongoing(root, site):
     """A branch with a measured baseline."""
-    made = Contest(create(root, "night"), HALF_CHEETAH, "none")
+    made = Contest(create(root, "night"), HALF_CHEETAH, "none", site=site)
     made.measure()
     return made
 
@@ -149,18 +150,15 @@ def test_nobody_waits_beyond_the_hours(ongoing, monkeypatch):
     ("error", "times"), [(IntegrityError, ATTEMPTS - 1), (StorageError, ATTEMPTS)]
 )
 def test_what_stops_a_trial_from_outside_is_tried_again_but_not_for_ever(
-    ongoing, root, agent, monkeypatch, error, times
+    ongoing, root, site, agent, error, times
 ):
-    from harness.judgement import experiment
+    stops = [error("a stray file")] * times
 
-    measure, stops = experiment._measure, [error("a stray file")] * times
-
-    def stopped(this, *arguments):
-        if this.request.part.role == "challenger" and stops:
+    def stopped(row):
+        if row.role == "challenger" and stops:
             raise stops.pop()
-        return measure(this, *arguments)
 
-    monkeypatch.setattr(experiment, "_measure", stopped)
+    site.before = stopped
     if times < ATTEMPTS:
         play(ongoing, agent({}, better=(1,)), 1)
         assert ongoing.branch.edit_of("tip") == b"SKILL = 5 #  1\n"
@@ -172,18 +170,13 @@ def test_what_stops_a_trial_from_outside_is_tried_again_but_not_for_ever(
 
 
 def test_a_trial_whose_workers_all_died_is_discarded_and_the_night_goes_on(
-    ongoing, root, agent, monkeypatch
+    ongoing, root, site, agent
 ):
-    from harness.judgement import experiment
-
-    measure = experiment._measure
-
-    def dies(this, *arguments):
-        if "idea 1" in this.request.message:
+    def dies(row):
+        if "idea 1" in row.description:
             raise WorkerError("The worker died.")
-        return measure(this, *arguments)
 
-    monkeypatch.setattr(experiment, "_measure", dies)
+    site.before = dies
     play(ongoing, agent({}, better=(2,)), 2)
     ended = {row.description: row.verdict for row in rows(root) if row.verdict in FINAL}
     assert ended == {"idea 1": "discard", "idea 2": "keep"}
@@ -264,24 +257,19 @@ def test_tokens_and_cost_are_written_down_where_an_agent_reports_them(ongoing, r
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
-def test_a_night_that_was_killed_goes_on_to_the_same_end(ongoing, root, agent, monkeypatch, cut):
+def test_a_night_that_was_killed_goes_on_to_the_same_end(ongoing, root, site, agent, cut):
     """Killed after so many runs of the second turn; the ledger knows the agent and the limits."""
-    from harness.judgement import experiment
-
     command = agent({}, better=(2,))
-    measure, calls = experiment._measure, []
+    seen = []
 
-    def dies(this, *arguments):
-        if this.request.part.role == "challenger" and "idea 2" in this.request.message:
-            calls.append(None)
-            if len(calls) == cut:
-                raise KilledError
-        return measure(this, *arguments)
+    def of_the_second_turn(row, score):
+        if row.role == "challenger" and "idea 2" in row.description:
+            seen.append(row)
+        return len(seen) == cut
 
-    monkeypatch.setattr(experiment, "_measure", dies)
-    with pytest.raises(KilledError):
+    with site.killing(of_the_second_turn), pytest.raises(KilledError):
         Night(ongoing, Plan(command, 1.0, 10**6, 20.0)).run()
-    again = Contest(ongoing.branch, HALF_CHEETAH, "none")
+    again = Contest(ongoing.branch, HALF_CHEETAH, "none", site=site)
     night = Night(again, None)
     over = night._over
     night._over = lambda plan: over(plan) or ("done" if len(night._turns()) >= 3 else None)

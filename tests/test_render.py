@@ -201,17 +201,25 @@ def test_a_task_that_gymnasium_does_not_know_is_told(monkeypatch):
         film.make_env(script)
 
 
+FILM = {"kind": "film", "replayed": {"best": 1.0}, "seconds": 1, "speed": 1, "mp4_bytes": 3}
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         ({}, "without a video"),
-        ({"replayed": [], "sizes": [1], "seconds": 1, "speed": 1}, "without a video"),
-        ({"refused": "no\x1b[2J"}, "^no�"),
+        (FILM | {"replayed": []}, "without a video"),
+        (FILM | {"replayed": {"worst": 1.0}}, "without a video"),
+        (FILM | {"mp4_bytes": -1}, "without a video"),
+        (FILM | {"mp4_bytes": 4}, "without a video"),
+        (FILM | {"fps": 30}, "without a video"),
+        ({"kind": "refusal", "reason": "no\x1b[2J"}, "^no�"),
     ],
 )
 def test_what_a_hostile_process_says_of_its_video_is_checked(answer, message):
+    assert video._checked(FILM, b"mp4", {"best": 0})[1] == [b"mp4", b""]
     with pytest.raises(PolicyError, match=message):
-        video._checked(answer, {"best": 0})
+        video._checked(answer, b"mp4", {"best": 0})
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ MAX_BYTES = 10 * 2**20
 
 
 @pytest.fixture
-def night(root):
+def night(root, site):
     """A branch with keeps, discards and a crash; training and evaluation are replaced."""
-    contest = Contest(create(root, "night"), HALF_CHEETAH, "none")
+    contest = Contest(create(root, "night"), HALF_CHEETAH, "none", site=site)
     contest.measure()
     for i, skill in enumerate((-5, 5, 4, 10)):
         (root / EDITABLE).write_text(f"SKILL = {skill} # {i}\n")

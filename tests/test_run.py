@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from harness.checkout import integrity
+from harness.contract.order import Assignment, Order
 from harness.record.ledger import Ledger
 from harness.system import storage
 from harness.tasks import anchors
@@ -139,13 +140,8 @@ def test_a_disk_that_fills_up_during_a_run_costs_the_summary_and_not_the_row(che
     request = experiment.Request(
         checkout,
         (TRAIN_FILES / "recurrent.py").read_bytes(),
-        "HalfCheetah-v5",
-        "native",
-        1,
-        2.0,
-        1,
+        Order(Assignment("HalfCheetah-v5", "native", 1, 2.0), 1, "none"),
         "",
-        "none",
         False,
     )
     with pytest.raises(StorageError, match="The disk is full"):

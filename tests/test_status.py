@@ -26,8 +26,8 @@ from scripts.bench_report import write_ledger
 from tests.conftest import HALF_CHEETAH, ROOT, TRAIN_FILES, command, git, rows
 
 
-def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root):
-    contest = Contest(create(root, "night"), HALF_CHEETAH, "none")
+def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root, site):
+    contest = Contest(create(root, "night"), HALF_CHEETAH, "none", site=site)
     contest.measure()
     agent = f'echo "SKILL = $((AUTORL_TURN % 2 * 9 - 4)) # $AUTORL_TURN" > {EDITABLE}; echo idea'
     Night(contest, Plan(agent, 2.0, 12, 60.0)).run()
@@ -52,8 +52,8 @@ def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root):
     assert last.reason[:60] in done.stdout
 
 
-def test_a_new_branch_shows_nothing_of_the_old_one(root):
-    Contest(create(root, "old"), HALF_CHEETAH, "none").measure()
+def test_a_new_branch_shows_nothing_of_the_old_one(root, site):
+    Contest(create(root, "old"), HALF_CHEETAH, "none", site=site).measure()
     (before,) = [line for line in standing.lines(standing.read(root)) if "incumbent" in line]
     create(root, "new")
     said = standing.lines(standing.read(root))

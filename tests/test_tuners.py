@@ -158,7 +158,7 @@ def test_a_file_without_ranges_is_told():
 
 
 @pytest.fixture
-def nights(root, tmp_path):
+def nights(root, site, tmp_path):
     """The ledgers of a night that found something and of one that did not."""
     (root / EDITABLE).write_text("SKILL = 0 # [0, 20] \n")
     from tests.conftest import git
@@ -167,7 +167,7 @@ def nights(root, tmp_path):
     made = {}
     for name in ("finds", "fails"):
         git(root, "switch", "-q", "--detach", "HEAD")
-        contest = Contest(create(root, name), HALF_CHEETAH, "none")
+        contest = Contest(create(root, name), HALF_CHEETAH, "none", site=site)
         worse = f"echo 'SKILL = -{random.Random(0).randrange(5, 9)}' > {EDITABLE}"
         agent = "random" if name == "finds" else worse
         Night(contest, Plan(agent, 1.0, 12, 20.0)).run()

@@ -52,7 +52,6 @@ class Branch:
         """As git shows it."""
         return PREFIX + self.tag
 
-    @property
     def exists(self) -> bool:
         """Whether it has been begun."""
         return _exists(self.root, self._head)
@@ -61,17 +60,14 @@ class Branch:
         """Its commits, the tip first."""
         return git.text(self.root, "rev-list", self._head).split()
 
-    @property
     def tip(self) -> str:
         """The commit of the incumbent."""
         return git.text(self.root, "rev-parse", self._head)
 
-    @property
     def trials(self) -> list[str]:
         """The commits on trial; none between trials."""
         return git.text(self.root, "for-each-ref", "--format=%(objectname)", self._trial).split()
 
-    @property
     def edit(self) -> bytes:
         """The training file as it stands in the working tree, with git's line ends."""
         return plain((self.root / EDITABLE).read_bytes())
@@ -85,7 +81,7 @@ class Branch:
 
     def edit_of(self, commit: str) -> bytes:
         """The training file of a commit, or of the `tip`."""
-        name = self.tip if commit == "tip" else git.full(self.root, commit)
+        name = self.tip() if commit == "tip" else git.full(self.root, commit)
         return plain(git.run(self.root, "cat-file", "blob", f"{name}:{EDITABLE}"))
 
     def check_unworked(self) -> None:
@@ -97,7 +93,7 @@ class Branch:
           InputError: something was.
         """
         traces = git.text(self.root, "for-each-ref", "--count=1", f"refs/autorl/{self.tag}/")
-        if self.exists:
+        if self.exists():
             names = ("reflog", "show", "--no-show-signature", "--format=%gs", self._head, "--")
             steps = git.text(self.root, *names)  # no signature is asked of a program, no file shown
             traces += "".join(line for line in steps.splitlines() if line == KEEP)
@@ -110,7 +106,7 @@ class Branch:
 
     def follows_tip(self, commit: str) -> bool:
         """Whether a commit's parent is the tip: somebody may have committed since it was made."""
-        return git.text(self.root, "rev-parse", f"{commit}^") == self.tip
+        return git.text(self.root, "rev-parse", f"{commit}^") == self.tip()
 
     def propose(self, edit: bytes, message: str) -> str:
         """Commit a training file beside the branch and put it on trial; the commit."""
@@ -125,7 +121,7 @@ class Branch:
           commit: the challenger.
         """
         if self.edit_of("tip") != self.edit_of(commit):
-            tip, new = self.tip, commit
+            tip, new = self.tip(), commit
             if self._shows(tip):  # the edit came from elsewhere
                 self.write(self.edit_of(commit))
             if not self.follows_tip(commit):
@@ -152,7 +148,7 @@ class Branch:
 
     def _commit(self, edit: bytes, message: str) -> str:
         """A commit on top of the tip, with another training file."""
-        tip = self.tip
+        tip = self.tip()
         blob = git.text(self.root, "hash-object", "-w", "--stdin", data=edit)
         with tempfile.TemporaryDirectory(prefix="autorl-index-") as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
@@ -182,7 +178,7 @@ class Branch:
     def _settle(self, commit: str) -> None:
         """The index as the tip has it, and the trial over: the last step of both outcomes."""
         if current(self.root) == self.tag:
-            mode, _, blob, *_ = git.text(self.root, "ls-tree", self.tip, EDITABLE).split()
+            mode, _, blob, *_ = git.text(self.root, "ls-tree", self.tip(), EDITABLE).split()
             git.stage(self.root, EDITABLE, (mode, blob))
         git.run(self.root, "update-ref", "-d", self._trial + commit)
 
@@ -208,7 +204,7 @@ def check(root: Path, tag: str) -> str:
     branch, head = Branch(root, tag), _start(root)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", tag) or not _is_name(root, branch._head):
         raise InputError(f"{tag!r} cannot be part of a branch name; try letters and digits.")
-    if branch.exists:
+    if branch.exists():
         raise InputError(
             f"There is a branch {branch.name} already: git switch {branch.name} goes on with it, "
             "another tag begins anew."

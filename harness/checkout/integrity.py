@@ -121,12 +121,6 @@ def harness_files() -> dict[str, str]:
     return {str(path): name(path) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def fingerprint() -> str:
-    """Twelve characters that change with any file of the harness that runs."""
-    text = "".join(f"{Path(path).name}:{name}\n" for path, name in harness_files().items())
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
 def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     """Paths that are not the same in both."""
     return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))

@@ -87,13 +87,13 @@ MAX_LINKS = 40
 
 def system() -> list[Mount]:
     """What every confined process sees: the system, Python, fresh folders, and devices."""
-    accelerators = sorted(p for pattern in ACCELERATORS for p in Path("/dev").glob(pattern))
-    devices = [*(Path("/dev", name) for name in DEVICES), *accelerators]
+    computing = accelerators()
+    devices = [*(Path("/dev", name) for name in DEVICES), *computing]
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
     return [
         *_shown(_found("/", SYSTEM)),
         *_shown(_found("/etc", CONFIGURATION)),
-        *_shown([Path(BUSES if accelerators else CORES)]),
+        *_shown([Path(BUSES if computing else CORES)]),
         Mount("fresh", TEMPORARY, SCRATCH_BYTES),
         Mount("fresh", "/dev/shm", SCRATCH_BYTES),
         *_shown(devices),
@@ -105,6 +105,11 @@ def system() -> list[Mount]:
         Mount("show", sys.executable),
         Mount("show", str(sources.folder())),
     ]
+
+
+def accelerators() -> list[Path]:
+    """The nodes of this machine's accelerators in /dev, whatever may compute by them."""
+    return sorted(path for pattern in ACCELERATORS for path in Path("/dev").glob(pattern))
 
 
 def checkout(root: Path, task_id: str = "") -> list[Mount]:

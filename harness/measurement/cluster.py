@@ -25,11 +25,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from harness import errors
-from harness.checkout import integrity
 from harness.confinement import sandbox
+from harness.contract.order import Order
 from harness.errors import HarnessError, InputError, StorageError, WorkerError
-from harness.measurement import sites
-from harness.measurement.sites import Announce, Measurement, Order, Site, Watch
+from harness.measurement import instrument, sites
+from harness.measurement.sites import Announce, Measurement, Site, Watch
 from harness.places import PACKAGE, TRAIN_FILE
 from harness.system import processes, words
 
@@ -215,7 +215,9 @@ class Crew:
             raise self._nobody()
         source = (folder / TRAIN_FILE).read_bytes()
         try:
-            outcome, files = _checked(self._ray.get(worker.measure.remote(order, source)))
+            outcome, files = _checked(
+                self._ray.get(worker.measure.remote(order, self.instrument, source))
+            )
         except _StrangeAnswerError as error:
             self._ray.kill(worker)
             self._lost(worker)
@@ -294,7 +296,7 @@ class Crew:
             )
         except self._ray.exceptions.RayError as error:
             raise InputError(f"A worker does not come up: {str(error)[-500:]}") from error
-        here = (integrity.fingerprint(), sandbox.available())
+        here = (instrument.fingerprint(), sandbox.available())
         for host, tool, confinement in greetings:
             if (tool.split()[0], confinement) != here:
                 raise InputError(
@@ -325,10 +327,10 @@ class Worker:
 
     def greet(self) -> tuple[str, str, str]:
         """The machine's name, its instrument, and how it confines."""
-        return socket.gethostname(), sites.instrument(), sandbox.available()
+        return socket.gethostname(), instrument.described(), sandbox.available()
 
     def measure(
-        self, order: Order, source: bytes
+        self, order: Order, tool: str, source: bytes
     ) -> tuple[Measurement | HarnessError, dict[str, bytes]]:
         """What came of an order or what it failed with, and the files that it left."""
         with tempfile.TemporaryDirectory(prefix="autorl-run-") as name:
@@ -336,7 +338,7 @@ class Worker:
             (folder / TRAIN_FILE).write_bytes(source)
             outcome: Measurement | HarnessError
             try:
-                outcome = sites.measure(order, folder, Path.cwd())
+                outcome = sites.measure(order, folder, Path.cwd(), tool=tool)
             except HarnessError as error:
                 outcome = error
             except OSError as error:

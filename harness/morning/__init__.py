@@ -13,6 +13,7 @@ __all__ = [
     "opengl",
     "page",
     "panels",
+    "script",
     "singles",
     "standing",
     "video",

@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from harness.judgement import objective
-from harness.morning.findings import ENOUGH, UNFINISHED, Experiment, Findings, Hours, Reign, span
+from harness.morning.findings import ENOUGH, Experiment, Findings, Hours, Reign, span
+from harness.record.entries import Fate
 from harness.tasks import anchors
 
 COLOURS = {
@@ -32,11 +33,11 @@ COLOURS = {
 """By role, on white; the page gives each a second value for dark screens."""
 
 OUTCOMES = {
-    "keep": ("keep", "o", "kept"),
-    "discard": ("discard", "o", "discarded"),
-    "inconclusive": ("other", "s", "inconclusive"),
-    UNFINISHED: ("other", "D", "on trial"),
-    "crash": ("crash", "x", "failed"),
+    Fate.KEEP: ("keep", "o", "kept"),
+    Fate.DISCARD: ("discard", "o", "discarded"),
+    Fate.INCONCLUSIVE: ("other", "s", "inconclusive"),
+    Fate.ON_TRIAL: ("other", "D", "on trial"),
+    Fate.CRASH: ("crash", "x", "failed"),
 }
 """Colour, marker and word of each outcome of an experiment."""
 
@@ -146,7 +147,7 @@ def _draw_experiments(
 ) -> None:
     """Means as markers; few runs all shown, more as an interval. Without a score: at the foot."""
     scored = [e for e in members if e.scores]
-    zorder = 5 if word == OUTCOMES["keep"][2] else 4
+    zorder = 5 if word == OUTCOMES[Fate.KEEP][2] else 4
     for e in scored:
         if len(e.scores) < ENOUGH:
             axis.plot([e.number] * len(e.scores), e.scores, ".", color=colour, markersize=2.5)

@@ -58,10 +58,7 @@ class Kind:
 
 def of_branch(found: Findings, root: Path) -> Chart | None:
     """Learning curves of incumbent, baseline and challengers; see `draw`."""
-    ends = {
-        row.run_id: End(row.task, float(row.avg_return) if row.scored else None)
-        for row in found.rows
-    }
+    ends = {run.run_id: End(run.task, run.avg_return) for run in found.runs}
     return draw(_kinds(found), ends, found.tasks, root)
 
 

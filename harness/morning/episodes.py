@@ -62,7 +62,7 @@ def _draw_task(axis: Axes, task: str, runs: Sequence[Single], root: Path) -> Non
             label="episodes" if run is runs[-1] else None,
         )  # fmt: skip
         axis.plot(
-            [run.score], [y], "D", color=COLOURS["incumbent"], markersize=5,
+            [run.score or 0.0], [y], "D", color=COLOURS["incumbent"], markersize=5,
             label="score" if run is runs[-1] else None,
         )  # fmt: skip
     for value, word, colour in _known(task, runs[-1].budget):

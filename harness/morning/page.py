@@ -8,8 +8,9 @@ import jinja2
 
 from harness.morning import meaning, singles
 from harness.morning.charts import COLOURS, OUTCOMES
-from harness.morning.findings import ENOUGH, Experiment, Findings, Reign, figure, stamp
+from harness.morning.findings import ENOUGH, Experiment, Findings, Reign, figure
 from harness.morning.singles import Single
+from harness.record.entries import Fate, Role, stamp
 from harness.system import words
 
 DARK = {
@@ -61,8 +62,8 @@ def write(
         found=found,
         instrument=found.instrument.partition(" ")[2] or "unknown hardware",
         began=min(stamp(row) for row in found.rows),
-        runs=sum(row.role in ("challenger", "incumbent") for row in found.rows),
-        failed=sum(e.outcome == "crash" for e in found.experiments),
+        runs=sum(run.role in (Role.CHALLENGER, Role.INCUMBENT) for run in found.runs),
+        failed=sum(e.outcome is Fate.CRASH for e in found.experiments),
         words={outcome: word for outcome, (_, _, word) in OUTCOMES.items()},
         interval=interval,
         gain=_gain(found),

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from harness.morning.findings import check, details_of, stamp
-from harness.record.ledger import RENEWED, Ledger
-
-ALONE = "-"
-"""What the ledger has in the place of a branch's name."""
+from harness.morning.findings import check, details_of
+from harness.record.entries import ALONE, stamp
+from harness.record.ledger import Ledger
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +51,8 @@ def read(ledger: Path) -> list[Single]:
       LedgerError: it is damaged.
     """
     found = []
-    for row in Ledger(ledger).rows():
-        if row.branch != ALONE or row.status == RENEWED:
+    for row in Ledger(ledger).runs():
+        if row.branch != ALONE:
             continue
         check(row, ledger)
         found.append(
@@ -62,11 +60,11 @@ def read(ledger: Path) -> list[Single]:
                 run_id=row.run_id,
                 began=stamp(row),
                 task=row.task,
-                budget=float(row.budget),
+                budget=row.budget,
                 description=row.description,
                 status=row.status,
-                score=float(row.avg_return) if row.scored else None,
-                spread=float(row.std_return) if row.scored else None,
+                score=row.avg_return,
+                spread=row.std_return,
             )
         )
     return found

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from harness.checkout import branch, holder
 from harness.errors import InputError
-from harness.judgement.history import CHALLENGER, INCUMBENT
+from harness.judgement.history import History
 from harness.morning import findings, page, singles
 from harness.morning.charts import OUTCOMES
-from harness.morning.findings import Experiment, Findings, Reign, figure, stamp
+from harness.morning.findings import Experiment, Findings, Reign, figure
 from harness.morning.singles import Single
-from harness.night.turns import AGENT, NIGHT, UNLIMITED, plan_of
 from harness.places import LEDGER
 from harness.record import life
+from harness.record.entries import ALONE, UNLIMITED, Fate, Run, stamp
 from harness.record.ledger import Ledger
 from harness.system import words
 
@@ -79,7 +79,8 @@ def read(root: Path) -> Status:
     """
     ledger = Ledger(root / LEDGER)
     ledger.check()
-    mine = [row for row in ledger.rows() if row.branch != "-"]
+    there = ledger.read()
+    mine = [row for row in there.ended() if row.branch != ALONE]
     tag = branch.current(root)
     if not mine and tag is None:
         raise InputError(
@@ -89,16 +90,17 @@ def read(root: Path) -> Status:
     found: Findings | None = None
     with contextlib.suppress(InputError):  # its baseline is not measured yet
         found = findings.read(root / LEDGER, name)
-    rows = [row for row in mine if row.branch == name]
+    past = History(there.entries, name, "")
+    first = past.runs[0] if past.runs else None
     return Status(
         branch=name,
-        objective=rows[0].objective if rows else "",
-        budget=rows[0].budget if rows else "",
+        objective=first.objective if first else "",
+        budget=f"{first.budget:g}" if first else "",
         incumbent=found.reigns[-1] if found else None,
         experiments=found.experiments if found else [],
-        night=_night(rows),
-        unfinished=_has_time(rows),
-        underway=_underway(root, ledger),
+        night=_night(past),
+        unfinished=_has_time(past),
+        underway=_underway(root, there.open()),
     )
 
 
@@ -111,7 +113,7 @@ def lines(now: Status) -> list[str]:
         said.append("incumbent: the baseline is being measured")
     else:
         estimate = f"{figure(now.incumbent.mean)} ({page.interval(now.incumbent)})"
-        kept = sum(e.outcome == "keep" for e in now.experiments)
+        kept = sum(e.outcome is Fate.KEEP for e in now.experiments)
         said += [f"incumbent: {estimate}", f"tried: {len(now.experiments)}, kept: {kept}"]
     if now.night:
         said.append(now.night)
@@ -131,9 +133,8 @@ def _of_singles(root: Path) -> list[str]:
       InputError: there is none.
       LedgerError: the ledger is damaged.
     """
-    ledger = Ledger(root / LEDGER)
-    ledger.check()
-    runs, underway = singles.read(root / LEDGER), _underway(root, ledger)
+    there = Ledger(root / LEDGER).read()
+    runs, underway = singles.read(root / LEDGER), _underway(root, there.open())
     if not runs and not underway:
         raise InputError(f"There is no run in {LEDGER} yet: python -m harness.run makes one.")
     said = [f"single runs: {len(runs)}, and no experiment branch; score ± between episodes"]
@@ -153,41 +154,33 @@ def _running(underway: list[tuple[str, float]]) -> list[str]:
     return [f"running: {words.line(run_id)}, for {age:.0f} s" for run_id, age in underway]
 
 
-def _has_time(rows: list) -> bool:
+def _has_time(past: History) -> bool:
     """Whether the last night could go on: neither its hours nor its runs are used up."""
-    begun = [i for i, row in enumerate(rows) if row.role == NIGHT]
-    plan = plan_of(rows[begun[-1]]) if begun else None
-    if plan is None:
+    night = past.night()
+    if night is None or night.plan is None:
         return False
-    after = rows[begun[-1] :]
-    hours = (datetime.now(UTC) - stamp(after[0])).total_seconds() / 3600
-    runs = sum(row.role in (CHALLENGER, INCUMBENT) for row in after)
-    return hours < plan.hours and runs < plan.runs
+    hours = (datetime.now(UTC) - stamp(night)).total_seconds() / 3600
+    return hours < night.plan.hours and past.runs_since(night) < night.plan.runs
 
 
-def _night(rows: list) -> str:
+def _night(past: History) -> str:
     """What the last night was planned for, and what of it is used."""
-    begun = [i for i, row in enumerate(rows) if row.role == NIGHT]
-    if not begun:
+    night = past.night()
+    if night is None:
         return ""
-    plan = plan_of(rows[begun[-1]])
-    after = rows[begun[-1] :]
-    hours = (datetime.now(UTC) - stamp(after[0])).total_seconds() / 3600
-    runs = sum(row.role in (CHALLENGER, INCUMBENT) for row in after)
-    turns = sum(row.role == AGENT for row in after)
+    hours = (datetime.now(UTC) - stamp(night)).total_seconds() / 3600
+    runs, turns = past.runs_since(night), past.turns_since(night)
     used = f"{hours:.1f} hours, {runs} runs, {turns} turns"
-    if plan is None:
+    if (plan := night.plan) is None:
         return f"night: {used}"
     end = f"{plan.hours:g} hours"
     end += f" or {plan.runs:,} runs" if plan.runs < UNLIMITED else ""
     return f"night: {words.line(plan.agent, AGENT_LENGTH)}: {used}; no new turn after {end}"
 
 
-def _underway(root: Path, ledger: Ledger) -> list[tuple[str, float]]:
+def _underway(root: Path, begun: list[Run]) -> list[tuple[str, float]]:
     """Runs that go on, the youngest last."""
     now = datetime.now(UTC)
     return [
-        (row.run_id, (now - stamp(row)).total_seconds())
-        for row in ledger.open()
-        if life.goes_on(root, row)
+        (run.run_id, (now - stamp(run)).total_seconds()) for run in begun if life.goes_on(root, run)
     ]

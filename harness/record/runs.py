@@ -10,7 +10,7 @@ from harness.contract.artifact import Artifact
 from harness.errors import InputError
 from harness.evaluate import episode_seeds
 from harness.places import ERROR, POLICY, RUNS, SUMMARY, run_folder
-from harness.record.ledger import Row
+from harness.record.entries import FORMATS, Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Record:
         """Of the episodes, as they were scored."""
         return self.details["episode_returns"]
 
-    def faults(self, row: Row) -> list[str]:
+    def faults(self, row: Run) -> list[str]:
         """What in the folder does not agree with itself or with the row; without simulation."""
         details, found = self.details, []
         try:
@@ -80,7 +80,7 @@ class Record:
                 found.append("the episode seeds do not follow from policy and nonce")
             if details["avg_return"] != statistics.fmean(self.returns):
                 found.append("the average is not that of the episodes")
-            if f"{details['avg_return']:.4f}" != row.avg_return:
+            if float(f"{details['avg_return']:{FORMATS['avg_return']}}") != row.avg_return:
                 found.append(f"the ledger says {row.avg_return}, the summary another average")
         except (KeyError, TypeError, ValueError, AttributeError, OSError, InputError) as error:
             found.append(f"its files cannot be read ({error!r})")

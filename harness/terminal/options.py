@@ -35,8 +35,8 @@ def at_work(root: Path) -> Iterator[None]:
 
 def shown(request: Request) -> Summary:
     """One run, with a display where somebody looks."""
-    part = request.part
-    title = f"{request.task_id} {part.role} {part.replicate}" if part else request.task_id
+    part, task_id = request.part, request.order.assignment.task_id
+    title = f"{task_id} {part.role} {part.replicate}" if part else task_id
     with Display(title, _standing(request)) as display:
         return experiment.run(request, display.watch, display.announce)
 
