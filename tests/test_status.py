@@ -11,6 +11,8 @@ import sys
 import time
 from datetime import UTC, datetime
 
+import pytest
+
 from harness.checkout import holder
 from harness.checkout.branch import create
 from harness.judgement.contest import Contest
@@ -98,23 +100,19 @@ def test_where_nothing_was_run_there_is_no_status(tmp_path):
     assert "There is no run in results.tsv yet: python -m harness.run" in done.stderr
 
 
-def test_a_status_says_who_is_at_work_and_that_a_night_which_has_time_can_go_on(root):
-    contest = Contest(create(root, "night"), HALF_CHEETAH, "none")
-    contest.measure()
-    Night(contest, Plan("echo no edit", 2.0, 1, 60.0)).run()
-    assert standing.look(root)[-1] == "at work: nobody"  # all its runs are made
-    row = rows(root)[-1]
-    plan = words.packed({"agent": "true", "hours": 2.0, "runs": 100, "agent_seconds": 60.0})
+@pytest.mark.parametrize("hours", [0.0, 2.0])
+def test_a_status_says_who_is_at_work_and_that_a_night_which_has_time_can_go_on(tmp_path, hours):
+    write_ledger(tmp_path / LEDGER, 2)
+    plan = {"agent": "true", "hours": hours, "runs": 100, "agent_seconds": 60.0}
     begun = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-night0"
-    night = dataclasses.replace(row, role="night", reason=plan, run_id=begun)
-    Ledger(root / LEDGER).append(night)
-    said = standing.look(root)[-1]
-    assert said.startswith("at work: nobody; the night has not ended")
-    assert "harness.loop --resume" in said
-    with holder.hold(root):
-        assert f"(process {os.getpid()}, since" in standing.look(root)[-1]
-        (root / HOLDER).unlink()
-        assert standing.look(root)[-1] == "at work: Another command"
+    night = dataclasses.replace(rows(tmp_path)[-1], role="night", run_id=begun)
+    Ledger(tmp_path / LEDGER).append(dataclasses.replace(night, reason=words.packed(plan)))
+    goes_on = "; the night has not ended, and harness.loop --resume goes on with it"
+    assert standing.look(tmp_path)[-1] == "at work: nobody" + (goes_on if hours else "")
+    with holder.hold(tmp_path):
+        assert f"(process {os.getpid()}, since" in standing.look(tmp_path)[-1]
+        (tmp_path / HOLDER).unlink()
+        assert standing.look(tmp_path)[-1] == "at work: Another command"
 
 
 def on_a_terminal(folder, *arguments, seconds=120):
