@@ -29,9 +29,9 @@ from harness.errors import PolicyError, TrainingError
 from harness.evaluate import evaluate
 from harness.judgement import experiment
 from harness.measurement import scoring, training
-from harness.record.ledger import COLUMNS, Ledger, Row
+from harness.record.ledger import Ledger
 from tests.adversaries import GAINED, HONEST
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_row
 
 FOLDER = ROOT / "tests" / "adversaries"
 BUDGET = 1.0
@@ -106,7 +106,7 @@ def world(tmp_path, installed, monkeypatch):
         (tmp_path / "tests" / "trained" / "Hopper-v5" / "params.npz").write_text("weights")
         (tmp_path / "runs" / "earlier").mkdir(parents=True)
         (tmp_path / "runs" / "earlier" / "summary.json").write_text("{}")
-        Ledger(tmp_path / "results.tsv").append(Row(**dict.fromkeys(COLUMNS, "-")))
+        Ledger(tmp_path / "results.tsv").append(run_row())
         for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "the world")):
             subprocess.run(["git", *IDENTITY, *arguments], cwd=tmp_path, check=True)
         yield tmp_path
@@ -270,7 +270,7 @@ def test_what_is_no_policy_is_refused_with_a_row(world, name):
     with pytest.raises(kind, match=message):
         experiment.run(request(world, name))
     _, row = Ledger(world / "results.tsv").rows()
-    assert (row.status, row.avg_return) == ("crash", "")
+    assert (row.status, row.avg_return) == ("crash", None)
     assert psutil.Process().children(recursive=True) == []
 
 
@@ -288,7 +288,7 @@ def test_a_policy_that_was_trained_without_the_clock_is_not_scored(world):
         experiment.run(usual)
     experiment.run(dataclasses.replace(usual, source=usual.source + b"trial.start()\n"))
     _, refused, scored = Ledger(world / "results.tsv").rows()
-    assert (refused.status, refused.avg_return, refused.startup) == ("crash", "", "")
+    assert (refused.status, refused.avg_return, refused.startup) == ("crash", None, None)
     assert scored.status == "scored"
     assert float(scored.startup) > 0
 

@@ -61,7 +61,7 @@ def write(
         instrument=found.instrument.partition(" ")[2] or "unknown hardware",
         began=min(stamp(row) for row in found.rows),
         runs=sum(run.role in (Role.CHALLENGER, Role.INCUMBENT) for run in found.runs),
-        failed=sum(e.outcome is Fate.CRASH for e in found.experiments),
+        failed=sum(e.outcome == Fate.CRASH for e in found.experiments),
         colours={role: (COLOURS[role], DARK[role]) for role in COLOURS},
         words={outcome: word for outcome, (_, _, word) in OUTCOMES.items()},
         figure=figure,

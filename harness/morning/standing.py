@@ -89,7 +89,7 @@ def lines(now: Status) -> list[str]:
         said.append("incumbent: the baseline is being measured")
     else:
         estimate = f"{page.figure(now.incumbent.mean)} ({page.interval(now.incumbent)})"
-        kept = sum(e.outcome is Fate.KEEP for e in now.experiments)
+        kept = sum(e.outcome == Fate.KEEP for e in now.experiments)
         said += [f"incumbent: {estimate}", f"tried: {len(now.experiments)}, kept: {kept}"]
     if now.night:
         said.append(now.night)
