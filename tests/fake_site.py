@@ -97,7 +97,7 @@ class FakeSite:
 
             def kill(row: Run, score: float) -> bool:
                 if which(row, score):
-                    patch.setattr(Ledger, "append", dead)
+                    patch.setattr(Ledger, "conclude", dead)
                     patch.setattr(storage, "replace", dead)
                     return True
                 return False

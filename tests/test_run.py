@@ -59,8 +59,8 @@ def test_a_thirty_second_run_ends_with_a_score_and_a_row(harness_run, checkout, 
     assert int(curve[-1]["step"]) == summary["total_timesteps"]
 
     (row,) = Ledger(checkout / "results.tsv").rows()
-    assert (row.run_id, row.status, row.comparable) == (block["run_id"], "scored", "no")
-    assert float(row.avg_return) == pytest.approx(summary["avg_return"], abs=1e-3)
+    assert (row.run_id, row.status, row.comparable) == (block["run_id"], "scored", False)
+    assert row.avg_return == pytest.approx(summary["avg_return"], abs=1e-3)
     assert psutil.Process().children(recursive=True) == []
 
 
@@ -157,7 +157,7 @@ def test_a_message_and_a_seed_stand_in_the_row(harness_run, checkout):
     )
     assert done.returncode == 0, done.stderr
     (row,) = Ledger(checkout / "results.tsv").rows()
-    assert (row.seed, row.description) == ("5", "wider nets")
+    assert (row.seed, row.description) == (5, "wider nets")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_bad_training_file_gets_a_message_and_a_row(
     assert message in done.stderr
     assert done.stdout == ""
     (row,) = Ledger(checkout / "results.tsv").rows()
-    assert (row.status, row.avg_return) == (status, "")
+    assert (row.status, row.avg_return) == (status, None)
     assert message in (checkout / "runs" / row.run_id / "error.txt").read_text()
 
 
@@ -277,7 +277,7 @@ def test_a_run_during_which_the_harness_was_stopped_measures_nothing(checkout):
     assert re.search(r"The harness stood still for [12]\.\d s", stderr)
     assert not [child for child in children if child.is_running()]
     (row,) = Ledger(checkout / "results.tsv").rows()
-    assert (row.status, row.avg_return) == ("interrupted", "")
+    assert (row.status, row.avg_return) == ("interrupted", None)
 
 
 def wait_for_child(pid, word):

@@ -17,10 +17,11 @@ from harness.checkout import holder
 from harness.checkout.branch import create
 from harness.judgement.contest import Contest
 from harness.morning import standing
-from harness.night.turns import Night, Plan
+from harness.night.turns import Night
 from harness.places import EDITABLE, HOLDER, LEDGER
 from harness.record import life
-from harness.record.ledger import BEGUN, COLUMNS, Head, Ledger
+from harness.record.entries import NightBegun, Plan, Status
+from harness.record.ledger import COLUMNS, Head, Ledger
 from harness.system import words
 from scripts.bench_report import write_ledger
 from tests.conftest import HALF_CHEETAH, ROOT, TRAIN_FILES, command, git, rows
@@ -33,13 +34,13 @@ def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root, site
     Night(contest, Plan(agent, 2.0, 12, 60.0)).run()
     for run_id in ("20260101-000000-abc", "20260101-000000-killed"):
         (root / "runs" / run_id).mkdir()
-        begun = dataclasses.replace(rows(root)[0], run_id=run_id, status=BEGUN)
+        begun = dataclasses.replace(rows(root)[0], run_id=run_id, status=Status.BEGUN)
         Ledger(root / LEDGER).append(begun)
     with life.alive(root / "runs" / "20260101-000000-abc"):
         done = command(root, "harness.status")
     assert done.returncode == 0, done.stderr
     now = standing.read(root)
-    assert now.incumbent.fresh == contest.history.fresh()
+    assert now.incumbent.fresh == contest.read().fresh()
     assert f"incumbent: {now.incumbent.mean:.3g}" in done.stdout
     kept = sum(row.verdict == "keep" for row in rows(root))
     assert f"kept: {kept}" in done.stdout
@@ -79,7 +80,8 @@ def test_what_a_ledger_holds_is_shown_as_words(tmp_path):
         previous = hashlib.sha256(lines[-1].encode()).hexdigest()
     ledger.write_text("".join(lines))
     Head(ledger).write(previous)
-    night = dataclasses.replace(rows(tmp_path)[-1], role="night", reason="[[[")
+    last = rows(tmp_path)[-1]
+    night = NightBegun(run_id=last.run_id, commit="-", branch=last.branch, plan=None)
     Ledger(ledger).append(night)
     done = command(tmp_path, "harness.status")
     assert done.returncode == 0, done.stderr
