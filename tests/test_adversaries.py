@@ -334,7 +334,7 @@ def look(question, _):
     return {
         "a key of the user": "AUTORL_TEST_TOKEN" in os.environ,
         "the ledger": works(lambda: (world / "results.tsv").read_text()),
-        "another run": works(lambda: list((world.root / "runs" / "earlier").iterdir())),
+        "another run": works(lambda: list((world / "runs" / "earlier").iterdir())),
         "a trained policy": works(lambda: list((world / "tests" / "trained").iterdir())),
         "a network of its own": works(own_network),
         "the network": works(lambda: socket.create_connection(("127.0.0.1", port), 1)),
