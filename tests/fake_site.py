@@ -20,6 +20,9 @@ from harness.places import LEDGER, TRAIN_FILE
 from harness.record.ledger import Ledger, Row
 from harness.system import storage
 
+STARTUP = 60.0
+"""Seconds: what a real run after it may take without losing some of its budget."""
+
 
 class KilledError(BaseException):
     """What a SIGKILL does, in a process that can be looked at afterwards."""
@@ -59,7 +62,8 @@ class FakeSite:
         self.before(row)
         score = self._score(order, (folder / TRAIN_FILE).read_text())
         evaluation = Evaluation([score, score], [1, 1], [0, 1], 0.0)
-        measured = Measurement(Training(1.0), scoring.Score(evaluation, "00", "00"))
+        training = Training(1.0, begun=0.0, clock_start=STARTUP)
+        measured = Measurement(training, scoring.Score(evaluation, "00", "00"))
         self.after(row, measured)
         return measured
 

@@ -79,6 +79,7 @@ def test_brax_is_told_how_an_episode_ended(task, steps, cut):
     assert not done[:first].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_peer_goes_through_the_same_door(harness_run, checkout, name):
     pytest.importorskip(LIBRARIES[name])
@@ -94,6 +95,7 @@ def test_a_peer_goes_through_the_same_door(harness_run, checkout, name):
     assert rows(checkout)[0].status == "scored"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_peer_says_that_it_has_no_discrete_actions(harness_run, name):
     pytest.importorskip(LIBRARIES[name])

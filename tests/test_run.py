@@ -66,6 +66,7 @@ def test_a_short_run_ends_with_a_score_and_a_row(harness_run, checkout, backend,
     assert psutil.Process().children(recursive=True) == []
 
 
+@pytest.mark.slow
 def test_a_second_simulator_adds_a_figure_and_breakdowns_are_counted(harness_run, checkout):
     done = harness_run(
         "--task", "InvertedPendulum-v5", "--train", TRAIN_FILES / "honest.py", "--budget", 2,
@@ -82,6 +83,7 @@ def test_a_second_simulator_adds_a_figure_and_breakdowns_are_counted(harness_run
     assert int(block["diverged"]) == 2 * int(block["num_updates"])  # as the file says it
 
 
+@pytest.mark.slow
 def test_an_environment_of_brax_is_trained_and_scored_in_its_own_simulator(harness_run, checkout):
     done = harness_run(
         "--task", "brax:inverted_pendulum", "--budget", 5, "--episodes", 3, timeout=500
@@ -92,6 +94,7 @@ def test_an_environment_of_brax_is_trained_and_scored_in_its_own_simulator(harne
     assert float(block["avg_return"]) > 0
 
 
+@pytest.mark.slow
 def test_an_unknown_environment_of_brax_is_told_without_a_traceback(harness_run):
     done = harness_run("--task", "brax:inverted_pendulumm", "--budget", 10)
     assert done.returncode == 3
@@ -99,6 +102,7 @@ def test_an_unknown_environment_of_brax_is_told_without_a_traceback(harness_run)
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_nothing_but_the_block_is_printed_where_nobody_watches(harness_run, checkout):
     done = harness_run("--train", TRAIN_FILES / "honest.py", "--budget", 1, "--episodes", 2)
     assert done.returncode == 0, done.stderr
@@ -267,6 +271,7 @@ def test_being_ended_ends_every_process_and_leaves_a_row(checkout, phase, number
     assert row.status == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_run_during_which_the_harness_was_stopped_measures_nothing(checkout):
     """As by Ctrl-Z; the training goes on meanwhile."""
     process = subprocess.Popen(
