@@ -19,6 +19,7 @@ from harness.tasks import anchors
 from tests.conftest import (
     HALF_CHEETAH,
     TRAIN_FILES,
+    begin,
     command,
     git,
     rows,

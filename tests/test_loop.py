@@ -13,7 +13,7 @@ import pytest
 
 from harness import loop
 from harness.places import EDITABLE
-from tests.conftest import ROOT, TRAIN_FILES, command, git, rows
+from tests.conftest import ROOT, TRAIN_FILES, begin, command, git, rows
 
 HERE = {**os.environ, "PYTHONPATH": str(ROOT)}
 

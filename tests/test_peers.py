@@ -16,7 +16,7 @@ LIBRARIES = {
 }
 
 BUDGETS = {"plain_ppo": 10, "sb3_ppo": 30, "sbx_sac": 30, "brax_ppo": 90}
-"""Seconds: an update of SB3's takes several where two tests share the cores; Brax compiles in it."""
+"""Seconds: an update of SB3's takes several on shared cores; Brax compiles in them."""
 
 
 def some_observations(space):
