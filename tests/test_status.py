@@ -19,7 +19,7 @@ from harness.record import life
 from harness.record.ledger import BEGUN, COLUMNS, Head, Ledger
 from harness.system import words
 from scripts.bench_report import write_ledger
-from tests.conftest import HALF_CHEETAH, ROOT, command, git, rows
+from tests.conftest import HALF_CHEETAH, ROOT, begin, command, git, rows
 
 
 def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root, site):
