@@ -19,8 +19,9 @@ SMALL_DISK = 2**18  # bytes: room for a ledger and a training's log, not for its
 HONEST = ["--train", str(TRAIN_FILES / "honest.py"), "--budget", "1", "--episodes", "2"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("phase", ["train.py", "harness.evaluate"])
+@pytest.mark.parametrize(
+    "phase", ["train.py", pytest.param("harness.evaluate", marks=pytest.mark.slow)]
+)
 def test_a_killed_harness_leaves_no_process_and_a_ledger_that_goes_on(harness_run, checkout, phase):
     process = subprocess.Popen(
         [sys.executable, "-m", "harness.run", *HONEST, "--episodes", "2000"],

@@ -244,9 +244,9 @@ def test_a_damaged_ledger_stops_a_run_before_it_starts(harness_run, checkout):
     ("phase", "number"),
     [
         ("training", signal.SIGINT),
-        ("evaluation", signal.SIGINT),
-        ("training", signal.SIGTERM),
-        ("training", signal.SIGHUP),
+        pytest.param("evaluation", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("training", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("training", signal.SIGHUP, marks=pytest.mark.slow),
     ],
 )
 def test_being_ended_ends_every_process_and_leaves_a_row(checkout, phase, number):
