@@ -373,6 +373,7 @@ def test_what_is_no_policy_is_refused_with_a_row(world, name):
     assert psutil.Process().children(recursive=True) == []
 
 
+@pytest.mark.slow
 def test_training_instead_of_compiling_gains_the_allowance_and_no_more(world):
     result, folder = attempt(world, "trains_while_compiling", sandbox.available(), allowance=6.0)
     assert not result.started
@@ -392,6 +393,7 @@ def test_a_policy_that_was_trained_without_the_clock_is_not_scored(world):
     assert float(scored.startup) > 0
 
 
+@pytest.mark.slow
 def test_seeds_cannot_be_ground_out(world):
     """The seeds hang on a nonce that is drawn when the training is gone."""
     seeds = []

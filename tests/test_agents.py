@@ -109,6 +109,7 @@ def test_a_file_that_may_not_be_read_is_told_and_costs_the_turn_at_most(call, or
     assert EDITABLE in itself.detail
 
 
+@pytest.mark.slow
 def test_a_night_of_unruly_agents_has_all_its_turns_and_a_report(root, site, capsys):
     """One turn a case, then `--resume`: ledger, git, terminal and page take every word."""
     ongoing = Contest(create(root, "night"), HALF_CHEETAH, "none", site=site)

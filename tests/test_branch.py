@@ -307,6 +307,7 @@ def test_another_edit_ends_the_trial_of_the_one_before(root, contest, site):
     assert first in refs(root).values()
 
 
+@pytest.mark.slow
 def test_thirty_experiments_leave_branch_refs_files_and_ledger_consistent(
     root, contest, site, monkeypatch
 ):

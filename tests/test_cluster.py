@@ -67,6 +67,7 @@ def test_the_baseline_is_measured_in_all_slots_at_a_time(root, ongoing, site):
     assert {row.replicate for row in rows(root)} == numbers
 
 
+@pytest.mark.slow
 def test_a_night_in_several_slots_ends_with_everything_in_the_ledger(root, ongoing):
     """Every edit is five better than the incumbent that the agent was shown."""
     agent = (
@@ -242,6 +243,7 @@ def kill_a_worker(folder):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_night_on_a_cluster_of_two_nodes_survives_the_death_of_a_worker(address, checkout):
     killer = threading.Thread(target=kill_a_worker, args=(checkout,))
     killer.start()

@@ -20,6 +20,7 @@ from harness.tasks import anchors
 from tests.conftest import (
     HALF_CHEETAH,
     TRAIN_FILES,
+    begin,
     command,
     git,
     rows,
@@ -47,6 +48,13 @@ def branch(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """The same, measured in no time."""
+    return begin(tmp_path_factory.mktemp("begun"))
+
+
+@pytest.mark.slow
 def test_a_worse_edit_gets_one_run_and_its_reason(branch):
     before = (branch / EDITABLE).read_text()
     (branch / EDITABLE).write_text(before.replace("action_size, 0.1", "action_size, 0.9"))
@@ -67,6 +75,7 @@ def test_a_worse_edit_gets_one_run_and_its_reason(branch):
     assert verified.returncode == 0, verified.stderr
 
 
+@pytest.mark.slow
 def test_edits_that_change_nothing_go_through_the_whole_machinery(branch):
     count = len(rows(branch))
     committed = (branch / EDITABLE).read_text()
@@ -80,6 +89,7 @@ def test_edits_that_change_nothing_go_through_the_whole_machinery(branch):
     assert len(tried) == 2
 
 
+@pytest.mark.slow
 def test_calibration_says_how_noisy_runs_are_and_what_can_be_seen(branch):
     done = command(branch, "harness.calibrate", "--runs", RUNS)
     assert done.returncode == 0, done.stderr
@@ -91,6 +101,7 @@ def test_calibration_says_how_noisy_runs_are_and_what_can_be_seen(branch):
     assert "of at most 12" in block["replicates"]
 
 
+@pytest.mark.slow
 def test_a_transfer_table_has_a_line_for_every_task(branch):
     count = len(rows(branch))
     for _ in range(2):
@@ -102,6 +113,7 @@ def test_a_transfer_table_has_a_line_for_every_task(branch):
     assert len(rows(branch)) == count + 2  # the second time, they are there
 
 
+@pytest.mark.slow
 def test_a_run_under_other_conditions_stays_outside_the_contest(branch):
     done = command(branch, "harness.run", "--budget", 1, "--episodes", 2)
     assert done.returncode == 0, done.stderr
@@ -122,18 +134,19 @@ def test_a_run_under_other_conditions_stays_outside_the_contest(branch):
         (["--init", "tag", "--budget", "9"], "another --budget would change nothing"),
     ],
 )
-def test_bad_arguments_get_one_message(branch, arguments, message):
-    count = len(rows(branch))
-    done = command(branch, "harness.run", *arguments)
+def test_bad_arguments_get_one_message(begun, arguments, message):
+    count = len(rows(begun))
+    done = command(begun, "harness.run", *arguments)
     assert done.returncode == 2
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
-    assert len(rows(branch)) == count
+    assert len(rows(begun)) == count
 
 
-def test_a_night_takes_no_other_conditions_than_its_branch(branch):
+@pytest.mark.slow
+def test_a_night_takes_no_other_conditions_than_its_branch(begun):
     given = ("--agent", "true", "--budget", "5", "--task", "HalfCheetah-v5", "--tag", "new")
-    done = command(branch, "harness.loop", *given)
+    done = command(begun, "harness.loop", *given)
     assert done.returncode == 2
     assert "autorl/tag is checked out" in done.stderr
     assert "another --tag, --budget would change nothing" in done.stderr

@@ -91,6 +91,14 @@ def play(ongoing, command, turns, seconds=20.0):
     return waits
 
 
+<<<<<<< HEAD
+=======
+def turns(folder):
+    return [row for row in rows(folder) if row.role == "agent"]
+
+
+@pytest.mark.slow
+>>>>>>> refs/heads/tests
 def test_sixty_turns_with_fifteen_bad_ones_end_with_everything_in_the_ledger(ongoing, root, agent):
     bad = dict(
         zip(
@@ -122,6 +130,7 @@ def test_sixty_turns_with_fifteen_bad_ones_end_with_everything_in_the_ledger(ong
     assert psutil.Process().children(recursive=True) == []
 
 
+@pytest.mark.slow
 def test_a_command_that_only_fails_is_called_ever_more_rarely_and_given_up(ongoing, root):
     waits = play(ongoing, "echo 'usage limit reached'; exit 1", 100)
     assert waits[:4] == [60.0, 120.0, 240.0, 480.0]
@@ -130,6 +139,7 @@ def test_a_command_that_only_fails_is_called_ever_more_rarely_and_given_up(ongoi
     assert {row.status for row in turns(root)} == {"rate-limited"}
 
 
+@pytest.mark.slow
 def test_a_night_that_was_given_up_can_be_begun_again(ongoing, root, agent):
     """Patience and waits are those of one night: what earlier ones had is not counted."""
     assert play(ongoing, "exit 1", 100)[:1] == [60.0]

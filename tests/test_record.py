@@ -278,6 +278,7 @@ def test_rows_that_were_cut_off_are_missed_by_their_folders(scored):
         ledger.head.write(end)
 
 
+@pytest.mark.slow
 def test_a_replay_trains_again_and_says_whether_it_agrees(scored):
     folder, run_id = scored
     path = folder / "runs" / run_id / "summary.json"
@@ -299,6 +300,7 @@ def test_a_replay_trains_again_and_says_whether_it_agrees(scored):
     assert (row.description, row.seed, row.comparable) == (f"replay of {run_id}", first.seed, False)
 
 
+@pytest.mark.slow
 def test_a_replay_is_confined_whatever_a_folder_from_elsewhere_says(scored):
     folder, run_id = scored
     copy = folder / "runs" / "20261126-000000-0badf00d"

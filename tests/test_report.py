@@ -195,6 +195,7 @@ def test_colours_follow_the_screen():
     assert charts.COLOURS["keep"] not in svg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiments", [0, 2, 1000])
 def test_few_and_many_experiments_fit(tmp_path, experiments):
     write_ledger(tmp_path / LEDGER, experiments)
@@ -270,6 +271,7 @@ def browse(page_file, picture, width, *, dark=False):
     return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("experiments", [2, 1000])
 def test_a_browser_shows_the_page_without_an_error_light_and_dark(tmp_path, experiments):
@@ -290,6 +292,7 @@ def test_a_page_with_an_error_would_be_noticed(tmp_path):
     assert browse(file, tmp_path / "a.png", 400)
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("width", [360, 1060])
 def test_nothing_is_wider_than_the_screen_on_a_phone(root, night, tmp_path, width):

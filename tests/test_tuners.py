@@ -182,6 +182,7 @@ def nights(root, site, tmp_path):
     return made
 
 
+@pytest.mark.slow
 def test_a_night_that_found_more_is_said_to_and_with_itself_nothing_is_separated(nights, capsys):
     before = {name: path.read_bytes() for name, path in nights.items()}
     compare.compare(nights["finds"], nights["fails"])
