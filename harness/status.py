@@ -17,9 +17,9 @@ REFRESH = 2.0
 
 
 def status(
-    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it; Ctrl-C ends.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it; Ctrl-C ends.")] = False,
 ) -> None:
-    """Say how the night in this checkout stands; it may run elsewhere."""
+    """Show the progress of the night in this checkout; it may run in another terminal."""
     root = Path.cwd()
     console = Console(highlight=False, emoji=False)
     if not (watch and console.is_terminal):

@@ -236,7 +236,7 @@ def test_a_brief_says_what_was_tried_and_why_it_was_not_kept(ongoing, root, agen
     assert text.startswith("be honest\n")
     assert "Objective: HalfCheetah-v5, 1 seconds" in text
     assert "| idea 1 | discard | -" in text
-    assert "is needed to go on" in text
+    assert "is needed to continue" in text
     assert "be careful" in text
 
 

@@ -27,8 +27,8 @@ def plainly() -> Iterator[None]:
         said = (error.stderr or b"").decode(errors="replace").strip()
         words = " ".join(map(str, error.cmd[:3]))
         raise StorageError(
-            f"{words} failed with exit code {error.returncode}: {said or 'it says nothing'}. Mend "
-            "that and run again; harness.loop --resume goes on with a night."
+            f"{words} failed with exit code {error.returncode}: {said or 'it says nothing'}. "
+            "Repair that and run again; harness.loop --resume continues a night."
         ) from error
 
 
@@ -54,8 +54,8 @@ def _meaning(error: OSError) -> str:
         return f"{where} is on a file system that is read-only. Run from one that is not."
     if error.errno in (errno.EACCES, errno.EPERM):
         return (
-            f"This user may not read or write {where}: {error.strerror}. Look at its owner and its "
-            "rights, and at those of its folder."
+            f"This user may not read or write {where}: {error.strerror}. Check its owner and its "
+            "permissions, and those of its folder."
         )
     return (
         f"Cannot use {where}: {error.strerror}. What was recorded is in results.tsv and runs/, and "
