@@ -41,7 +41,7 @@ def without(package: str, extra: str, error: ImportError) -> InputError:
         return InputError(f"The package {package} is not installed: {how_to_add(extra)}.")
     return InputError(
         f"The package {package} is installed and cannot be imported: {error}. "
-        f"pip install --force-reinstall {package} may mend it."
+        f"pip install --force-reinstall {package} may help."
     )
 
 

@@ -30,7 +30,8 @@ LARGEST_VIDEO = 6 * 2**20
 def report(
     ledger: Annotated[Path, typer.Option(help="The ledger to report on.")] = Path(LEDGER),
     branch: Annotated[
-        str, typer.Option(metavar="TAG", help="Of the branch; the one worked on last if left out.")
+        str,
+        typer.Option(metavar="TAG", help="Tag of the branch; the one worked on last if left out."),
     ] = "",
     output: Annotated[Path, typer.Option(help="Folder for the page and its pictures.")] = Path(
         FOLDER

@@ -42,14 +42,16 @@ def run(
         ),
     ] = None,
     backend: Annotated[str, typer.Option(help="Engine that trains; auto is the fastest.")] = "auto",
-    seed: Annotated[int | None, typer.Option(help="Of the training; drawn if left out.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the training; drawn if left out.")
+    ] = None,
     train: Annotated[
         Path | None, typer.Option(help=f"Training file; {EDITABLE} if left out.")
     ] = None,
     message: Annotated[str, typer.Option(help="One line for the ledger and the commit.")] = "",
     eval_engine: Annotated[
         str | None,
-        typer.Option(help="A second simulator to evaluate in, beside the reference: mjx."),
+        typer.Option(help="A second simulator to evaluate in, next to the reference: mjx."),
     ] = None,
     wandb: Annotated[
         str, typer.Option(metavar="PROJECT", help="Send metrics to Weights & Biases, too.")
@@ -59,7 +61,7 @@ def run(
     ] = False,
     episodes: Annotated[
         int | None,
-        typer.Option(help=f"Of the evaluation; {NUM_EVAL_EPISODES} if left out.", min=1),
+        typer.Option(help=f"Episodes of the evaluation; {NUM_EVAL_EPISODES} if left out.", min=1),
     ] = None,
     init: Annotated[
         str | None,
@@ -79,7 +81,7 @@ def run(
     """Train on a task for a fixed time, score the policy, and write it down.
 
     On an experiment branch (see --init) the training file is tried against the incumbent: it is
-    committed, run as often as the keep rule asks for, and kept or set back. With --task, --budget,
+    committed, run as often as the keep rule asks for, and kept or discarded. With --task, --budget,
     --backend, --seed, --train, --episodes or --no-sandbox it is one run that no verdict counts.
     """
     if wandb:

@@ -17,9 +17,9 @@ REFRESH = 2.0
 
 
 def status(
-    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it; Ctrl-C ends.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it; Ctrl-C ends.")] = False,
 ) -> None:
-    """Say how the night in this checkout stands, or its single runs; they may go on elsewhere."""
+    """Show the progress of the night in this checkout, or its single runs; they may run elsewhere."""
     root = Path.cwd()
     console = Console(highlight=False, emoji=False)
     if not (watch and console.is_terminal):

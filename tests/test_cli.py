@@ -54,7 +54,7 @@ def test_signals_that_we_were_started_to_ignore_are_ignored(tmp_path, ignored):
         assert (tmp_path / "record").read_text() == "whole"
     else:
         process.send_signal(signal.SIGHUP)
-        assert process.communicate(timeout=60)[1].endswith(b"nothing of it runs on\n")
+        assert process.communicate(timeout=60)[1].endswith(b"nothing of it keeps running\n")
     assert process.returncode == (0 if ignored else 130)
 
 

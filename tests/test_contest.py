@@ -66,7 +66,7 @@ def test_a_worse_edit_gets_one_run_and_its_reason(branch):
         "1",
         "autorl/tag",
     )
-    assert "is needed to go on" in block["reason"]
+    assert "is needed to continue" in block["reason"]
     assert (branch / EDITABLE).read_text() == before
     row = rows(branch)[-1]
     assert (row.status, row.description, row.comparable) == ("discard", "push harder", True)
@@ -131,7 +131,7 @@ def test_a_run_under_other_conditions_stays_outside_the_contest(branch):
         (["--task", "Hopper-v5,CartPole-v1", "--init", "x"], "CartPole-v1 cannot be one of"),
         (["--task", "Hopper-v5,Walker2d-v5"], "give --init"),
         (["--task", "Hopper-v5", "--aa", "2"], "--aa needs an experiment branch"),
-        (["--init", "tag", "--budget", "9"], "another --budget would change nothing"),
+        (["--init", "tag", "--budget", "9"], "another --budget has no effect"),
     ],
 )
 def test_bad_arguments_get_one_message(begun, arguments, message):
@@ -149,7 +149,7 @@ def test_a_night_takes_no_other_conditions_than_its_branch(begun):
     done = command(begun, "harness.loop", *given)
     assert done.returncode == 2
     assert "autorl/tag is checked out" in done.stderr
-    assert "another --tag, --budget would change nothing" in done.stderr
+    assert "another --tag, --budget has no effect" in done.stderr
 
 
 @pytest.mark.parametrize("module", ["harness.calibrate", "harness.transfer"])

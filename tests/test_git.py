@@ -212,13 +212,13 @@ def test_a_folder_in_another_repository_is_left_alone(root):
     folder = root / "vendored"
     folder.mkdir()
     before = asked(root, "symbolic-ref", "HEAD")
-    with pytest.raises(InputError, match=f"lies in the repository of {root}"):
+    with pytest.raises(InputError, match=f"is inside the repository of {root}"):
         create(folder, "mine")
     assert asked(root, "symbolic-ref", "HEAD") == before
     assert "refs/heads/autorl" not in asked(root, "for-each-ref")
     assert current(folder) is None
     assert integrity.commit(folder) == ("-", "")
-    assert "lies in the repository of" in integrity.unguarded(folder)
+    assert "is inside the repository of" in integrity.unguarded(folder)
     assert integrity.unguarded(root) == ""
 
 
@@ -230,7 +230,7 @@ def test_a_name_that_git_does_not_take_is_told_so(root, tag):
 
 def test_a_branch_that_stands_in_the_way_is_named(root):
     by_hand(root, "branch", "autorl")
-    with pytest.raises(InputError, match="There is a branch autorl, and git keeps none"):
+    with pytest.raises(InputError, match="There is a branch autorl, and git cannot have one"):
         create(root, "one")
 
 

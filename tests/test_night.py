@@ -91,14 +91,7 @@ def play(ongoing, command, turns, seconds=20.0):
     return waits
 
 
-<<<<<<< HEAD
-=======
-def turns(folder):
-    return [row for row in rows(folder) if row.role == "agent"]
-
-
 @pytest.mark.slow
->>>>>>> refs/heads/tests
 def test_sixty_turns_with_fifteen_bad_ones_end_with_everything_in_the_ledger(ongoing, root, agent):
     bad = dict(
         zip(
@@ -238,7 +231,7 @@ def test_a_brief_says_what_was_tried_and_why_it_was_not_kept(ongoing, root, agen
     assert text.startswith("be honest\n")
     assert "Objective: HalfCheetah-v5, 1 seconds" in text
     assert "| idea 1 | discard | -" in text
-    assert "is needed to go on" in text
+    assert "is needed to continue" in text
     assert "be careful" in text
 
 

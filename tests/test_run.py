@@ -261,7 +261,7 @@ def test_being_ended_ends_every_process_and_leaves_a_row(checkout, phase, number
     process.send_signal(number)  # an impatient user
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert stderr.strip().splitlines()[-1] == "interrupted; nothing of it runs on"
+    assert stderr.strip().splitlines()[-1] == "interrupted; nothing of it keeps running"
     assert not [child for child in children if child.is_running()]
     (row,) = Ledger(checkout / "results.tsv").rows()
     assert row.status == "interrupted"

@@ -186,7 +186,7 @@ def test_a_verdict_says_why():
     incumbent = draws(0, 10, 3)
     lost = verdict.judge([-1.0], incumbent, [], 1)
     assert lost.reason.startswith("-1 in 1 run against ")
-    assert "is needed to go on" in lost.reason
+    assert "is needed to continue" in lost.reason
     won = verdict.judge([9.0] * 4, incumbent, [0.0], 1)
     assert won.step == "keep"
     assert "p = 0.00073 with" in won.reason

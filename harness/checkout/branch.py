@@ -206,15 +206,15 @@ def check(root: Path, tag: str) -> str:
         raise InputError(f"{tag!r} cannot be part of a branch name; try letters and digits.")
     if branch.exists():
         raise InputError(
-            f"There is a branch {branch.name} already: git switch {branch.name} goes on with it, "
-            "another tag begins anew."
+            f"There is a branch {branch.name} already: git switch {branch.name} continues it, "
+            "another tag begins a new one."
         )
     branch.check_unworked()
     folder = PREFIX.rstrip("/")
     if _exists(root, HEADS + folder):
         raise InputError(
-            f"There is a branch {folder}, and git keeps none called {branch.name} beside it: "
-            f"git branch -m {folder} ANOTHER_NAME makes room."
+            f"There is a branch {folder}, and git cannot have one called {branch.name} with it: "
+            f"git branch -m {folder} ANOTHER_NAME renames it."
         )
     return head
 
@@ -231,9 +231,9 @@ def _start(root: Path) -> str:
             return git.text(root, "rev-parse", "--verify", "HEAD^{commit}")
     elif (other := git.surrounding(root)) is not None:
         raise InputError(
-            f"This folder lies in the repository of {other}, and an experiment branch would be "
-            f"that one's. Run from a checkout's own root, or give this folder a repository: "
-            f"{advice}."
+            f"This folder is inside the repository of {other}, and an experiment branch would "
+            f"belong to that one. Run from a checkout's own root, or give this folder a "
+            f"repository: {advice}."
         )
     raise InputError(
         f"An experiment branch needs a git checkout with at least one commit: {advice}."

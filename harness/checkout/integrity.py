@@ -155,7 +155,7 @@ def _told(different: list[str], new: list[str]) -> str:
         parts.append(
             f"Changed outside {EDITABLE}: {_listed(different)}. Only that file and {PROGRAM} may "
             "differ from the commit during an experiment. If these changes are yours, commit them "
-            "and run again; if not, git restore puts them back."
+            "and run again; if not, git restore reverts them."
         )
     if new:
         parts.append(
@@ -207,9 +207,9 @@ def unguarded(root: Path) -> str:
     if committed(root) is not None:
         return ""
     other = git.surrounding(root)
-    where = f"lies in the repository of {other}" if other else "is no git checkout with a commit"
+    where = f"is inside the repository of {other}" if other else "is no git checkout with a commit"
     return (
-        f"note: {root.resolve()} {where}: what lies beside the training file is compared with no "
+        f"note: {root.resolve()} {where}: the files around the training file are compared with no "
         "commit, and the rows say so (commit -)."
     )
 

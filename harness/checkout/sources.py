@@ -61,8 +61,8 @@ def _copy() -> tempfile.TemporaryDirectory:
         copy.write_bytes(Path(path).read_bytes())
         if integrity.name(copy) != integrity.AT_START[path]:
             raise IntegrityError(
-                f"{path} was changed since this command began. Run it again; what is not yours, "
-                "git restore puts back."
+                f"{path} was changed since this command began. Run it again; git restore "
+                "reverts what is not yours."
             )
     return made
 

@@ -210,7 +210,7 @@ class GymnasiumEngine:
             if problem := worker.problem():
                 raise TaskError(
                     f"The environment {self.task.id} fails: {problem}. "
-                    "gymnasium.utils.env_checker.check_env tells what else may be wrong with it."
+                    "gymnasium.utils.env_checker.check_env says what else may be wrong with it."
                 )
 
     def _check_numbers(self, *names: str) -> None:
@@ -221,7 +221,7 @@ class GymnasiumEngine:
                 what = "a reward" if name == "reward" else "an observation"
                 raise TaskError(
                     f"The environment {self.task.id} gives {what} of {bad}, which no float32 can "
-                    "hold. Mend it, or wrap it in one of gymnasium.wrappers.Transform…, and "
+                    "hold. Repair it, or wrap it in one of gymnasium.wrappers.Transform…, and "
                     "register that."
                 )
 

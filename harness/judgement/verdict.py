@@ -289,7 +289,7 @@ def _behind(challenger: Sequence[float], incumbent: Sequence[float]) -> str:
     wins = sum(mine > theirs for mine in challenger for theirs in incumbent) / pairs
     if ahead > 0 and (ahead > hurdle or wins >= WINS):
         return ""
-    return f"{ahead:+,.4g}, where more than {hurdle:+,.4g} is needed to go on"
+    return f"{ahead:+,.4g}, where more than {hurdle:+,.4g} is needed to continue"
 
 
 def _figures(challenger: Sequence[float], incumbent: Sequence[float]) -> str:

@@ -167,5 +167,5 @@ def _gain(found: Findings) -> str:
     share = f" ({last.mean / first.mean - 1:+.0%})" if first.mean > 0 else ""
     return (
         f"The incumbent's estimate is {figure(last.mean - first.mean)} above the baseline's"
-        f"{share}; both rest on runs that no decision was made on."
+        f"{share}; both come from runs that no decision was based on."
     )

@@ -73,9 +73,9 @@ def write(root: Path, past: History, situation: Situation) -> Brief:
         words.decoded(program.read_bytes()) if program.is_file() else "",
         "# This turn",
         f"You work in a throwaway clone. Edit `{EDITABLE}`, once, and write one line on what you "
-        "changed and why into a file `DESCRIPTION` beside the folder `agent_space`. Do not run, "
+        "changed and why into a file `DESCRIPTION` next to the folder `agent_space`. Do not run, "
         "commit or measure anything: the harness does all that when you are done. Nothing but "
-        "these two files is taken. `runs/` has learning curves and last words of the latest runs.",
+        "these two files is used. `runs/` has learning curves and last output of the latest runs.",
         f"- Objective: {conditions.objective}, {conditions.budget:g} seconds of training each\n"
         f"- Incumbent: {situation.estimate}\n- Left: {situation.left}",
     ]

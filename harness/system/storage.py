@@ -34,7 +34,7 @@ def plainly() -> Iterator[None]:
             raise StorageError(_meaning(error)) from error
         if (folder := _removed(error)) is not None:
             raise StorageError(
-                f"The folder {folder} was removed while its run went on: what was measured is lost."
+                f"The folder {folder} was removed during its run: what was measured is lost."
             ) from error
         raise
 
@@ -70,8 +70,8 @@ def _meaning(error: OSError) -> str:
         return f"{where} is on a file system that is read-only. Run from one that is not."
     if error.errno in _FORBIDDEN:
         return (
-            f"This user may not read or write {where}: {error.strerror}. Look at its owner and its "
-            "rights, and at those of its folder."
+            f"This user may not read or write {where}: {error.strerror}. Check its owner and its "
+            "permissions, and those of its folder."
         )
     return (
         f"Cannot use {where}: {error.strerror}. What was recorded is in results.tsv and runs/, and "

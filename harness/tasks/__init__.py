@@ -85,7 +85,7 @@ def get(task_id: str) -> Task:
         raise InputError(
             f"Importing {module!r} for task {task_id!r} failed: {error} ({type(error).__name__}). "
             f"Install the package, or run from where it can be imported. ({suites} are suites that "
-            "are known here; before any other colon stands a package that registers the task.)"
+            "are known here; any other prefix is a package that registers the task.)"
         ) from error
     try:
         spec = gymnasium.spec(name)

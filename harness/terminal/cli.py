@@ -16,8 +16,8 @@ EXIT_CODES = f"""
 Exit codes: {errors.EXIT_OK} done · {errors.InputError.exit_code} bad input ·
 {errors.TrainingError.exit_code} the training failed · {errors.PolicyError.exit_code} the policy
 was refused · {errors.LedgerError.exit_code} the ledger is damaged ·
-{errors.StorageError.exit_code} no room or no right to write ·
-{errors.IntegrityError.exit_code} something else than train.py was changed ·
+{errors.StorageError.exit_code} the disk is full, or a folder cannot be written ·
+{errors.IntegrityError.exit_code} a file other than train.py was changed ·
 {errors.WorkerError.exit_code} the workers of a cluster died ·
 {errors.BusyError.exit_code} another command is at work in this checkout ·
 {errors.StandstillError.exit_code} the harness stood still ·
@@ -38,7 +38,7 @@ def serve(command: Callable[..., None]) -> None:
             print(f"error: {_indented(str(error))}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            print("interrupted; nothing of it runs on", file=sys.stderr)
+            print("interrupted; nothing of it keeps running", file=sys.stderr)
             raise typer.Exit(errors.EXIT_INTERRUPTED) from error
 
     streams.prepare()

@@ -145,7 +145,7 @@ def check_conditions(
     names = [name for name, (want, has) in asked.items() if want is not None and want != has]
     if names:
         raise InputError(
-            f"{ongoing.branch.name} is checked out, and its conditions hold: another "
-            f"{', '.join(names)} would change nothing. Leave that out, or switch to where a new "
-            "branch shall begin (git switch main)."
+            f"{ongoing.branch.name} is checked out, and its conditions are fixed: another "
+            f"{', '.join(names)} has no effect. Leave that out, or switch to where a new "
+            "branch is to begin (git switch main)."
         )
