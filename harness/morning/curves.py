@@ -14,8 +14,8 @@ from matplotlib.ticker import EngFormatter
 
 from harness.morning.charts import COLOURS, STYLE, WIDTH, Chart, finished, legend
 from harness.morning.findings import Findings
-from harness.morning.singles import Single
 from harness.places import CURVE, run_folder
+from harness.record.entries import Run
 
 SHOWN = 6
 """Of one kind in the chart."""
@@ -62,7 +62,7 @@ def of_branch(found: Findings, root: Path) -> Chart | None:
     return draw(_kinds(found), ends, found.tasks, root)
 
 
-def of_singles(runs: Sequence[Single], root: Path) -> Chart | None:
+def of_singles(runs: Sequence[Run], root: Path) -> Chart | None:
     """Learning curves of the last run of each task, and of those before it; see `draw`."""
     tasks = dict.fromkeys(run.task for run in reversed(runs))
     latest = {task: [run.run_id for run in runs if run.task == task] for task in tasks}
@@ -70,7 +70,7 @@ def of_singles(runs: Sequence[Single], root: Path) -> Chart | None:
         Kind("before", "discard", 0.8, [i for ids in latest.values() for i in ids[-SHOWN:-1]]),
         Kind("last run", "incumbent", 1.5, [ids[-1] for ids in latest.values()]),
     ]
-    return draw(kinds, {r.run_id: End(r.task, r.score) for r in runs}, [*tasks], root)
+    return draw(kinds, {r.run_id: End(r.task, r.avg_return) for r in runs}, [*tasks], root)
 
 
 def draw(

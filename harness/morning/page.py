@@ -9,8 +9,7 @@ import jinja2
 from harness.morning import meaning, singles
 from harness.morning.charts import COLOURS, OUTCOMES
 from harness.morning.findings import ENOUGH, Experiment, Findings, Reign, figure
-from harness.morning.singles import Single
-from harness.record.entries import Fate, Role, stamp
+from harness.record.entries import Fate, Role, Run, stamp
 from harness.system import words
 
 DARK = {
@@ -78,7 +77,7 @@ def write(
 
 
 def write_singles(
-    runs: Sequence[Single], charts: Mapping[str, str], video: str = "", no_video: str = ""
+    runs: Sequence[Run], charts: Mapping[str, str], video: str = "", no_video: str = ""
 ) -> str:
     """The page of single runs.
 
@@ -93,11 +92,12 @@ def write_singles(
         "singles.html",
         title="Single runs",
         runs=runs,
+        stamp=stamp,
         tasks=dict.fromkeys(run.task for run in runs),
         last=last,
         best=singles.best(runs, last.task) if last else None,
-        failed=sum(run.score is None for run in runs),
-        meaning=meaning.lines(last.task, last.budget, last.score or 0.0) if last else [],
+        failed=sum(run.avg_return is None for run in runs),
+        meaning=meaning.lines(last.task, last.budget, last.avg_return or 0.0) if last else [],
         charts=charts,
         video=video,
         no_video=words.plain(no_video),
