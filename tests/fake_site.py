@@ -18,7 +18,8 @@ from harness.measurement import scoring, sites
 from harness.measurement.sites import Measurement
 from harness.measurement.training import Training
 from harness.places import LEDGER, TRAIN_FILE
-from harness.record.ledger import Ledger, Row
+from harness.record.entries import Run
+from harness.record.ledger import Ledger
 from harness.system import storage
 
 
@@ -48,14 +49,14 @@ class FakeSite:
     ) -> None:
         self.slots = slots
         self.instrument = instrument or sites.here().instrument
-        self.before: Callable[[Row], object] = lambda row: None
-        self.after: Callable[[Row, Measurement], object] = lambda row, measured: None
+        self.before: Callable[[Run], object] = lambda row: None
+        self.after: Callable[[Run, Measurement], object] = lambda row, measured: None
         self.stopped = 0
         self._score = score or self._by_skill
         self._noise = random.Random(0)
 
     def measure(self, order, folder, root, watch, announce) -> Measurement:
-        rows = Ledger(root / LEDGER).rows(begun=True)
+        rows = Ledger(root / LEDGER).read().entries
         row = next(row for row in reversed(rows) if row.run_id == folder.name)
         self.before(row)
         score = self._score(order, (folder / TRAIN_FILE).read_text())
@@ -74,10 +75,10 @@ class FakeSite:
         return float(words[2]) + self._noise.gauss(0, 1)
 
     @contextlib.contextmanager
-    def ending(self, which: Callable[[Row, float], bool], error: BaseException) -> Iterator[None]:
+    def ending(self, which: Callable[[Run, float], bool], error: BaseException) -> Iterator[None]:
         """Runs end with an error instead of their score, where `which` of row and score is so."""
 
-        def end(row: Row, measured: Measurement) -> None:
+        def end(row: Run, measured: Measurement) -> None:
             if which(row, statistics.fmean(measured.score.evaluation.returns)):
                 raise error
 
@@ -86,7 +87,7 @@ class FakeSite:
             yield
 
     @contextlib.contextmanager
-    def killing(self, which: Callable[[Row, float], bool]) -> Iterator[None]:
+    def killing(self, which: Callable[[Run, float], bool]) -> Iterator[None]:
         """The same, by a kill of the harness, which writes nothing any more."""
 
         def dead(*arguments: object) -> NoReturn:
@@ -94,7 +95,7 @@ class FakeSite:
 
         with pytest.MonkeyPatch.context() as patch:
 
-            def kill(row: Row, score: float) -> bool:
+            def kill(row: Run, score: float) -> bool:
                 if which(row, score):
                     patch.setattr(Ledger, "append", dead)
                     patch.setattr(storage, "replace", dead)
