@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.morning import singles
-from harness.morning.charts import COLOURS, DASHES, STYLE, WIDTH, Chart, finished, legend
+from harness.morning.charts import CHART_WIDTH, COLOURS, DASHES, STYLE, Chart, finished, legend
 from harness.record.entries import Run, stamp
 from harness.tasks import anchors
 
-SHOWN = 12
+RUNS_DRAWN = 12
 """Runs of a task, the latest."""
 
 RUN_HEIGHT, FRAME_HEIGHT = 0.42, 0.65
@@ -37,12 +37,12 @@ def draw(runs: Sequence[Run], root: Path) -> Chart | None:
     """
     scored = [run for run in runs if run.avg_return is not None]
     tasks = dict.fromkeys(run.task for run in reversed(scored))
-    shown = {task: [run for run in scored if run.task == task][-SHOWN:] for task in tasks}
+    shown = {task: [run for run in scored if run.task == task][-RUNS_DRAWN:] for task in tasks}
     if not shown:
         return None
     heights = [RUN_HEIGHT * len(mine) + FRAME_HEIGHT for mine in shown.values()]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, sum(heights) + LEGEND_HEIGHT), layout="constrained")
+        figure = Figure(figsize=(CHART_WIDTH, sum(heights) + LEGEND_HEIGHT), layout="constrained")
         axes = figure.subplots(len(shown), 1, squeeze=False, height_ratios=heights)
         for (axis,), (task, mine) in zip(axes, shown.items(), strict=True):
             _draw_task(axis, task, mine, root)

@@ -28,7 +28,7 @@ DARK = {
 STRIP = (210.0, 26.0)
 """Pixels of the small figure of a verdict."""
 
-MARGIN = 5.0
+STRIP_MARGIN = 5.0
 """Pixels left free at both ends of it."""
 
 TICKS = 40
@@ -134,7 +134,7 @@ def strip(experiment: Experiment, low: float, high: float) -> str:
 
     def x(score: float) -> float:
         inside = min(max(score, low), high)
-        return MARGIN + (inside - low) / ((high - low) or 1.0) * (width - 2 * MARGIN)
+        return STRIP_MARGIN + (inside - low) / ((high - low) or 1.0) * (width - 2 * STRIP_MARGIN)
 
     colour = OUTCOMES[experiment.outcome][0]
     parts = [f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="scores">']

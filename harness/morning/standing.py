@@ -23,7 +23,7 @@ VERDICTS = 5
 AGENT_LENGTH = 60
 """Characters of an agent's command that are shown."""
 
-SHOWN_RUNS = 10
+RUNS_LISTED = 10
 """Of the latest single runs."""
 
 
@@ -140,7 +140,7 @@ def _of_singles(root: Path) -> list[str]:
         raise InputError(f"There is no run in {LEDGER} yet: python -m harness.run makes one.")
     said = [f"single runs: {len(runs)}, and no experiment branch; score ± between episodes"]
     said += _running(underway)
-    return said + [_of_single(run) for run in reversed(runs[-SHOWN_RUNS:])]
+    return said + [_of_single(run) for run in reversed(runs[-RUNS_LISTED:])]
 
 
 def _of_single(run: Run) -> str:
