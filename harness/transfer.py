@@ -46,7 +46,7 @@ def _table(ongoing: Contest, tasks: tuple[str, ...]) -> None:
     past = ongoing.read()
     first, incumbent = past.runs[0].commit, past.incumbent
     print(
-        f"| task | random | baseline {first} | incumbent {incumbent} | autoRL's best | normalised |"
+        f"| task | random | baseline {first} | incumbent {incumbent} | autoRL's best | normalized |"
     )
     print("|---|---|---|---|---|---|")
     for name in tasks:

@@ -42,7 +42,7 @@ def normalized(task_id: str, avg_return: float) -> float:
 
 
 def score(task_ids: Sequence[str], returns: Mapping[str, float]) -> float:
-    """One task's return itself; the mean of the normalised returns of several."""
+    """One task's return itself; the mean of the normalized returns of several."""
     if len(task_ids) == 1:
         return returns[task_ids[0]]
     return statistics.fmean(normalized(task_id, returns[task_id]) for task_id in task_ids)
