@@ -49,7 +49,7 @@ def calibrate(
 
 def _report(ongoing: Contest, scores: list[float]) -> None:
     past = ongoing.read()
-    runs = [run for run in past.runs if run.role is Role.INCUMBENT and run.std_return is not None]
+    runs = [run for run in past.runs if run.role == Role.INCUMBENT and run.std_return is not None]
     runs = [run for run in runs if run.commit == run.challenger == past.incumbent]
     spread = statistics.stdev(scores)
     resampled = len(scores) >= ENOUGH_TO_RESAMPLE

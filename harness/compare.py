@@ -34,13 +34,13 @@ def compare(
     gains = []
     for name, past in zip("ab", pasts, strict=True):
         baseline, last = past.baseline(), past.fresh()
-        kept = sum(run.verdict is Verdict.KEEP for run in past.runs)
+        kept = sum(run.verdict == Verdict.KEEP for run in past.runs)
         means = [part for part in (last, baseline) if kept] or []
         gain = statistics.fmean(last) - statistics.fmean(baseline)
         errors = [(statistics.variance(part) / len(part), len(part) - 1) for part in means]
         gains.append((gain, errors))
         low, high = _interval(gain, errors)
-        tried = len({run.challenger for run in past.runs if run.role is Role.CHALLENGER})
+        tried = len({run.challenger for run in past.runs if run.role == Role.CHALLENGER})
         print(f"night_{name}: {tried} challengers, {kept} kept")
         print(f"baseline_{name}: {contest.estimate(baseline)}")
         print(f"incumbent_{name}: {contest.estimate(last)}")

@@ -177,7 +177,7 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
         ongoing.settle()
         same = ongoing.branch.edit_of("tip") + f"# A/A {i}\n".encode()
         outcome = ongoing.challenge(f"A/A {i} of {aa}", same)
-        kept += outcome.verdict is Verdict.KEEP
+        kept += outcome.verdict == Verdict.KEEP
         print(f"A/A {i}: {outcome.verdict}. {outcome.reason}", flush=True)
     print(f"---\nchallengers: {aa}\nfalse_keeps: {kept}")
 

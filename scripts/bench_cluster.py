@@ -33,7 +33,8 @@ from harness.judgement.experiment import Request, Summary
 from harness.measurement import cluster
 from harness.measurement.sites import Site
 from harness.places import EDITABLE, LEDGER
-from harness.record.ledger import LOST, Ledger
+from harness.record.entries import Status
+from harness.record.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parent.parent
 TASK = "HalfCheetah-v5"
@@ -124,9 +125,10 @@ def main() -> None:
                     numbers = range(first, min(first + site.slots, options.runs))
                     beside += pool.map(one, numbers)
                     alone += map(one, numbers)
-            rows = Ledger(folder / LEDGER).rows()
+            runs = Ledger(folder / LEDGER).runs()
+            lost = sum(run.status == Status.LOST for run in runs)
             print(f"{len(beside)} of {options.runs} runs beside each other arrived, "
-                  f"{sum(row.status == LOST for row in rows)} lost and made again")  # fmt: skip
+                  f"{lost} lost and made again")  # fmt: skip
         finally:
             ray.shutdown()
             subprocess.run([RAY, "stop", "--force"], check=False, stdout=subprocess.DEVNULL)

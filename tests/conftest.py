@@ -1,6 +1,8 @@
 """What all tests share."""
 
+import dataclasses
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -10,8 +12,12 @@ from pathlib import Path
 import jax
 import pytest
 
+from harness.checkout.branch import create
+from harness.confinement import sandbox
+from harness.judgement.contest import Contest
 from harness.judgement.history import Conditions
 from harness.places import EDITABLE, LEDGER
+from harness.record.entries import Run, Status, Turn
 from harness.record.ledger import Ledger
 from tests.fake_site import FakeSite
 
@@ -24,6 +30,16 @@ HALF_CHEETAH = Conditions(("HalfCheetah-v5",), ("native",), 1.0, 2)
 # The heads of the ledgers that tests write.
 HEADS = tempfile.TemporaryDirectory(prefix="autorl-state-")
 os.environ["XDG_STATE_HOME"] = HEADS.name
+
+# What one test has compiled no other one compiles again, in whichever of pytest's workers it runs.
+# What the harness starts never sees it: a variable that only these processes read says where it is.
+COMPILED = "AUTORL_TESTS_COMPILED"
+if COMPILED not in os.environ:
+    SESSION = tempfile.TemporaryDirectory(prefix="autorl-compiled-", ignore_cleanup_errors=True)
+    os.environ[COMPILED] = SESSION.name
+jax.config.update("jax_compilation_cache_dir", os.environ[COMPILED])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 # As in every training process: host callbacks can hang with asynchronous dispatch.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -76,8 +92,34 @@ def git(folder, *arguments):
 
 
 def rows(folder):
-    """Of a checkout's ledger."""
-    return Ledger(folder / LEDGER).rows()
+    """The runs in a checkout's ledger that have ended."""
+    return Ledger(folder / LEDGER).runs()
+
+
+def turns(folder):
+    """The turns of agents in a checkout's ledger."""
+    return [row for row in Ledger(folder / LEDGER).rows() if isinstance(row, Turn)]
+
+
+def run_row(run_id="r1", **fields):
+    """A row of a run, of which only so much matters."""
+    usual = {"commit": "-", "task": "HalfCheetah-v5", "status": Status.SCORED, "budget": 1.0}
+    usual |= {"backend": "native", "comparable": True, "avg_return": 1.0, "seed": 0}
+    return Run(**usual | {"run_id": run_id} | fields)
+
+
+def begin(folder, tag="tag", score=1000.0):
+    """A checkout of a quick training file on a branch whose incumbent was measured in no time."""
+    (folder / EDITABLE).parent.mkdir(exist_ok=True)
+    (folder / EDITABLE).write_bytes((TRAIN_FILES / "honest.py").read_bytes())
+    (folder / ".gitignore").write_text("/runs/\n/results.tsv\n")
+    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "--allow-empty", "-m", "go")):
+        git(folder, *arguments)
+    noise = random.Random(0)
+    site = FakeSite(score=lambda order, text: score + noise.gauss(0, 1))
+    conditions = dataclasses.replace(HALF_CHEETAH, budget=2.0)
+    Contest(create(folder, tag), conditions, sandbox.available(), site=site).measure()
+    return folder
 
 
 @pytest.fixture

@@ -22,6 +22,9 @@ from harness.record.entries import Run
 from harness.record.ledger import Ledger
 from harness.system import storage
 
+STARTUP = 60.0
+"""Seconds: what a real run after it may take without losing some of its budget."""
+
 
 class KilledError(BaseException):
     """What a SIGKILL does, in a process that can be looked at afterwards."""
@@ -61,7 +64,8 @@ class FakeSite:
         self.before(row)
         score = self._score(order, (folder / TRAIN_FILE).read_text())
         evaluation = Evaluation([score, score], [1, 1], [0, 1], 0.0)
-        measured = Measurement(Training(1.0), scoring.Score(evaluation, "00", "00"))
+        training = Training(1.0, begun=0.0, clock_start=STARTUP)
+        measured = Measurement(training, scoring.Score(evaluation, "00", "00"))
         self.after(row, measured)
         return measured
 
@@ -97,7 +101,7 @@ class FakeSite:
 
             def kill(row: Run, score: float) -> bool:
                 if which(row, score):
-                    patch.setattr(Ledger, "append", dead)
+                    patch.setattr(Ledger, "conclude", dead)
                     patch.setattr(storage, "replace", dead)
                     return True
                 return False

@@ -33,10 +33,10 @@ from harness.errors import PolicyError, TrainingError
 from harness.evaluate import evaluate
 from harness.judgement import experiment
 from harness.measurement import scoring, training
-from harness.record.ledger import COLUMNS, Ledger, Row
+from harness.record.ledger import Ledger
 from tests import adversaries
 from tests.adversaries import GAINED, HONEST
-from tests.conftest import ROOT, git
+from tests.conftest import ROOT, git, run_row
 
 FOLDER = ROOT / "tests" / "adversaries"
 BUDGET = 1.0
@@ -135,7 +135,7 @@ def made(folder):
         (root / "tests" / "trained" / "Hopper-v5" / "params.npz").write_text("weights")
         (root / "runs" / "earlier").mkdir(parents=True)
         (root / "runs" / "earlier" / "summary.json").write_text("{}")
-        Ledger(root / "results.tsv").append(Row(**dict.fromkeys(COLUMNS, "-")))
+        Ledger(root / "results.tsv").append(run_row())
         for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "the world")):
             git(root, *arguments)
         yield World(root, installed, port)
@@ -369,10 +369,11 @@ def test_what_is_no_policy_is_refused_with_a_row(world, name):
     with pytest.raises(kind, match=message):
         experiment.run(request(world, name))
     _, row = Ledger(world.root / "results.tsv").rows()
-    assert (row.status, row.avg_return) == ("crash", "")
+    assert (row.status, row.avg_return) == ("crash", None)
     assert psutil.Process().children(recursive=True) == []
 
 
+@pytest.mark.slow
 def test_training_instead_of_compiling_gains_the_allowance_and_no_more(world):
     result, folder = attempt(world, "trains_while_compiling", sandbox.available(), allowance=6.0)
     assert not result.started
@@ -387,11 +388,12 @@ def test_a_policy_that_was_trained_without_the_clock_is_not_scored(world):
         experiment.run(usual)
     experiment.run(dataclasses.replace(usual, source=usual.source + b"trial.start()\n"))
     _, refused, scored = Ledger(world.root / "results.tsv").rows()
-    assert (refused.status, refused.avg_return, refused.startup) == ("crash", "", "")
+    assert (refused.status, refused.avg_return, refused.startup) == ("crash", None, None)
     assert scored.status == "scored"
     assert float(scored.startup) > 0
 
 
+@pytest.mark.slow
 def test_seeds_cannot_be_ground_out(world):
     """The seeds hang on a nonce that is drawn when the training is gone."""
     seeds = []

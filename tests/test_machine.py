@@ -7,8 +7,9 @@ import pytest
 
 from harness.errors import IntegrityError
 from harness.measurement import instrument, sites
-from harness.record.ledger import COLUMNS, Ledger, Row
+from harness.record.ledger import Ledger
 from harness.system import machine
+from tests.conftest import run_row
 
 A, B = ("NVIDIA A", "GPU-aaaa-1"), ("NVIDIA B", "GPU-bbbb-2")
 
@@ -134,7 +135,7 @@ def test_an_instrument_stands_in_the_ledger_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", " --a=1   --b=2\t--c\n\udcffé \x1b[2J")
     tool = instrument.described()
     ledger = Ledger(tmp_path / "results.tsv")
-    ledger.append(Row(**dict.fromkeys(COLUMNS, "-") | {"harness": tool}))
+    ledger.append(run_row(harness=tool))
     assert ledger.rows()[0].harness == tool
     assert tool.split()[0] == instrument.fingerprint()
 

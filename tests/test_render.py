@@ -82,6 +82,7 @@ def panels(picture):
     return np.array_split(picture[height // 5 : height * 9 // 10], PANELS, axis=1)
 
 
+@pytest.mark.slow
 def test_the_video_shows_the_recorded_episodes_to_the_last_bit(filmed):
     folder, video = filmed
     recorded = json.loads((folder / "summary.json").read_text())["episode_returns"]
@@ -145,6 +146,7 @@ def test_how_a_task_is_drawn_changes_nothing_of_its_physics(task):
         assert one[1:4] == other[1:4]
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_made(scored):
     folder, run_id = scored("BipedalWalker-v3")
     done = command(folder, "harness.render", run_id, "--seconds", "0.5", "--width", "241")
@@ -154,6 +156,7 @@ def test_the_command_says_what_it_made(scored):
     assert block["mp4"].startswith(str(folder / "runs" / run_id / "video.mp4"))
 
 
+@pytest.mark.slow
 def test_without_opengl_mujoco_names_the_packages_and_box2d_does_without(scored):
     folder, run_id = scored("HalfCheetah-v5")
     done = without_opengl(folder, run_id)

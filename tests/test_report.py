@@ -48,13 +48,13 @@ def test_findings_are_what_the_keep_rule_rests_on(root, night):
     assert [e.outcome for e in found.experiments] == ["discard", "keep", "discard", "keep", "crash"]
     assert [e.number for e in found.experiments] == [1, 2, 3, 4, 5]
     assert found.experiments[-1].scores == []
-    assert found.reigns[-1].fresh == night.history.fresh()
-    assert found.reigns[0].fresh == night.history.baseline()
+    assert found.reigns[-1].fresh == night.read().fresh()
+    assert found.reigns[0].fresh == night.read().baseline()
     assert [reign.since for reign in found.reigns] == [0, 2, 4]
     for e in found.experiments:
-        assert e.scores == night.history.scores("challenger", e.commit)
-        assert e.reason == night.history.verdict(e.commit).reason
-    assert sorted(found.experiments[-1].against) == sorted(night.history.before("another"))
+        assert e.scores == night.read().scores("challenger", e.commit)
+        assert e.reason == night.read().verdict(e.commit).reason
+    assert sorted(found.experiments[-1].against) == sorted(night.read().before("another"))
 
 
 def test_the_page_shows_every_experiment_and_the_diffs_of_what_was_kept(root, night, tmp_path):
@@ -195,6 +195,7 @@ def test_colours_follow_the_screen():
     assert charts.COLOURS["keep"] not in svg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiments", [0, 2, 1000])
 def test_few_and_many_experiments_fit(tmp_path, experiments):
     write_ledger(tmp_path / LEDGER, experiments)
@@ -237,7 +238,7 @@ def test_learning_curves_times_and_transfer_come_from_the_runs_folders(root, nig
             "seconds,step,charts/episodic_return\n" + "\n".join(lines)
         )
         (folder / "summary.json").write_text('{"training_seconds": 3600, "eval_seconds": 60}')
-    night.transfer(night.history.incumbent, "Hopper-v5")
+    night.transfer(night.read().incumbent, "Hopper-v5")
     drawn = report.draw(findings.read(root / LEDGER), root)
     assert [chart.name for chart in drawn] == ["progress", "curves", "transfer", "time"]
 
@@ -270,6 +271,7 @@ def browse(page_file, picture, width, *, dark=False):
     return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("experiments", [2, 1000])
 def test_a_browser_shows_the_page_without_an_error_light_and_dark(tmp_path, experiments):
@@ -290,6 +292,7 @@ def test_a_page_with_an_error_would_be_noticed(tmp_path):
     assert browse(file, tmp_path / "a.png", 400)
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("width", [360, 1060])
 def test_nothing_is_wider_than_the_screen_on_a_phone(root, night, tmp_path, width):

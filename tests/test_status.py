@@ -17,13 +17,14 @@ from harness.checkout import holder
 from harness.checkout.branch import create
 from harness.judgement.contest import Contest
 from harness.morning import standing
-from harness.night.turns import Night, Plan
+from harness.night.turns import Night
 from harness.places import EDITABLE, HOLDER, LEDGER
 from harness.record import life
-from harness.record.ledger import BEGUN, COLUMNS, Head, Ledger
+from harness.record.entries import NightBegun, Plan, Status
+from harness.record.ledger import COLUMNS, Head, Ledger
 from harness.system import words
 from scripts.bench_report import write_ledger
-from tests.conftest import HALF_CHEETAH, ROOT, TRAIN_FILES, command, git, rows
+from tests.conftest import HALF_CHEETAH, ROOT, begin, command, git, rows
 
 
 def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root, site):
@@ -33,13 +34,13 @@ def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root, site
     Night(contest, Plan(agent, 2.0, 12, 60.0)).run()
     for run_id in ("20260101-000000-abc", "20260101-000000-killed"):
         (root / "runs" / run_id).mkdir()
-        begun = dataclasses.replace(rows(root)[0], run_id=run_id, status=BEGUN)
+        begun = dataclasses.replace(rows(root)[0], run_id=run_id, status=Status.BEGUN)
         Ledger(root / LEDGER).append(begun)
     with life.alive(root / "runs" / "20260101-000000-abc"):
         done = command(root, "harness.status")
     assert done.returncode == 0, done.stderr
     now = standing.read(root)
-    assert now.incumbent.fresh == contest.history.fresh()
+    assert now.incumbent.fresh == contest.read().fresh()
     assert f"incumbent: {now.incumbent.mean:.3g}" in done.stdout
     kept = sum(row.verdict == "keep" for row in rows(root))
     assert f"kept: {kept}" in done.stdout
@@ -79,7 +80,8 @@ def test_what_a_ledger_holds_is_shown_as_words(tmp_path):
         previous = hashlib.sha256(lines[-1].encode()).hexdigest()
     ledger.write_text("".join(lines))
     Head(ledger).write(previous)
-    night = dataclasses.replace(rows(tmp_path)[-1], role="night", reason="[[[")
+    last = rows(tmp_path)[-1]
+    night = NightBegun(run_id=last.run_id, commit="-", branch=last.branch, plan=None)
     Ledger(ledger).append(night)
     done = command(tmp_path, "harness.status")
     assert done.returncode == 0, done.stderr
@@ -137,12 +139,7 @@ def on_a_terminal(folder, *arguments, seconds=120):
 
 def test_a_terminal_shows_clock_rate_return_incumbent_and_verdicts(tmp_path):
     """A challenger on a branch, as a person sees it; at the end only the block stays."""
-    (tmp_path / "agent_space").mkdir()
-    (tmp_path / EDITABLE).write_bytes((TRAIN_FILES / "honest.py").read_bytes())
-    (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n")
-    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
-        git(tmp_path, *arguments)
-    command(tmp_path, "harness.run", "--init", "tag", "--budget", 2, "--episodes", 2)
+    begin(tmp_path)
     before = (tmp_path / EDITABLE).read_text()
     (tmp_path / EDITABLE).write_text(before.replace("action_size, 0.1", "action_size, 0.9"))
     shown = on_a_terminal(tmp_path, "harness.run", "--message", "push harder")
@@ -162,9 +159,12 @@ def test_watch_goes_on_until_ctrl_c(tmp_path):
         stderr=theirs, env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"},
     )  # fmt: skip
     os.close(theirs)
-    time.sleep(8)
+    written, deadline = b"", time.monotonic() + 120
+    while b"autorl/bench" not in written and time.monotonic() < deadline:
+        written += os.read(ours, 2**16) if select.select([ours], [], [], 0.2)[0] else b""
+    time.sleep(0.5)
     assert process.poll() is None
     process.send_signal(2)
-    assert process.wait(timeout=10) == 130
-    assert b"autorl/bench" in os.read(ours, 2**16)
+    assert process.wait(timeout=60) == 130
+    assert b"autorl/bench" in written
     os.close(ours)

@@ -77,6 +77,7 @@ def test_the_table_lists_every_task():
     assert set(anchors.RANDOM) == set(tasks.TASKS)
 
 
+@pytest.mark.slow
 def test_discrete_actions_are_learnt_from_command_line_to_row(harness_run, checkout):
     done = harness_run("--task", "CartPole-v1", "--budget", 15)
     assert done.returncode == 0, done.stderr

@@ -304,7 +304,7 @@ class Contest:
         self._apply(challenger, run)
         if failure is not None:
             raise failure
-        if run.verdict is Verdict.KEEP:
+        if run.verdict == Verdict.KEEP:
             past = self.measured(past)
         scores = past.scores(Role.CHALLENGER, challenger)
         return Outcome(challenger, run.verdict, run.reason, scores, past.fresh(), last)
@@ -314,7 +314,7 @@ class Contest:
         scores = past.scores(Role.CHALLENGER, challenger)
         number = past.next_beside(challenger)
         due = number <= len(scores) // verdict.RUNS_PER_REMEASUREMENT
-        if due and rulings.judge(past, challenger, scores).step is Role.INCUMBENT:
+        if due and rulings.judge(past, challenger, scores).step == Role.INCUMBENT:
             beside = self._part(Role.INCUMBENT, past.incumbent, challenger, number)
             with contextlib.suppress(*FAILED):
                 self._replicate(past, beside, "the incumbent beside it")
@@ -375,7 +375,7 @@ class Contest:
     def _apply(self, challenger: str, run: Run) -> None:
         """Move the branch, or put the incumbent's file back, as a run has decided."""
         with self._lock:
-            if run.verdict is Verdict.KEEP:
+            if run.verdict == Verdict.KEEP:
                 self.branch.keep(challenger)
             else:
                 self.branch.discard(challenger, run.run_id)

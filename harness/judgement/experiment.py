@@ -74,7 +74,7 @@ class Part:
     @property
     def beside(self) -> bool:
         """Whether it is the incumbent, measured for a challenger and not for its own sake."""
-        return self.role is Role.INCUMBENT and self.commit != self.challenger
+        return self.role == Role.INCUMBENT and self.commit != self.challenger
 
 
 @dataclasses.dataclass(frozen=True)

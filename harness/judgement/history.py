@@ -107,7 +107,7 @@ class History:
     @property
     def incumbent(self) -> str:
         """The commit that was kept last, or that the branch began with."""
-        kept = [row.challenger for row in self.runs if row.verdict is Verdict.KEEP]
+        kept = [row.challenger for row in self.runs if row.verdict == Verdict.KEEP]
         return kept[-1] if kept else self.runs[0].commit
 
     def verdict(self, challenger: str) -> Run | None:
@@ -120,7 +120,7 @@ class History:
 
         A trial that goes on with another instrument begins anew, and so is a new one.
         """
-        mine = (row for row in self.runs if row.role is Role.CHALLENGER)
+        mine = (row for row in self.runs if row.role == Role.CHALLENGER)
         tried = dict.fromkeys((row.challenger, row.harness) for row in mine)
         name = challenger[:NAME_LENGTH], self.instrument
         return [*tried, name].index(name) + 1
@@ -129,7 +129,7 @@ class History:
         """What each look at a challenger so far rested on."""
         found: list[Look] = []
         for i, row in enumerate(self.runs):
-            if row.role is not Role.CHALLENGER or not _same(row.challenger, challenger):
+            if row.role != Role.CHALLENGER or not _same(row.challenger, challenger):
                 continue
             after = History(self.runs[: i + 1], row.branch, self.instrument)
             runs = len(after.scores(Role.CHALLENGER, challenger))
@@ -221,7 +221,7 @@ class History:
         others = {
             (row.challenger, row.replicate): None
             for row in self.runs
-            if row.role is Role.INCUMBENT
+            if row.role == Role.INCUMBENT
             and _same(row.commit, incumbent)
             and not _same(row.challenger, challenger)
         }
@@ -247,7 +247,7 @@ class History:
         failed = {
             row.replicate
             for row in self.runs
-            if row.role is Role.INCUMBENT
+            if row.role == Role.INCUMBENT
             and _same(row.challenger, challenger)
             and _same(row.commit, self.incumbent)
             and row.harness == self.instrument
@@ -291,10 +291,10 @@ class History:
         for row in self.runs:
             if row in cut_off:
                 name = (row.challenger, row.replicate, row.task)
-                if row.status is not Status.INTERRUPTED or not together or name in together:
+                if row.status != Status.INTERRUPTED or not together or name in together:
                     count, together = count + 1, set()
-                together |= {name} if row.status is Status.INTERRUPTED else set()
-            elif row.role is Role.INCUMBENT and row.seed is not None:
+                together |= {name} if row.status == Status.INTERRUPTED else set()
+            elif row.role == Role.INCUMBENT and row.seed is not None:
                 together = set()
         return count
 
@@ -324,7 +324,7 @@ class History:
         has some start-ups last longer gains nothing.)
         """
         conditions = self.conditions
-        known = [row for row in self.runs if row.role is Role.INCUMBENT and row.startup is not None]
+        known = [row for row in self.runs if row.role == Role.INCUMBENT and row.startup is not None]
         mine = [r for r in known if r.commit == r.challenger == known[0].commit and r.task == task]
         if conditions is None or len(mine) < verdict.FRESH_RUNS:
             return None
@@ -347,7 +347,7 @@ def fails_fresh(row: Run) -> bool:
     In an estimate it counts as the lowest, and as the highest where an edit is compared. If it were
     made again, a file could fail where its own return is low, and be measured without its bad runs.
     """
-    return row.role is Role.INCUMBENT and _same(row.commit, row.challenger) and row.status.at_fault
+    return row.role == Role.INCUMBENT and _same(row.commit, row.challenger) and row.status.at_fault
 
 
 def incumbents_returns(rows: Sequence[Run], task: str, instrument: str) -> list[float]:

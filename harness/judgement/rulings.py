@@ -36,13 +36,13 @@ def rule(
     """
     if score is None:
         return _failed(part, status, len(past.cut_off(part.role, part.challenger)))
-    if part.role is Role.TRANSFER:
+    if part.role == Role.TRANSFER:
         return Ruling(Status.SCORED)
     there = past.replicate(part.role, part.challenger, part.replicate, part.commit)
     returns = {**there, task: score}
     if lacking := set(tasks) - set(returns):
         return _goes_on(f"{len(lacking)} more tasks in this replicate.")
-    if part.role is Role.INCUMBENT:
+    if part.role == Role.INCUMBENT:
         return Ruling(Status.SCORED, Verdict.GO_ON if part.beside else Verdict.NONE)
     return _compared(past, part.challenger, objective.score(tasks, returns))
 
@@ -72,7 +72,7 @@ def _failed(part: Part, status: Status, ends: int) -> Ruling:
     """
     if not status.at_fault:
         return _cut_off(part, status) if ends + 1 >= LOSSES else Ruling(status)
-    if part.role is Role.CHALLENGER:
+    if part.role == Role.CHALLENGER:
         reason = f"Replicate {part.replicate} ended as {status}."
         return Ruling(status, Verdict.DISCARD, reason)
     if part.beside:
@@ -83,7 +83,7 @@ def _failed(part: Part, status: Status, ends: int) -> Ruling:
 def _cut_off(part: Part, status: Status) -> Ruling:
     """The ruling on a run that is the last one to be cut off."""
     often = f"cut off too often: {LOSSES} times, the last one as {status}."
-    if part.role is Role.CHALLENGER:
+    if part.role == Role.CHALLENGER:
         return Ruling(status, Verdict.DISCARD, f"Its runs were {often}")
     if part.beside:
         reason = f"The incumbent's runs beside it were {often}"

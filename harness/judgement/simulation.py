@@ -245,7 +245,7 @@ def sequential(
                 pool += fresh[known:]
             step = verdict.judge(challenger, pool, beside, number, looks, looks[-1].picks).step
         night.challengers += 1
-        night.last_kept = step is Verdict.KEEP
+        night.last_kept = step == Verdict.KEEP
         night.replicates = len(challenger)
         if night.last_kept:
             night.kept.append(effect)

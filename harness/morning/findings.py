@@ -119,7 +119,7 @@ class Findings:
     @property
     def kept(self) -> list[Experiment]:
         """The experiments that made a new incumbent."""
-        return [e for e in self.experiments if e.outcome is Fate.KEEP]
+        return [e for e in self.experiments if e.outcome == Fate.KEEP]
 
     @property
     def hours(self) -> float:
@@ -215,18 +215,18 @@ class _Reader:
         transfers: dict[str, dict[str, float]] = {}
         for row in self._rows:
             score = self._score(row)
-            if row.role is Role.INCUMBENT and score is not None:
+            if row.role == Role.INCUMBENT and score is not None:
                 single.setdefault(row.commit, []).append(score)
                 if row.commit == row.challenger:
                     fresh.setdefault(row.commit, []).append((row.run_id, score))
-            elif row.role is Role.CHALLENGER:
+            elif row.role == Role.CHALLENGER:
                 self._trials.setdefault(row.challenger, []).append(row)
                 own = self._scores(self._trials.get(reign, []))
                 self._against[row.challenger] = [*own, *single.get(reign, [])]
-                if row.verdict is Verdict.KEEP:
+                if row.verdict == Verdict.KEEP:
                     reign = row.challenger
                     order.append((reign, [*self._trials].index(reign) + 1))
-            elif row.role is Role.TRANSFER and row.avg_return is not None:
+            elif row.role == Role.TRANSFER and row.avg_return is not None:
                 transfers.setdefault(row.task, {})[row.commit] = row.avg_return
         reigns = [
             Reign(

@@ -71,9 +71,9 @@ class Memory:
         if runs >= self.plan.runs:
             return f"{runs} runs were made"
         turns = self.turns[-PATIENCE:]
-        if turns and turns[-1].status is Ending.ABSENT:
+        if turns and turns[-1].status == Ending.ABSENT:
             return f"its agent's command cannot be run here ({turns[-1].reason})"
-        if len(turns) == PATIENCE and not any(turn.status is Ending.EDITED for turn in turns):
+        if len(turns) == PATIENCE and not any(turn.status == Ending.EDITED for turn in turns):
             return (
                 f"{PATIENCE} turns in a row brought no edit; the last ended as {turns[-1].status} "
                 f"({turns[-1].reason})"
@@ -94,7 +94,7 @@ class Memory:
         Nobody waits beyond the hours.
         """
         again = 0
-        while again < len(self.turns) and self.turns[-1 - again].status is self.turns[-1].status:
+        while again < len(self.turns) and self.turns[-1 - again].status == self.turns[-1].status:
             again += 1
         left = max(self.plan.hours - self.used()[0], 0.0) * 3600
         return min(FIRST_WAIT * 2 ** (again - 1), LONGEST_WAIT, left)
@@ -142,16 +142,16 @@ class Memory:
         past, first = self.past, self.past.runs[0].commit
         scores = {first: past.scores(Role.INCUMBENT, first)}
         for run in past.runs:
-            if run.role is Role.CHALLENGER and run.scored:
+            if run.role == Role.CHALLENGER and run.scored:
                 scores[run.challenger] = past.scores(Role.CHALLENGER, run.challenger)
         return scores
 
     def _error(self, turn: Turn) -> str | None:
         """What the edit of a turn failed with; None where it did not, or there was none."""
-        if turn.status is Ending.BROKEN:
+        if turn.status == Ending.BROKEN:
             return self._made(turn).get("detail", turn.reason)
         trial = self._trial(turn)
-        if turn.status is Ending.EDITED and trial and trial[-1].status.at_fault:
+        if turn.status == Ending.EDITED and trial and trial[-1].status.at_fault:
             file = self._folder(trial[-1]) / ERROR
             return words.decoded(file.read_bytes()) if file.exists() else trial[-1].reason
         return None
@@ -159,7 +159,7 @@ class Memory:
     def _trial(self, turn: Turn) -> list[Run]:
         """The runs of the challenger that a turn has made."""
         runs = self.past.runs
-        return [r for r in runs if r.role is Role.CHALLENGER and r.challenger == turn.challenger]
+        return [r for r in runs if r.role == Role.CHALLENGER and r.challenger == turn.challenger]
 
     def _folder(self, entry: Entry) -> Path:
         return run_folder(self.root, entry.run_id)

@@ -133,7 +133,7 @@ class Night:
         made = self._ask(now, number)
         made = dataclasses.replace(made, forbidden=(*made.forbidden, *self._put_back()))
         challenger = None
-        if made.status is Ending.EDITED and made.edit is not None:
+        if made.status == Ending.EDITED and made.edit is not None:
             challenger = self._contest.enter(made.edit, made.description)
         past = self._record(made, number, challenger)
         self._say(f"turn {number}: {made.status}: {made.description}")

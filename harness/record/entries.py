@@ -169,7 +169,7 @@ class Run(Entry):
     @property
     def begun(self) -> bool:
         """Whether this is the first of its two rows."""
-        return self.status is Status.BEGUN
+        return self.status == Status.BEGUN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

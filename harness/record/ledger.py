@@ -15,7 +15,7 @@ import functools
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from harness.checkout import git
@@ -261,7 +261,14 @@ class Ledger:
         with self._locked() as fd:
             there = _verified(_content(fd), self.path)
             self._compare(there)
-            line = _line(decide(there), there, self.path)
+            entry = decide(there)
+            if entry.branch != ALONE and "branch" not in there.columns:
+                raise LedgerError(
+                    f"{self.path} was begun by a harness that knew no branches, and cannot hold "
+                    f"this one's rows. Move it away and delete {self.head.path}, and the next run "
+                    "begins a new one."
+                )
+            line = _line(entry, there.columns, there.digests[-1])
             size = len(there.content)
             data = line if size else _HEADER + line
             longer = _verified(there.content + data, self.path)
@@ -326,20 +333,19 @@ def _content(fd: int) -> bytes:
     return os.pread(fd, os.fstat(fd).st_size, 0)
 
 
-def _line(entry: Entry, there: Snapshot, path: Path) -> bytes:
-    """A row as a line at the end of a ledger.
-
-    Raises:
-      LedgerError: it belongs to a branch, and the ledger has no column for that.
-    """
-    if entry.branch != ALONE and "branch" not in there.columns:
-        raise LedgerError(
-            f"{path} was begun by a harness that knew no branches, and cannot hold this one's "
-            f"rows. Move it away and delete {Head(path).path}, and the next run begins a new one."
-        )
-    texts = entries.cells(entry)
-    row = [*(texts.get(name, "") for name in there.columns[:-1]), there.digests[-1]]
+def _line(entry: Entry, columns: Sequence[str], previous: str) -> bytes:
+    """A row as a line after another one."""
+    texts = {**entries.cells(entry), PREVIOUS: previous}
+    row = (texts.get(name, "") for name in columns)
     return ("\t".join(row) + "\n").encode()
+
+
+def written(rows: Iterable[Entry]) -> bytes:
+    """A whole ledger with these rows."""
+    lines = [_HEADER]
+    for row in rows:
+        lines.append(_line(row, COLUMNS, _hash(lines[-1])))
+    return b"".join(lines)
 
 
 def _verified(content: bytes, path: Path) -> Snapshot:
