@@ -44,12 +44,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=python3.12 ..." % v)'
 	@echo 'setup, 1 of 2: an environment of its own in $(VENV); some seconds'
 	@$(CREATE)
-	@echo 'setup, 2 of 2: what a run needs (JAX, MuJoCo, EnvPool, ...): @RUN@ on the disk; some minutes'
+	@echo 'setup, 2 of 2: what a run needs (JAX, MuJoCo, EnvPool, ...): 2.0 GB on the disk; some minutes'
 	@$(INSTALL) '.[tune]'
 	@touch $@
 	@echo 'setup: done. The tools for developers come with the first make test or make lint.'
 
-$(VENV)/.dev: SIZE := tools for developers, and all extras that the tests use: @DEV@ more; some minutes
+$(VENV)/.dev: SIZE := tools for developers, and all extras that the tests use: 1.0 GB more; some minutes
 $(VENV)/.%: $(VENV)/.installed
 	@echo 'setup: $(or $(SIZE),what the extra $* needs; some minutes)'
 	@$(INSTALL) '.[$*]'

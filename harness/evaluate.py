@@ -131,7 +131,7 @@ def evaluate(
     from harness.engines import backends  # noqa: PLC0415  (simulators, which constants do not need)
 
     task = tasks.get(task_id)
-    backend = backends.reference(task) if simulator == REFERENCE else simulator
+    backend = backends.scoring_engine(task) if simulator == REFERENCE else simulator
     engine = backends.make_evaluation_engine(task, len(seeds), backend)
     begin, stepping = time.monotonic(), 0.0
     returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), int)
@@ -212,7 +212,7 @@ def respond(question: Question, payload: bytes) -> tuple[Answer | Refusal, bytes
     artifact, seeds = Artifact(program, params), wire.read_text(rest, Seeds).seeds
     try:
         task = tasks.get(question.task_id)
-        actor = policy.load(artifact, *backends.spaces(task, backends.reference(task)))
+        actor = policy.load(artifact, *backends.spaces(task, backends.scoring_engine(task)))
         evaluation = evaluate(actor, task.id, seeds, question.simulator, limit=question.limit)
     except HarnessError as error:
         return Refusal(str(error)[:MAX_REFUSAL]), b""

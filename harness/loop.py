@@ -186,7 +186,7 @@ def _become_a_copy() -> None:
         **os.environ,
         "PYTHONPATH": path,
         COPY: str(folder),
-        origin.FOLDER: str(Path.cwd()),
+        origin.FOLDER_VARIABLE: str(Path.cwd()),
     }
     # -P: else the working directory, with a harness that an agent can reach, would come first.
     command = [sys.executable, "-P", "-m", "harness.loop", *sys.argv[1:]]

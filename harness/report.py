@@ -14,8 +14,8 @@ from harness.morning import charts, curves, episodes, findings, page, singles
 from harness.morning import video as movie
 from harness.morning.charts import Chart
 from harness.morning.findings import Experiment, Findings
-from harness.morning.singles import Single
 from harness.places import LEDGER, run_folder
+from harness.record.entries import Run
 from harness.terminal import cli
 
 FOLDER, PAGE = "report", "index.html"
@@ -63,7 +63,7 @@ def _of_branch(found: Findings, root: Path, output: Path, video: bool) -> str:
     return f"{len(found.experiments)} experiments, {len(found.kept)} kept"
 
 
-def _of_singles(runs: Sequence[Single], root: Path, output: Path, video: bool) -> str:
+def _of_singles(runs: Sequence[Run], root: Path, output: Path, video: bool) -> str:
     """Write what single runs have brought; what that is, in words.
 
     Raises:

@@ -144,7 +144,7 @@ def _policy(state: Any, key: jax.Array, net: Any) -> jax.Array:
     """A rollout's actions without its environments."""
 
     def step(obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        policy = net.apply(state.params, train.normalise(state.obs_stats, obs), method=net.policy)
+        policy = net.apply(state.params, train.normalize(state.obs_stats, obs), method=net.policy)
         action = policy.sample(key)
         return obs, policy.log_prob(action)
 

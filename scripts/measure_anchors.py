@@ -16,7 +16,7 @@ class RandomActor:
     """Acts uniformly within the bounds of an action space."""
 
     def __init__(self, task: tasks.Task) -> None:
-        _, self.space = backends.spaces(task, backends.reference(task))
+        _, self.space = backends.spaces(task, backends.scoring_engine(task))
         self.generator = np.random.default_rng(0)
 
     def begin(self, batch: int) -> None:

@@ -158,7 +158,7 @@ def test_without_git_a_checkout_hides_what_the_harness_writes(files):
     for name in ("runs/1/policy", "results.tsv", "matrix/5/x", "report/index.html", ".ssh/id"):
         assert not sees(seen, root / name), name
         package = name.partition("/")[0]
-        if package in view.OUTPUT:
+        if package in view.LEFT_BEHIND:
             assert not sees(view.checkout(root, f"{package}:X-v0"), root / name), name
 
 

@@ -163,7 +163,7 @@ def test_one_task_is_its_return_and_several_are_shares_of_the_way_to_the_referen
     assert objective.score(["HalfCheetah-v5"], {"HalfCheetah-v5": 1234.0}) == 1234.0
     halfway = {task: (anchors.RANDOM[task] + anchors.AUTORL[task]) / 2 for task in TASKS}
     assert objective.score(TASKS, halfway) == pytest.approx(0.5)
-    assert objective.normalised("Ant-v5", anchors.RANDOM["Ant-v5"]) == 0
+    assert objective.normalized("Ant-v5", anchors.RANDOM["Ant-v5"]) == 0
 
 
 def test_an_unknown_task_among_several_is_told():

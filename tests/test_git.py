@@ -183,7 +183,7 @@ def test_another_git_that_holds_the_index_for_a_moment_is_waited_for(root, tmp_p
 
 
 def test_a_lock_that_nobody_takes_away_is_told_as_git_tells_it(root, monkeypatch):
-    monkeypatch.setattr(git, "PATIENCE", 0.0)
+    monkeypatch.setattr(git, "LOCK_PATIENCE", 0.0)
     (root / ".git" / "index.lock").touch()
     with pytest.raises(git.GitError) as raised:
         git.run(root, "update-index", "--force-remove", "x")

@@ -32,7 +32,7 @@ def opengl_is_missing():
 
 
 needs_opengl = pytest.mark.skipif(
-    opengl_is_missing(), reason=f"no OpenGL here: apt-get install {opengl.PACKAGES}"
+    opengl_is_missing(), reason=f"no OpenGL here: apt-get install {opengl.DEBIAN_PACKAGES}"
 )
 
 
@@ -65,7 +65,7 @@ def scored(tmp_path_factory):
 def filmed(request, scored):
     """A run of each task, its video and what was said of it."""
     if request.param == "HalfCheetah-v5" and opengl_is_missing():
-        pytest.skip(f"no OpenGL here: apt-get install {opengl.PACKAGES}")
+        pytest.skip(f"no OpenGL here: apt-get install {opengl.DEBIAN_PACKAGES}")
     folder, run_id = scored(request.param)
     return folder / "runs" / run_id, video.make(folder, run_id, SECONDS, WIDTH)
 
@@ -162,7 +162,7 @@ def test_without_opengl_mujoco_names_the_packages_and_box2d_does_without(scored)
     done = without_opengl(folder, run_id)
     assert done.returncode == 2
     assert "MUJOCO_GL=nothing does not work" in done.stderr
-    assert f"apt-get install {opengl.PACKAGES}" in done.stderr
+    assert f"apt-get install {opengl.DEBIAN_PACKAGES}" in done.stderr
     assert "Traceback" not in done.stderr
     folder, run_id = scored("BipedalWalker-v3")
     done = without_opengl(folder, run_id, "--seconds", "0.5")

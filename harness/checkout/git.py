@@ -2,8 +2,8 @@
 
 A repository's configuration, the user's, and the variables of a shell can all make git run
 programs: hooks, filters, file system monitors, pagers, signing. An agent may write to some of
-them. `HARMLESS` and `ALONE` switch off what can be switched off. What cannot, are the filters and
-converters that a repository names for its files: so no command is used here that looks at files
+them. `SETTINGS` and `VARIABLES` switch off what can be switched off. What cannot, are the filters
+and converters that a repository names for its files: so no command is used here that looks at files
 of the working tree (status, diff, add, checkout, reset), nor one that shows a file (show, log).
 """
 
@@ -19,23 +19,23 @@ from pathlib import Path
 from harness.errors import InputError, StorageError
 from harness.system import programs
 
-PROGRAM = programs.find("git")
+GIT = programs.find("git")
 """As it was when this process began."""
 
-PATIENCE = 10.0
+LOCK_PATIENCE = 10.0
 """Seconds that another git may hold a lock: that of an editor is held for less than one."""
 
-PAUSE = 0.1
+LOCK_PAUSE = 0.1
 """Seconds between tries for a lock."""
 
-HARMLESS = {
+SETTINGS = {
     "core.hooksPath": os.devnull,
     "core.fsmonitor": "false",
     "core.attributesFile": os.devnull,
     "core.excludesFile": os.devnull,
     "core.alternateRefsCommand": "true",
-    "core.filesRefLockTimeout": str(round(PATIENCE * 1000)),
-    "core.packedRefsTimeout": str(round(PATIENCE * 1000)),
+    "core.filesRefLockTimeout": str(round(LOCK_PATIENCE * 1000)),
+    "core.packedRefsTimeout": str(round(LOCK_PATIENCE * 1000)),
     "commit.gpgSign": "false",
     "i18n.commitEncoding": "UTF-8",
     "gc.auto": "0",
@@ -43,7 +43,7 @@ HARMLESS = {
 }
 """Settings that win over those of every file."""
 
-ALONE = {
+VARIABLES = {
     "HOME": os.devnull,
     "XDG_CONFIG_HOME": os.devnull,
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -60,7 +60,7 @@ ALONE = {
 """Variables with which git reads no settings but the repository's, takes commits as they are, and
 fetches an object that is missing from nowhere."""
 
-LOCAL = {"GIT_ALLOW_PROTOCOL": "file"}
+CLONE_VARIABLES = {"GIT_ALLOW_PROTOCOL": "file"}
 """With which a repository on this machine can be cloned."""
 
 AUTHORSHIP = tuple(
@@ -73,7 +73,7 @@ OWN_SETTINGS = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
 
 _BUSY = re.compile(rb"Unable to create '[^']*\.lock': File exists")
 
-NAMED = 2
+COMMAND_WORDS = 2
 """Words of a command that failed, after `git`, in its message: the others may be long."""
 
 WHOLE = (40, 64)
@@ -169,7 +169,7 @@ def clone(root: Path, commit: str, target: Path) -> None:
       target: a folder that is not there yet.
     """
     options = ("--quiet", "--no-checkout", "--no-hardlinks", "--template=", "--origin=origin")
-    _run([], ("clone", *options, str(root.resolve()), str(target)), variables=LOCAL)
+    _run([], ("clone", *options, str(root.resolve()), str(target)), variables=CLONE_VARIABLES)
     run(target, "checkout", "--quiet", "--detach", commit)
     run(target, "remote", "remove", "origin")
 
@@ -231,26 +231,26 @@ def _run(
     Raises:
       GitError: it failed.
     """
-    settings = [*HARMLESS.items(), *(("safe.directory", path) for path in _trusted())]
+    settings = [*SETTINGS.items(), *(("safe.directory", path) for path in _trusted())]
     given = [word for name, value in settings for word in ("-c", f"{name}={value}")]
     command = [_program(), *options, *given, *arguments]
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + LOCK_PATIENCE
     while True:
         done = subprocess.run(
             command, input=data, capture_output=True, check=False,
-            env={**_environment(), **ALONE, **(variables or {})},
+            env={**_environment(), **VARIABLES, **(variables or {})},
         )  # fmt: skip
         if done.returncode == 0:
             return done.stdout
         if not _BUSY.search(done.stderr) or time.monotonic() > deadline:
             raise _failed(arguments, done)
-        time.sleep(PAUSE)
+        time.sleep(LOCK_PAUSE)
 
 
 def _failed(arguments: Sequence[str], done: subprocess.CompletedProcess[bytes]) -> GitError:
     """What a command that failed has said, and the next step."""
     said = done.stderr.decode(errors="replace").strip() or "git says nothing"
-    name = " ".join(["git", *arguments[:NAMED]])
+    name = " ".join(["git", *arguments[:COMMAND_WORDS]])
     return GitError(
         f"{name} failed with exit code {done.returncode}: {said}. Mend that and run again; "
         "harness.loop --resume goes on with a night.",
@@ -264,9 +264,9 @@ def _program() -> str:
     Raises:
       NoGitError: it is not installed.
     """
-    if PROGRAM is None:
+    if GIT is None:
         raise NoGitError("There is no git outside the checkout: install it and run again.")
-    return PROGRAM
+    return GIT
 
 
 def _environment() -> dict[str, str]:

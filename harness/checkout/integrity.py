@@ -22,10 +22,10 @@ from harness.places import EDITABLE, PACKAGE, PROGRAM, RUNS
 
 FREE = (EDITABLE, PROGRAM)
 
-LISTED = 20
+PATHS_LISTED = 20
 """Paths in a message."""
 
-ABSENT = ""
+NO_FILE = ""
 NO_INDEX = {"GIT_INDEX_FILE": "/nonexistent/index"}
 """For git to list everything that is there, whatever its index says."""
 
@@ -113,7 +113,7 @@ def _unignored(root: Path, asked: bool) -> list[str]:
 def name(path: Path) -> str:
     """What git would call a text."""
     content = _content(path)
-    return ABSENT if content is None else _hash(plain(content), 40)
+    return NO_FILE if content is None else _hash(plain(content), 40)
 
 
 def harness_files() -> dict[str, str]:
@@ -167,8 +167,8 @@ def _told(different: list[str], new: list[str]) -> str:
 
 def _listed(paths: list[str]) -> str:
     """Some paths, and how many more there are."""
-    more = f" and {len(paths) - LISTED} more" if len(paths) > LISTED else ""
-    return ", ".join(paths[:LISTED]) + more
+    more = f" and {len(paths) - PATHS_LISTED} more" if len(paths) > PATHS_LISTED else ""
+    return ", ".join(paths[:PATHS_LISTED]) + more
 
 
 def commit(root: Path) -> tuple[str, str]:
@@ -295,7 +295,7 @@ def _names(path: Path, length: int) -> tuple[str, ...]:
     """What git would call the content of a file, as it stands and with git's own line ends."""
     content = _content(path)
     if content is None:
-        return (ABSENT,)
+        return (NO_FILE,)
     return tuple(_hash(text, length) for text in dict.fromkeys((content, plain(content))))
 
 

@@ -36,7 +36,7 @@ def python_path() -> dict[str, str]:
     return {
         "PYTHONPATH": os.pathsep.join([str(folder()), *origin.paths()]),
         "PYTHONSAFEPATH": "1",  # nothing from beside a script, or from where a module is started
-        origin.FOLDER: str(Path.cwd()),
+        origin.FOLDER_VARIABLE: str(Path.cwd()),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -73,7 +73,7 @@ def unsupported(task: Task, backend: str) -> str | None:
     return _module(backend).unsupported(task)
 
 
-def reference(task: Task) -> str:
+def scoring_engine(task: Task) -> str:
     """The engine that scores the task: C MuJoCo where it is exact, Gymnasium everywhere else.
 
     A Brax or Playground environment has no other definition than its own simulator.

@@ -30,8 +30,8 @@ from harness.tasks import TASKS, Task
 
 STEP, RESET, RESET_SEEDED = b"s", b"r", b"R"
 """Commands to a worker, one byte each."""
-DONE, FAILED = b"d", b"f"
-"""A worker's answers; FAILED is followed by the reason as text, then the end of the stream."""
+DONE, FAULTY = b"d", b"f"
+"""A worker's answers; FAULTY is followed by the reason as text, then the end of the stream."""
 
 SPACES_SECONDS = 120.0
 """In which an environment must have been made, to be asked for its spaces."""
@@ -39,7 +39,7 @@ SPACES_SECONDS = 120.0
 CLOSE_SECONDS = 10.0
 """In which the environments must have closed; then their processes are ended."""
 
-LARGEST = float(np.finfo(np.float32).max)
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
 """Of rewards and observations, which policies see in float32."""
 
 
@@ -216,8 +216,8 @@ class GymnasiumEngine:
     def _check_numbers(self, *names: str) -> None:
         for name in names:
             array = self._arrays[name]
-            if not np.abs(array).max() <= LARGEST:  # so that NaN is met, too
-                bad = array[~(np.abs(array) <= LARGEST)].flat[0]
+            if not np.abs(array).max() <= MAX_FLOAT32:  # so that NaN is met, too
+                bad = array[~(np.abs(array) <= MAX_FLOAT32)].flat[0]
                 what = "a reward" if name == "reward" else "an observation"
                 raise TaskError(
                     f"The environment {self.task.id} gives {what} of {bad}, which no float32 can "

@@ -19,7 +19,7 @@ from harness.contract.messages import Refusal
 from harness.engines.engine import reason
 from harness.engines.gymnasium import (
     DONE,
-    FAILED,
+    FAULTY,
     RESET,
     RESET_SEEDED,
     STEP,
@@ -178,7 +178,7 @@ def work(part: Part) -> None:
 def _say(channel: socket.socket, problem: str) -> None:
     """Tell the parent what is wrong, who raises it, and wait until it has gone."""
     with contextlib.suppress(OSError):
-        channel.sendall(FAILED + problem.encode(errors="replace"))
+        channel.sendall(FAULTY + problem.encode(errors="replace"))
         channel.shutdown(socket.SHUT_WR)
         while channel.recv(1):  # a channel with something unread in it takes what was said along
             pass

@@ -354,7 +354,7 @@ def _summarise(this: _Underway, measured: Measurement) -> Summary:
         num_updates=training.updates,
         steps_per_second=training.steps_per_second,
         diverged=round(min(max(training.diverged, 0), MAX_STEP)),
-        simulator=backends.reference(tasks.get(assignment.task_id)),
+        simulator=backends.scoring_engine(tasks.get(assignment.task_id)),
         task=assignment.task_id,
         backend=training.backend or assignment.backend,
         seed=assignment.seed,

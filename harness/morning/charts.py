@@ -41,7 +41,7 @@ OUTCOMES = {
 }
 """Colour, marker and word of each outcome of an experiment."""
 
-WIDTH = 9.6
+CHART_WIDTH = 9.6
 """Inches, of all charts: 960 pixels on the page."""
 
 PNG_DPI = 160
@@ -98,7 +98,7 @@ def progress(found: Findings) -> Chart:
     with mpl.rc_context(STYLE):
         kept = [e for e in found.kept if e.scores][-NAMED:]
         height = 4.6 + KEY_LINE * math.ceil(len(kept) / 2)
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(CHART_WIDTH, height), layout="constrained")
         axis = figure.add_subplot()
         last = max(len(found.experiments), 1)
         _draw_reigns(axis, found.reigns, last)
@@ -207,15 +207,15 @@ def _draw_solved(axis: Axes, found: Findings) -> None:
 
 def transfer(found: Findings) -> Chart | None:
     """What baseline and incumbent are worth on other tasks, as shares of a known good return."""
-    known = [t for t in found.transfers if t in anchors.RANDOM and objective.reference(t)]
+    known = [t for t in found.transfers if t in anchors.RANDOM and objective.unit_return(t)]
     if not known:
         return None
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 0.42 * len(known) + 1.4), layout="constrained")
+        figure = Figure(figsize=(CHART_WIDTH, 0.42 * len(known) + 1.4), layout="constrained")
         axis = figure.add_subplot()
         first, last = found.reigns[0].commit, found.reigns[-1].commit
         for y, task in enumerate(reversed(known)):
-            values = {c: objective.normalised(task, v) for c, v in found.transfers[task].items()}
+            values = {c: objective.normalized(task, v) for c, v in found.transfers[task].items()}
             there = [values[c] for c in (first, last) if c in values]
             axis.plot(there, [y] * len(there), color=COLOURS["grid"], linewidth=3, zorder=1)
             for commit, colour, size in ((first, "other", 60), (last, "incumbent", 36)):
@@ -243,7 +243,7 @@ def time(spent: Hours) -> Chart:
     }
     whole = sum(length for _, length in parts.values()) or 1.0
     with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(WIDTH, 1.5), layout="constrained")
+        figure = Figure(figsize=(CHART_WIDTH, 1.5), layout="constrained")
         axis = figure.add_subplot()
         left = 0.0
         for word, (colour, length) in parts.items():

@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from harness.morning.charts import COLOURS, STYLE, WIDTH, Chart, finished, legend
+from harness.morning.charts import CHART_WIDTH, COLOURS, STYLE, Chart, finished, legend
 from harness.morning.findings import Findings
-from harness.morning.singles import Single
 from harness.places import CURVE, run_folder
+from harness.record.entries import Run
 
-SHOWN = 6
+CURVES_DRAWN = 6
 """Of one kind in the chart."""
 
 BINS = 60
@@ -62,15 +62,17 @@ def of_branch(found: Findings, root: Path) -> Chart | None:
     return draw(_kinds(found), ends, found.tasks, root)
 
 
-def of_singles(runs: Sequence[Single], root: Path) -> Chart | None:
+def of_singles(runs: Sequence[Run], root: Path) -> Chart | None:
     """Learning curves of the last run of each task, and of those before it; see `draw`."""
     tasks = dict.fromkeys(run.task for run in reversed(runs))
     latest = {task: [run.run_id for run in runs if run.task == task] for task in tasks}
     kinds = [
-        Kind("before", "discard", 0.8, [i for ids in latest.values() for i in ids[-SHOWN:-1]]),
+        Kind(
+            "before", "discard", 0.8, [i for ids in latest.values() for i in ids[-CURVES_DRAWN:-1]]
+        ),
         Kind("last run", "incumbent", 1.5, [ids[-1] for ids in latest.values()]),
     ]
-    return draw(kinds, {r.run_id: End(r.task, r.score) for r in runs}, [*tasks], root)
+    return draw(kinds, {r.run_id: End(r.task, r.avg_return) for r in runs}, [*tasks], root)
 
 
 def draw(
@@ -92,7 +94,7 @@ def draw(
     if not tasks:
         return None
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 3.4 * len(tasks)), layout="constrained")
+        figure = Figure(figsize=(CHART_WIDTH, 3.4 * len(tasks)), layout="constrained")
         axes = figure.subplots(len(tasks), 2, squeeze=False, sharey="row")
         for pair, task in zip(axes, tasks, strict=True):
             own = {run: end for run, end in there.items() if end.task == task}
@@ -112,11 +114,11 @@ def draw(
 
 def _kinds(found: Findings) -> list[Kind]:
     """Who of a branch is drawn."""
-    challengers = [run for e in found.experiments[-SHOWN:] for run in e.runs[:1]]
+    challengers = [run for e in found.experiments[-CURVES_DRAWN:] for run in e.runs[:1]]
     kinds = [Kind("latest challengers", "discard", 0.8, challengers)]
     if len(found.reigns) > 1:
-        kinds.append(Kind("baseline", "other", 1.1, found.reigns[0].runs[:SHOWN]))
-    return [*kinds, Kind("incumbent", "incumbent", 1.5, found.reigns[-1].runs[-SHOWN:])]
+        kinds.append(Kind("baseline", "other", 1.1, found.reigns[0].runs[:CURVES_DRAWN]))
+    return [*kinds, Kind("incumbent", "incumbent", 1.5, found.reigns[-1].runs[-CURVES_DRAWN:])]
 
 
 def _draw_kind(axis: Axes, kind: Kind, column: str, ends: Mapping[str, End], root: Path) -> None:

@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.morning import singles
-from harness.morning.charts import COLOURS, DASHES, STYLE, WIDTH, Chart, finished, legend
-from harness.morning.singles import Single
+from harness.morning.charts import CHART_WIDTH, COLOURS, DASHES, STYLE, Chart, finished, legend
+from harness.record.entries import Run, stamp
 from harness.tasks import anchors
 
-SHOWN = 12
+RUNS_DRAWN = 12
 """Runs of a task, the latest."""
 
 RUN_HEIGHT, FRAME_HEIGHT = 0.42, 0.65
@@ -25,7 +25,7 @@ DESCRIBED = 28
 """Characters of a run's description."""
 
 
-def draw(runs: Sequence[Single], root: Path) -> Chart | None:
+def draw(runs: Sequence[Run], root: Path) -> Chart | None:
     """Every scored run as a row of its episodes, a part of the picture for each task.
 
     Args:
@@ -35,14 +35,14 @@ def draw(runs: Sequence[Single], root: Path) -> Chart | None:
     Returns:
       None where no run has a score.
     """
-    tasks = dict.fromkeys(run.task for run in reversed(runs) if run.score is not None)
-    shown = {task: [r for r in runs if r.task == task and r.score is not None] for task in tasks}
-    shown = {task: mine[-SHOWN:] for task, mine in shown.items()}
+    scored = [run for run in runs if run.avg_return is not None]
+    tasks = dict.fromkeys(run.task for run in reversed(scored))
+    shown = {task: [run for run in scored if run.task == task][-RUNS_DRAWN:] for task in tasks}
     if not shown:
         return None
     heights = [RUN_HEIGHT * len(mine) + FRAME_HEIGHT for mine in shown.values()]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, sum(heights) + LEGEND_HEIGHT), layout="constrained")
+        figure = Figure(figsize=(CHART_WIDTH, sum(heights) + LEGEND_HEIGHT), layout="constrained")
         axes = figure.subplots(len(shown), 1, squeeze=False, height_ratios=heights)
         for (axis,), (task, mine) in zip(axes, shown.items(), strict=True):
             _draw_task(axis, task, mine, root)
@@ -53,7 +53,7 @@ def draw(runs: Sequence[Single], root: Path) -> Chart | None:
         return finished("episodes", figure)
 
 
-def _draw_task(axis: Axes, task: str, runs: Sequence[Single], root: Path) -> None:
+def _draw_task(axis: Axes, task: str, runs: Sequence[Run], root: Path) -> None:
     """The runs of a task, the latest on top."""
     for y, run in enumerate(runs):
         returns = singles.episodes(root, run)
@@ -62,7 +62,7 @@ def _draw_task(axis: Axes, task: str, runs: Sequence[Single], root: Path) -> Non
             label="episodes" if run is runs[-1] else None,
         )  # fmt: skip
         axis.plot(
-            [run.score or 0.0], [y], "D", color=COLOURS["incumbent"], markersize=5,
+            [run.avg_return or 0.0], [y], "D", color=COLOURS["incumbent"], markersize=5,
             label="score" if run is runs[-1] else None,
         )  # fmt: skip
     for value, word, colour in _known(task, runs[-1].budget):
@@ -86,7 +86,7 @@ def _known(task: str, budget: float) -> Iterator[tuple[float, str, str]]:
         yield sum(scores) / len(scores), f"the shipped file in {seconds:g} s", "ink"
 
 
-def _name(run: Single) -> str:
+def _name(run: Run) -> str:
     """When a run was, and what it was."""
     what = run.description[:DESCRIBED] or f"{run.budget:g} s"
-    return f"{what}\n{run.began:%m-%d %H:%M}"
+    return f"{what}\n{stamp(run):%m-%d %H:%M}"

@@ -109,7 +109,7 @@ def replay(artifact: Artifact, script: Script) -> tuple[Evaluation, np.ndarray]:
       The evaluation, and the applied actions [step, episode, ...] of the script's episodes.
     """
     task = tasks.get(script.task)
-    actor = policy.load(artifact, *backends.spaces(task, backends.reference(task)))
+    actor = policy.load(artifact, *backends.spaces(task, backends.scoring_engine(task)))
     applied: list[np.ndarray] = []
     shown = list(script.roles.values())
     evaluation = evaluate(

@@ -21,9 +21,9 @@ def lines(task_id: str, budget: float, score: float) -> list[str]:
         said.append(f"autoRL's best, as published, is {best:,.0f} (twelve minutes)")
     if solved is not None:
         said.append(f"Gymnasium counts {solved:,.0f} as solved")
-    if random is not None and objective.reference(task_id) is not None:
+    if random is not None and objective.unit_return(task_id) is not None:
         goal = "autoRL's best" if best is not None else "what counts as solved"
-        share = objective.normalised(task_id, score)
+        share = objective.normalized(task_id, score)
         said.append(f"{score:,.0f} is {share:.0%} of the way from random actions to {goal}")
     if usual is not None:
         seconds, scores = usual

@@ -9,8 +9,7 @@ import jinja2
 from harness.morning import meaning, singles
 from harness.morning.charts import COLOURS, OUTCOMES
 from harness.morning.findings import ENOUGH, Experiment, Findings, Reign, figure
-from harness.morning.singles import Single
-from harness.record.entries import Fate, Role, stamp
+from harness.record.entries import Fate, Role, Run, stamp
 from harness.system import words
 
 DARK = {
@@ -29,7 +28,7 @@ DARK = {
 STRIP = (210.0, 26.0)
 """Pixels of the small figure of a verdict."""
 
-MARGIN = 5.0
+STRIP_MARGIN = 5.0
 """Pixels left free at both ends of it."""
 
 TICKS = 40
@@ -78,7 +77,7 @@ def write(
 
 
 def write_singles(
-    runs: Sequence[Single], charts: Mapping[str, str], video: str = "", no_video: str = ""
+    runs: Sequence[Run], charts: Mapping[str, str], video: str = "", no_video: str = ""
 ) -> str:
     """The page of single runs.
 
@@ -93,11 +92,12 @@ def write_singles(
         "singles.html",
         title="Single runs",
         runs=runs,
+        stamp=stamp,
         tasks=dict.fromkeys(run.task for run in runs),
         last=last,
         best=singles.best(runs, last.task) if last else None,
-        failed=sum(run.score is None for run in runs),
-        meaning=meaning.lines(last.task, last.budget, last.score or 0.0) if last else [],
+        failed=sum(run.avg_return is None for run in runs),
+        meaning=meaning.lines(last.task, last.budget, last.avg_return or 0.0) if last else [],
         charts=charts,
         video=video,
         no_video=words.plain(no_video),
@@ -134,7 +134,7 @@ def strip(experiment: Experiment, low: float, high: float) -> str:
 
     def x(score: float) -> float:
         inside = min(max(score, low), high)
-        return MARGIN + (inside - low) / ((high - low) or 1.0) * (width - 2 * MARGIN)
+        return STRIP_MARGIN + (inside - low) / ((high - low) or 1.0) * (width - 2 * STRIP_MARGIN)
 
     colour = OUTCOMES[experiment.outcome][0]
     parts = [f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="scores">']

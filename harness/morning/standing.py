@@ -11,7 +11,6 @@ from harness.judgement.history import History
 from harness.morning import findings, page, singles
 from harness.morning.charts import OUTCOMES
 from harness.morning.findings import Experiment, Findings, Reign, figure
-from harness.morning.singles import Single
 from harness.places import LEDGER
 from harness.record import life
 from harness.record.entries import ALONE, UNLIMITED, Fate, Run, stamp
@@ -24,7 +23,7 @@ VERDICTS = 5
 AGENT_LENGTH = 60
 """Characters of an agent's command that are shown."""
 
-SHOWN_RUNS = 10
+RUNS_LISTED = 10
 """Of the latest single runs."""
 
 
@@ -133,20 +132,24 @@ def _of_singles(root: Path) -> list[str]:
       InputError: there is none.
       LedgerError: the ledger is damaged.
     """
-    there = Ledger(root / LEDGER).read()
+    ledger = Ledger(root / LEDGER)
+    ledger.check()
+    there = ledger.read()
     runs, underway = singles.read(root / LEDGER), _underway(root, there.open())
     if not runs and not underway:
         raise InputError(f"There is no run in {LEDGER} yet: python -m harness.run makes one.")
     said = [f"single runs: {len(runs)}, and no experiment branch; score ± between episodes"]
     said += _running(underway)
-    return said + [_of_single(run) for run in reversed(runs[-SHOWN_RUNS:])]
+    return said + [_of_single(run) for run in reversed(runs[-RUNS_LISTED:])]
 
 
-def _of_single(run: Single) -> str:
+def _of_single(run: Run) -> str:
     """A run in a line: when, what, and what came of it."""
-    score = "" if run.score is None else f"{figure(run.score)} ± {figure(run.spread or 0.0)}"
+    came = str(run.status)
+    if run.avg_return is not None:
+        came = f"{figure(run.avg_return)} ± {figure(run.std_return or 0.0)}"
     what = f"{run.task}, {run.budget:g} s"
-    return f"  {run.began:%m-%d %H:%M} {what:<32} {score or run.status:<18} {run.description[:40]}"
+    return f"  {stamp(run):%m-%d %H:%M} {what:<32} {came:<18} {run.description[:40]}"
 
 
 def _running(underway: list[tuple[str, float]]) -> list[str]:

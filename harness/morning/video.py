@@ -16,13 +16,13 @@ from harness.morning import opengl
 from harness.morning.script import Film, Script, Shoot, Undrawable
 from harness.record.runs import Record
 
-SECONDS = 30.0
+MAX_SECONDS = 30.0
 """Of a video at most: a task's full episode at a pace that can still be followed."""
 
-WIDTH, NARROWEST, WIDEST = 960, 240, 3840
+VIDEO_WIDTH, NARROWEST, WIDEST = 960, 240, 3840
 """Pixels of a video: as it is, and what is accepted."""
 
-LIMIT = 1800.0
+RENDER_LIMIT = 1800.0
 """Seconds for all of it: fifteen times what HalfCheetah takes on two cores without a GPU."""
 
 MP4, GIF = "video.mp4", "video.gif"
@@ -57,7 +57,7 @@ class Video:
         return self.replayed == self.recorded
 
 
-def render(root: Path, run_id: str, seconds: float = SECONDS, width: int = WIDTH) -> Path:
+def render(root: Path, run_id: str, seconds: float = MAX_SECONDS, width: int = VIDEO_WIDTH) -> Path:
     """Make the video of a run, in place of an earlier one.
 
     Args:
@@ -77,7 +77,7 @@ def render(root: Path, run_id: str, seconds: float = SECONDS, width: int = WIDTH
     return make(root, run_id, seconds, width).mp4
 
 
-def make(root: Path, run_id: str, seconds: float = SECONDS, width: int = WIDTH) -> Video:
+def make(root: Path, run_id: str, seconds: float = MAX_SECONDS, width: int = VIDEO_WIDTH) -> Video:
     """`render`, and what is to be told of it."""
     if not (seconds > 0 and NARROWEST <= width <= WIDEST):
         raise InputError(
@@ -105,7 +105,7 @@ def make(root: Path, run_id: str, seconds: float = SECONDS, width: int = WIDTH) 
     question = Shoot(len(artifact.program), len(artifact.params))
     payload = artifact.program + artifact.params + wire.text(script)
     answer, files = scoring.run_apart(
-        "harness.morning.film", (wire.header(question), payload), place, LIMIT,
+        "harness.morning.film", (wire.header(question), payload), place, RENDER_LIMIT,
         {opengl.VARIABLE: way, "SDL_AUDIODRIVER": "dummy", "SDL_VIDEODRIVER": "dummy"},
         script.task,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from harness.places import CURVE, EDITABLE, LOG, run_folder
 from harness.record.entries import Role, Run
 from harness.system import words
 
-SHOWN = 15
+CHALLENGERS_SHOWN = 15
 """Challengers in the table: the latest."""
 
 ERROR_LINES = 30
@@ -98,11 +98,11 @@ def _table(past: History) -> str:
     if not ended:
         return "Nothing yet."
     lines = ["| edit | verdict | why | last run |", "|---|---|---|---|"]
-    for run in ended[-SHOWN:]:
+    for run in ended[-CHALLENGERS_SHOWN:]:
         status = run.verdict if run.status.decided else f"{run.verdict} ({run.status})"
         cells = (_words(past.runs, run.challenger), status, run.reason, run.run_id)
         lines.append(f"| {' | '.join(map(_cell, cells))} |")
-    more = len(ended) - SHOWN
+    more = len(ended) - CHALLENGERS_SHOWN
     return "\n".join(lines) + (f"\n\n{more} earlier ones are not shown." if more > 0 else "")
 
 
