@@ -19,7 +19,7 @@ REFRESH = 2.0
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="Keep showing it; Ctrl-C ends.")] = False,
 ) -> None:
-    """Show the progress of the night in this checkout, or its single runs; they may run elsewhere."""
+    """Show how the night in this checkout stands, or its single runs; it may run elsewhere."""
     root = Path.cwd()
     console = Console(highlight=False, emoji=False)
     if not (watch and console.is_terminal):
