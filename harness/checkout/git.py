@@ -252,8 +252,8 @@ def _failed(arguments: Sequence[str], done: subprocess.CompletedProcess[bytes]) 
     said = done.stderr.decode(errors="replace").strip() or "git says nothing"
     name = " ".join(["git", *arguments[:COMMAND_WORDS]])
     return GitError(
-        f"{name} failed with exit code {done.returncode}: {said}. Mend that and run again; "
-        "harness.loop --resume goes on with a night.",
+        f"{name} failed with exit code {done.returncode}: {said}. Repair that and run again; "
+        "harness.loop --resume continues a night.",
         said,
     )
 
