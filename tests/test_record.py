@@ -548,13 +548,13 @@ def test_a_harness_from_a_checkout_is_named_by_its_commit(committed, monkeypatch
     (committed / "harness" / "verdict.py").write_text("KEEP = False\n")
     git(committed, "add", "harness")
     git(committed, "commit", "-qm", "a harness")
-    monkeypatch.setattr(integrity, "HARNESS", committed / "harness")
+    monkeypatch.setattr(integrity, "PACKAGE", committed / "harness")
     (committed / "README.md").write_text("not the harness")
     name = integrity.harness_commit()
     assert name == integrity.commit(committed)[0].rstrip("+")
     (committed / "harness" / "verdict.py").write_text("KEEP = True\n")
     assert integrity.harness_commit() == f"{name}+"
-    monkeypatch.setattr(integrity, "HARNESS", committed / "runs" / "harness")
+    monkeypatch.setattr(integrity, "PACKAGE", committed / "runs" / "harness")
     assert integrity.harness_commit() == "-"
 
 

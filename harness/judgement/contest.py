@@ -412,7 +412,7 @@ def resume(
     if tag is None:
         return None
     branch = Branch(root, tag)
-    conditions = history(branch).conditions
+    conditions = history(branch, site.instrument if site else None).conditions
     if conditions is None:
         branch.check_unworked()
         return None
