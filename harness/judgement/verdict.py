@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 FALSE_KEEPS = 0.25
 """Expected false keeps of a branch's first night; and of all its later nights together."""
@@ -239,7 +239,8 @@ def p_value(challenger: Sequence[float], incumbent: Sequence[float], level: floa
 
 def interval(scores: Sequence[float]) -> tuple[float, float]:
     """Where the mean of all such runs lies with 95 % (Student's t); at least two scores."""
-    half = stats.t.ppf(0.975, len(scores) - 1) * statistics.stdev(scores) / math.sqrt(len(scores))
+    quantile = special.stdtrit(len(scores) - 1, 0.975)
+    half = quantile * statistics.stdev(scores) / math.sqrt(len(scores))
     return statistics.fmean(scores) - half, statistics.fmean(scores) + half
 
 
