@@ -10,7 +10,7 @@ import typer
 from harness.errors import InputError
 from harness.judgement import contest, simulation, verdict
 from harness.judgement.contest import Contest
-from harness.judgement.history import INCUMBENT
+from harness.record.entries import Role
 from harness.terminal import cli, options
 
 ENOUGH_TO_RESAMPLE = 20
@@ -28,7 +28,7 @@ DETECTED = 0.8
 
 def calibrate(
     runs: Annotated[
-        int, typer.Option(help="Of the incumbent, with those that it has.", min=2)
+        int, typer.Option(help="Runs of the incumbent, including those that it has.", min=2)
     ] = 10,
 ) -> None:
     """Run the incumbent of an experiment branch again and again, and say what its spread means.
@@ -48,9 +48,9 @@ def calibrate(
 
 
 def _report(ongoing: Contest, scores: list[float]) -> None:
-    past = ongoing.history
-    rows = [row for row in past.rows if row.role == INCUMBENT and row.scored]
-    rows = [row for row in rows if row.commit == row.challenger == past.incumbent]
+    past = ongoing.read()
+    runs = [run for run in past.runs if run.role == Role.INCUMBENT and run.std_return is not None]
+    runs = [run for run in runs if run.commit == run.challenger == past.incumbent]
     spread = statistics.stdev(scores)
     resampled = len(scores) >= ENOUGH_TO_RESAMPLE
     draw = simulation.resampled(scores) if resampled and spread > 0 else simulation.gaussian
@@ -61,7 +61,7 @@ def _report(ongoing: Contest, scores: list[float]) -> None:
     print(f"mean: {contest.estimate(scores)}")
     print(f"std_between_runs: {spread:.4g}")
     for task in ongoing.conditions.tasks:
-        inside = [float(row.std_return) for row in rows if row.task == task]
+        inside = [run.std_return or 0.0 for run in runs if run.task == task]
         error = statistics.fmean(s**2 for s in inside) ** 0.5 / ongoing.conditions.episodes**0.5
         print(f"std_between_episodes_{task}: {statistics.fmean(inside):.4g}")
         print(f"std_of_a_score_from_episodes_{task}: {error:.4g}")

@@ -10,8 +10,9 @@ from scipy import special
 
 from harness.errors import InputError
 from harness.judgement import contest
-from harness.judgement.history import CHALLENGER, History
+from harness.judgement.history import History
 from harness.morning import findings
+from harness.record.entries import ALONE, Role, Run, Verdict
 from harness.record.ledger import Ledger
 from harness.terminal import cli
 
@@ -33,13 +34,13 @@ def compare(
     gains = []
     for name, past in zip("ab", pasts, strict=True):
         baseline, last = past.baseline(), past.fresh()
-        kept = sum(row.verdict == "keep" for row in past.rows)
+        kept = sum(run.verdict == Verdict.KEEP for run in past.runs)
         means = [part for part in (last, baseline) if kept] or []
         gain = statistics.fmean(last) - statistics.fmean(baseline)
         errors = [(statistics.variance(part) / len(part), len(part) - 1) for part in means]
         gains.append((gain, errors))
         low, high = _interval(gain, errors)
-        tried = len({row.challenger for row in past.rows if row.role == CHALLENGER})
+        tried = len({run.challenger for run in past.runs if run.role == Role.CHALLENGER})
         print(f"night_{name}: {tried} challengers, {kept} kept")
         print(f"baseline_{name}: {contest.estimate(baseline)}")
         print(f"incumbent_{name}: {contest.estimate(last)}")
@@ -60,7 +61,7 @@ def _past(path: Path) -> History:
     if not path.exists():
         raise InputError(f"There is no file {path}.")
     rows = Ledger(path).rows()
-    names = {row.branch for row in rows if row.branch != "-"}
+    names = {row.branch for row in rows if row.branch != ALONE}
     if len(names) != 1:
         raise InputError(
             f"{path} has {len(names)} experiment branches; one is needed. For nights of one "
@@ -70,13 +71,13 @@ def _past(path: Path) -> History:
     (name,) = names
     for row in rows:
         findings.check(row, path)
-    scored = [row for row in rows if row.branch == name and row.scored]
+    scored = [r for r in rows if isinstance(r, Run) and r.branch == name and r.scored]
     past = History(rows, name, scored[-1].harness if scored else "")
     for part, scores in (("baseline", past.baseline()), ("last incumbent", past.fresh())):
         if len(scores) < 2:
             raise InputError(
                 f"{path} has {len(scores)} runs of the {part} by {past.instrument}; two are "
-                "needed. Go on with that night (harness.loop --resume)."
+                "needed. Continue that night (harness.loop --resume)."
             )
     return past
 

@@ -11,9 +11,11 @@ import typer
 from scipy import special
 
 from harness.confinement import sandbox
+from harness.contract.order import Assignment, Order
 from harness.judgement import experiment
 from harness.places import LEDGER, TRAIN_FILE
-from harness.record.ledger import Ledger, Row
+from harness.record.entries import Run
+from harness.record.ledger import Ledger
 from harness.record.runs import Record
 from harness.terminal import cli, options
 from harness.terminal.display import Display
@@ -39,18 +41,17 @@ def replay(
     details = record.details
     request = experiment.Request(
         root=root,
-        source=(record.folder / TRAIN_FILE).read_bytes(),
-        task_id=details["task"],
-        backend=details["backend"],
-        seed=details["seed"],
-        budget=details["budget"],
-        episodes=len(record.returns),
+        source=options.training_file(record.folder / TRAIN_FILE),
+        order=Order(
+            Assignment(details["task"], details["backend"], details["seed"], details["budget"]),
+            episodes=len(record.returns),
+            confinement=sandbox.NONE if no_sandbox else sandbox.as_safe_as(details["sandbox"]),
+            allowance=details.get("startup_allowance"),
+        ),
         message=f"replay of {run_id}",
-        confinement=sandbox.NONE if no_sandbox else sandbox.as_safe_as(details["sandbox"]),
         comparable=False,
-        allowance=details.get("startup_allowance"),
     )
-    with options.at_work(root), Display(request.task_id) as display:
+    with options.at_work(root), Display(details["task"]) as display:
         summary = experiment.run(request, display.watch, display.announce)
     again = Record.load(root, summary.run_id).returns
     mine, used = _row(root, run_id), request.site.instrument
@@ -91,12 +92,12 @@ def episode_interval(recorded: Sequence[float], again: Sequence[float]) -> tuple
     return statistics.fmean(recorded) - half, statistics.fmean(recorded) + half
 
 
-def _row(root: Path, run_id: str) -> Row | None:
+def _row(root: Path, run_id: str) -> Run | None:
     """A run's row in the ledger."""
-    return next((row for row in Ledger(root / LEDGER).rows() if row.run_id == run_id), None)
+    return next((run for run in Ledger(root / LEDGER).runs() if run.run_id == run_id), None)
 
 
-def _siblings(root: Path, mine: Row, instrument: str) -> list[float]:
+def _siblings(root: Path, mine: Run, instrument: str) -> list[float]:
     """Scores of the comparable runs of the same edit under the same conditions.
 
     Args:
@@ -105,15 +106,14 @@ def _siblings(root: Path, mine: Row, instrument: str) -> list[float]:
       instrument: of its replay; there are none if the recorded one's is another.
     """
     same = [
-        row
-        for row in Ledger(root / LEDGER).rows()
-        if row.scored
-        and (row.commit, row.task, row.budget, row.backend, row.comparable)
-        == (mine.commit, mine.task, mine.budget, mine.backend, "yes")
-        and row.harness == mine.harness == instrument
-        and not row.commit.endswith(("+", "-"))  # an edit that no commit names
+        run.avg_return
+        for run in Ledger(root / LEDGER).runs()
+        if (run.commit, run.task, run.budget, run.backend, run.comparable)
+        == (mine.commit, mine.task, mine.budget, mine.backend, True)
+        and run.harness == mine.harness == instrument
+        and not run.commit.endswith(("+", "-"))  # an edit that no commit names
     ]
-    return [float(row.avg_return) for row in same]
+    return [score for score in same if score is not None]
 
 
 if __name__ == "__main__":

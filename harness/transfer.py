@@ -31,8 +31,8 @@ def transfer(
     tasks = objective.parse(task) if task else tuple(anchors.RANDOM)
     with options.at_work(Path.cwd()):
         ongoing.settle()
-        past = ongoing.history
-        for commit in dict.fromkeys((past.rows[0].commit, past.incumbent)):
+        past = ongoing.read()
+        for commit in dict.fromkeys((past.runs[0].commit, past.incumbent)):
             for name in tasks:
                 try:
                     ongoing.transfer(commit, name)
@@ -43,10 +43,10 @@ def transfer(
 
 def _table(ongoing: Contest, tasks: tuple[str, ...]) -> None:
     """One line a task, as Markdown."""
-    past = ongoing.history
-    first, incumbent = past.rows[0].commit, past.incumbent
+    past = ongoing.read()
+    first, incumbent = past.runs[0].commit, past.incumbent
     print(
-        f"| task | random | baseline {first} | incumbent {incumbent} | autoRL's best | normalised |"
+        f"| task | random | baseline {first} | incumbent {incumbent} | autoRL's best | normalized |"
     )
     print("|---|---|---|---|---|---|")
     for name in tasks:
@@ -55,8 +55,8 @@ def _table(ongoing: Contest, tasks: tuple[str, ...]) -> None:
         known = [anchors.RANDOM.get(name), anchors.AUTORL.get(name)]
         random, best = ("–" if value is None else f"{value:,.1f}" for value in known)
         scaled = "–"
-        if values[1] is not None and objective.reference(name) and name in anchors.RANDOM:
-            scaled = f"{objective.normalised(name, values[1]):.2f}"
+        if values[1] is not None and objective.unit_return(name) and name in anchors.RANDOM:
+            scaled = f"{objective.normalized(name, values[1]):.2f}"
         print(f"| {name} | {random} | {texts[0]} | {texts[1]} | {best} | {scaled} |")
 
 

@@ -8,8 +8,9 @@ import typer
 from harness.confinement import sandbox
 from harness.errors import InputError, LedgerError
 from harness.evaluate import REFERENCE
-from harness.measurement import scoring
+from harness.measurement import instrument, scoring
 from harness.places import LEDGER, RUNS, SUMMARY, run_folder
+from harness.record.entries import Run
 from harness.record.ledger import Ledger
 from harness.record.runs import Record
 from harness.system import machine
@@ -30,7 +31,7 @@ def verify(
     ledger = Ledger(root / LEDGER)
     ledger.check()
     rows = ledger.rows()
-    scored = {row.run_id: row for row in rows if row.scored}
+    scored = {row.run_id: row for row in rows if isinstance(row, Run) and row.scored}
     unknown = set(run_ids or ()) - set(scored)
     if unknown:
         raise InputError(f"{LEDGER} has no scored run {', '.join(sorted(unknown))}.")
@@ -69,9 +70,9 @@ def _without_row(root: Path, known: set[str]) -> list[str]:
     return sorted(found - known)
 
 
-def _faults(root: Path, run_id: str, row: object) -> list[str]:
+def _faults(root: Path, run_id: str, run: Run) -> list[str]:
     try:
-        return Record.load(root, run_id).faults(row)  # type: ignore[arg-type]
+        return Record.load(root, run_id).faults(run)
     except InputError as error:
         return [str(error)]
 
@@ -91,7 +92,7 @@ def _elsewhere(details: dict[str, Any]) -> str:
     then, now = details.get("versions", {}), machine.versions()
     other = [f"{name} {then[name]}" for name in then if name in now and then[name] != now[name]]
     recorded, here = (
-        text.split(", ")[:-1] for text in (details.get("machine", ""), machine.where())
+        text.split(", ")[:-1] for text in (details.get("machine", ""), instrument.where())
     )
     other += recorded if recorded != here else []  # without the kernel
     return f"; it was scored with {', '.join(other)}" if other else ""

@@ -26,13 +26,15 @@ import psutil
 import ray
 
 from harness.confinement import sandbox
+from harness.contract.order import Assignment, Order, draw_seed
 from harness.errors import WorkerError
 from harness.judgement import experiment
 from harness.judgement.experiment import Request, Summary
 from harness.measurement import cluster
 from harness.measurement.sites import Site
 from harness.places import EDITABLE, LEDGER
-from harness.record.ledger import LOST, Ledger
+from harness.record.entries import Status
+from harness.record.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parent.parent
 TASK = "HalfCheetah-v5"
@@ -71,9 +73,12 @@ def make(site: Site, folder: Path, budget: float) -> Callable[[int], Summary]:
 
     def one(number: int) -> Summary:
         request = Request(
-            root=folder, source=(folder / EDITABLE).read_bytes(), task_id=TASK, backend="auto",
-            seed=None, budget=budget, episodes=20, message=str(number), comparable=False,
-            confinement=sandbox.available(), site=site,
+            root=folder, source=(folder / EDITABLE).read_bytes(),
+            order=Order(
+                Assignment(TASK, "auto", draw_seed(), budget), episodes=20,
+                confinement=sandbox.available(),
+            ),
+            message=str(number), comparable=False, site=site,
         )  # fmt: skip
         try:
             return experiment.run(request)
@@ -120,9 +125,10 @@ def main() -> None:
                     numbers = range(first, min(first + site.slots, options.runs))
                     beside += pool.map(one, numbers)
                     alone += map(one, numbers)
-            rows = Ledger(folder / LEDGER).rows()
+            runs = Ledger(folder / LEDGER).runs()
+            lost = sum(run.status == Status.LOST for run in runs)
             print(f"{len(beside)} of {options.runs} runs beside each other arrived, "
-                  f"{sum(row.status == LOST for row in rows)} lost and made again")  # fmt: skip
+                  f"{lost} lost and made again")  # fmt: skip
         finally:
             ray.shutdown()
             subprocess.run([RAY, "stop", "--force"], check=False, stdout=subprocess.DEVNULL)

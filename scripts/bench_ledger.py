@@ -10,23 +10,27 @@ import time
 from pathlib import Path
 
 from harness.record import ledger
-from harness.record.ledger import COLUMNS, Ledger, Row
+from harness.record.entries import Run, Status
+from harness.record.ledger import Ledger
 
 ROWS = 10_000
 APPENDS = 21
-EMPTY = Row(**dict.fromkeys(COLUMNS, "of a usual length"))
+WORDS = "of a usual length"
+EMPTY = Run(
+    run_id=WORDS, commit=WORDS, description=WORDS, branch=WORDS, harness=WORDS, task=WORDS,
+    status=Status.SCORED, avg_return=1234.5678, std_return=123.4567, seed=2**31 - 1,
+    challenger=WORDS, budget=720.0, backend=WORDS, comparable=True, sandbox=WORDS,
+    objective=WORDS, episodes=100, reason=WORDS, startup=12.34,
+)  # fmt: skip
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         os.environ["XDG_STATE_HOME"] = name
         book = Ledger(Path(name) / "results.tsv")
-        lines, previous = [ledger._HEADER], ledger._hash(ledger._HEADER)
-        for i in range(ROWS):
-            row = dataclasses.replace(EMPTY, run_id=f"run{i}", previous=previous)
-            lines.append(ledger._line(row))
-            previous = ledger._hash(lines[-1])
-        book.path.write_bytes(b"".join(lines))
+        book.path.write_bytes(
+            ledger.written([dataclasses.replace(EMPTY, run_id=f"run{i}") for i in range(ROWS)])
+        )
         begin = time.perf_counter()
         book.check()
         assert len(book.rows()) == ROWS

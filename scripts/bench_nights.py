@@ -26,12 +26,13 @@ from harness.confinement import sandbox
 from harness.evaluate import Evaluation
 from harness.judgement import contest, experiment
 from harness.judgement.contest import Contest
-from harness.judgement.history import FINAL, Conditions
+from harness.judgement.history import Conditions
 from harness.measurement import scoring
 from harness.measurement.sites import Measurement
 from harness.measurement.training import Training
-from harness.night.turns import Night, Plan
+from harness.night.turns import Night
 from harness.places import EDITABLE, LEDGER
+from harness.record.entries import NightBegun, Plan, Run, Turn
 from harness.record.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,14 +60,14 @@ def play(folder: Path, turns: int) -> None:
     os.chdir(folder)
     branch = Branch(folder, TAG)
     rows = Ledger(folder / LEDGER).rows()
-    begun = any(row.role == "night" for row in rows)
+    begun = any(isinstance(row, NightBegun) for row in rows)
     if not rows:
-        branch = create(folder, TAG) if not branch.exists else branch
+        branch = create(folder, TAG) if not branch.exists() else branch
     night = Night(
         Contest(branch, CONDITIONS, sandbox.NONE), None if begun else Plan(AGENT, 24, 10**6, 60)
     )
     over = night._over
-    night._over = lambda plan: over(plan) or ("done" if len(night._turns()) >= turns else None)  # type: ignore[method-assign]
+    night._over = lambda now: over(now) or ("done" if len(now.past.turns) >= turns else None)  # type: ignore[method-assign]
     night.run()
 
 
@@ -98,15 +99,15 @@ def outcome(folder: Path) -> list[tuple[str, ...]]:
     ledger = Ledger(folder / LEDGER)
     ledger.check()
     rows = [
-        (row.role, row.verdict, row.status if row.role == "agent" else "")
+        (type(row).__name__, row.status if isinstance(row, Turn) else row.verdict)
         for row in ledger.rows()
-        if row.role == "agent" or row.verdict in FINAL
+        if isinstance(row, Turn) or (isinstance(row, Run) and row.verdict.final)
     ]
     branch = Branch(folder, TAG)
-    assert branch.trials == []
+    assert branch.trials() == []
     incumbent = contest.history(branch).incumbent
     assert any(commit.startswith(incumbent) for commit in branch.log())
-    return [*rows, (branch.edit_of("tip").decode(), branch.edit.decode())]
+    return [*rows, (branch.edit_of("tip").decode(), branch.edit().decode())]
 
 
 def left(folder: Path) -> int:

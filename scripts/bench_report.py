@@ -4,7 +4,6 @@ python scripts/bench_report.py [--experiments 1000]
 """
 
 import argparse
-import dataclasses
 import random
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from harness.places import LEDGER
 from harness.record import ledger
-from harness.record.ledger import Row
+from harness.record.entries import Role, Run, Status, Verdict
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -24,45 +23,46 @@ def write_ledger(path: Path, experiments: int, words: str = "an idea, number {}"
     """A night's ledger with so many challengers, every fiftieth kept, every twentieth crashed."""
     generator = random.Random(0)
     number, level, incumbent = 0, 0.0, "0" * 12
-    rows: list[Row] = []
+    rows: list[Run] = []
 
-    def add(role: str, commit: str, challenger: str, replicate: int, verdict: str = "none") -> None:
+    def add(
+        role: Role, commit: str, challenger: str, replicate: int, verdict: Verdict = Verdict.NONE
+    ) -> None:
         nonlocal number
         number += 1
-        crashed = verdict == "discard" and challenger != incumbent and int(challenger) % 20 == 7
-        mean = level + (1.5 if verdict == "keep" else 0.0)
+        crashed = verdict == Verdict.DISCARD and int(challenger) % 20 == 7
+        status = Status(verdict) if verdict.final else Status.SCORED
+        mean = level + (1.5 if verdict == Verdict.KEEP else 0.0)
         rows.append(
-            Row(
+            Run(
                 commit=commit,
-                avg_return="" if crashed else f"{1000 + 300 * (mean + generator.gauss(0, 1)):.4f}",
-                status="crash" if crashed else "scored" if verdict == "none" else verdict,
+                avg_return=None if crashed else 1000 + 300 * (mean + generator.gauss(0, 1)),
+                status=Status.CRASH if crashed else status,
                 description=words.format(int(challenger)),
                 task="HalfCheetah-v5",
                 run_id=f"{BEGINNING + timedelta(minutes=15 * number):%Y%m%d-%H%M%S}-{number:08x}",
-                seed="0", challenger=challenger, replicate=str(replicate), std_return="1.0",
-                budget="720", backend="native", comparable="yes", verdict=verdict,
+                seed=0, challenger=challenger, replicate=replicate, std_return=1.0,
+                budget=720.0, backend="native", comparable=True, verdict=verdict,
                 sandbox="bubblewrap", branch="autorl/bench", role=role,
-                objective="HalfCheetah-v5", episodes="100", harness="0" * 12 + " 2x a processor",
+                objective="HalfCheetah-v5", episodes=100, harness="0" * 12 + " 2x a processor",
                 reason="1,300 in 1 run against 1,200 in 10 runs of the incumbent: figures.",
             )
         )  # fmt: skip
 
     for replicate in range(1, 11):
-        add("incumbent", incumbent, incumbent, replicate)
+        add(Role.INCUMBENT, incumbent, incumbent, replicate)
     for i in range(1, experiments + 1):
         name = f"{i:012d}"
         if i % 50 == 2:
             for replicate in range(1, 4):
-                add("challenger", name, name, replicate, "go on" if replicate < 3 else "keep")
+                said = Verdict.GO_ON if replicate < 3 else Verdict.KEEP
+                add(Role.CHALLENGER, name, name, replicate, said)
             incumbent, level = name, level + 0.7
             for replicate in range(1, 8):
-                add("incumbent", incumbent, incumbent, replicate)
+                add(Role.INCUMBENT, incumbent, incumbent, replicate)
         else:
-            add("challenger", name, name, 1, "discard")
-    lines = [ledger._HEADER]
-    for row in rows:
-        lines.append(ledger._line(dataclasses.replace(row, previous=ledger._hash(lines[-1]))))
-    path.write_bytes(b"".join(lines))
+            add(Role.CHALLENGER, name, name, 1, Verdict.DISCARD)
+    path.write_bytes(ledger.written(rows))
 
 
 def main() -> None:

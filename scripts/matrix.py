@@ -20,7 +20,8 @@ from pathlib import Path
 
 from harness import errors
 from harness.engines.engine import available_cpus
-from harness.record.ledger import Ledger, Row
+from harness.record.entries import Run, Status
+from harness.record.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path("matrix")
@@ -42,19 +43,19 @@ class Cell:
     seed: int
 
 
-def measured(folder: Path) -> dict[Cell, Row]:
+def measured(folder: Path) -> dict[Cell, Run]:
     """The rows with a score in the ledgers below a folder."""
     return {
-        Cell(row.description, row.task, int(row.seed)): row
+        Cell(run.description, run.task, run.seed or 0): run
         for ledger in sorted(folder.rglob("*.tsv"))
-        for row in Ledger(ledger).rows()
-        if row.status == "scored"
+        for run in Ledger(ledger).runs()
+        if run.status == Status.SCORED
     }
 
 
 def fill(
     cells: list[Cell], source: Callable[[str], str], budget: float, cores: int | None
-) -> dict[Cell, Row]:
+) -> dict[Cell, Run]:
     """Measure the cells that are missing; all that has been measured so far.
 
     Args:
@@ -123,7 +124,7 @@ def _drain(jobs: "queue.SimpleQueue[Cell]") -> None:
             jobs.get_nowait()
 
 
-def table(found: dict[Cell, Row], names: list[str], tasks: list[str]) -> str:
+def table(found: dict[Cell, Run], names: list[str], tasks: list[str]) -> str:
     """Every score in the order of the seeds, their mean, and its difference from the shipped.
 
     The difference is that of the seeds that both have.

@@ -63,12 +63,12 @@ class Outcome:
     Attributes:
       code: its exit code.
       output: what it printed.
-      rows: that it added to its ledger, each a list of texts.
+      rows: that it added to its ledger, the cells of each by their columns.
     """
 
     code: int
     output: str
-    rows: list[list[str]]
+    rows: list[dict[str, str]]
 
 
 @app.function(
@@ -81,24 +81,28 @@ class Outcome:
 )
 def experiment(arguments: list[str]) -> Outcome:
     """One run of `harness.run` in a checkout."""
-    from harness.record.ledger import FILE, Ledger  # noqa: PLC0415  (modal run has no such path)
+    from harness.places import LEDGER  # noqa: PLC0415  (modal run has no such path)
+    from harness.record import entries  # noqa: PLC0415
+    from harness.record.ledger import Ledger  # noqa: PLC0415
 
-    before = len(Ledger(CHECKOUT / FILE).rows())
+    before = len(Ledger(CHECKOUT / LEDGER).rows())
     done = subprocess.run(
         [sys.executable, "-m", "harness.run", *arguments],
         cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
-    rows = Ledger(CHECKOUT / FILE).rows()[before:]
-    return Outcome(done.returncode, done.stdout, [list(dataclasses.astuple(row)) for row in rows])
+    rows = Ledger(CHECKOUT / LEDGER).rows()[before:]
+    return Outcome(done.returncode, done.stdout, [entries.cells(row) for row in rows])
 
 
 def take(outcome: Outcome, root: Path) -> None:
     """Print what a command printed and append its rows to the ledger of a checkout."""
-    from harness.record.ledger import FILE, Ledger, Row  # noqa: PLC0415
+    from harness.places import LEDGER  # noqa: PLC0415
+    from harness.record import entries  # noqa: PLC0415
+    from harness.record.ledger import Ledger  # noqa: PLC0415
 
     print(outcome.output)
     for row in outcome.rows:
-        Ledger(root / FILE).append(Row(*row))
+        Ledger(root / LEDGER).append(entries.parse(row))
 
 
 @app.local_entrypoint()

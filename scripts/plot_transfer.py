@@ -21,7 +21,7 @@ def draw(out: Path, folder: Path) -> None:
     found: dict[tuple[str, str], list[float]] = {}
     for cell, row in measured(folder).items():
         if cell.name in COLOURS:
-            found.setdefault((cell.task, cell.name), []).append(float(row.avg_return))
+            found.setdefault((cell.task, cell.name), []).append(row.avg_return)
     tasks = sorted({task for task, _ in found})
     figure, axes = plt.subplots(
         1, len(tasks), figsize=(PANEL[0] * len(tasks), PANEL[1]), squeeze=False,

@@ -17,6 +17,7 @@ from harness.confinement import sandbox
 from harness.judgement.contest import Contest
 from harness.judgement.history import Conditions
 from harness.places import EDITABLE, LEDGER
+from harness.record.entries import Run, Status, Turn
 from harness.record.ledger import Ledger
 from tests.fake_site import FakeSite
 
@@ -91,8 +92,20 @@ def git(folder, *arguments):
 
 
 def rows(folder):
-    """Of a checkout's ledger."""
-    return Ledger(folder / LEDGER).rows()
+    """The runs in a checkout's ledger that have ended."""
+    return Ledger(folder / LEDGER).runs()
+
+
+def turns(folder):
+    """The turns of agents in a checkout's ledger."""
+    return [row for row in Ledger(folder / LEDGER).rows() if isinstance(row, Turn)]
+
+
+def run_row(run_id="r1", **fields):
+    """A row of a run, of which only so much matters."""
+    usual = {"commit": "-", "task": "HalfCheetah-v5", "status": Status.SCORED, "budget": 1.0}
+    usual |= {"backend": "native", "comparable": True, "avg_return": 1.0, "seed": 0}
+    return Run(**usual | {"run_id": run_id} | fields)
 
 
 def begin(folder, tag="tag", score=1000.0):

@@ -11,13 +11,15 @@ from typing import NoReturn
 
 import pytest
 
+from harness.contract.order import Order
 from harness.errors import TrainingError
 from harness.evaluate import Evaluation
 from harness.measurement import scoring, sites
 from harness.measurement.sites import Measurement
 from harness.measurement.training import Training
 from harness.places import LEDGER, TRAIN_FILE
-from harness.record.ledger import Ledger, Row
+from harness.record.entries import Run
+from harness.record.ledger import Ledger
 from harness.system import storage
 
 STARTUP = 60.0
@@ -46,18 +48,18 @@ class FakeSite:
         self,
         slots: int = 1,
         instrument: str | None = None,
-        score: Callable[[sites.Order, str], float] | None = None,
+        score: Callable[[Order, str], float] | None = None,
     ) -> None:
         self.slots = slots
-        self.instrument = instrument or sites.instrument()
-        self.before: Callable[[Row], object] = lambda row: None
-        self.after: Callable[[Row, Measurement], object] = lambda row, measured: None
+        self.instrument = instrument or sites.here().instrument
+        self.before: Callable[[Run], object] = lambda row: None
+        self.after: Callable[[Run, Measurement], object] = lambda row, measured: None
         self.stopped = 0
         self._score = score or self._by_skill
         self._noise = random.Random(0)
 
     def measure(self, order, folder, root, watch, announce) -> Measurement:
-        rows = Ledger(root / LEDGER).rows(begun=True)
+        rows = Ledger(root / LEDGER).read().entries
         row = next(row for row in reversed(rows) if row.run_id == folder.name)
         self.before(row)
         score = self._score(order, (folder / TRAIN_FILE).read_text())
@@ -70,17 +72,17 @@ class FakeSite:
     def stop(self) -> None:
         self.stopped += 1
 
-    def _by_skill(self, order: sites.Order, text: str) -> float:
+    def _by_skill(self, order: Order, text: str) -> float:
         words = text.split()
         if "crash" in words:
             raise TrainingError("as the file wants it")
         return float(words[2]) + self._noise.gauss(0, 1)
 
     @contextlib.contextmanager
-    def ending(self, which: Callable[[Row, float], bool], error: BaseException) -> Iterator[None]:
+    def ending(self, which: Callable[[Run, float], bool], error: BaseException) -> Iterator[None]:
         """Runs end with an error instead of their score, where `which` of row and score is so."""
 
-        def end(row: Row, measured: Measurement) -> None:
+        def end(row: Run, measured: Measurement) -> None:
             if which(row, statistics.fmean(measured.score.evaluation.returns)):
                 raise error
 
@@ -89,7 +91,7 @@ class FakeSite:
             yield
 
     @contextlib.contextmanager
-    def killing(self, which: Callable[[Row, float], bool]) -> Iterator[None]:
+    def killing(self, which: Callable[[Run, float], bool]) -> Iterator[None]:
         """The same, by a kill of the harness, which writes nothing any more."""
 
         def dead(*arguments: object) -> NoReturn:
@@ -97,9 +99,9 @@ class FakeSite:
 
         with pytest.MonkeyPatch.context() as patch:
 
-            def kill(row: Row, score: float) -> bool:
+            def kill(row: Run, score: float) -> bool:
                 if which(row, score):
-                    patch.setattr(Ledger, "append", dead)
+                    patch.setattr(Ledger, "conclude", dead)
                     patch.setattr(storage, "replace", dead)
                     return True
                 return False

@@ -28,14 +28,15 @@ from harness.checkout.integrity import Guard
 from harness.confinement import sandbox
 from harness.contract import policy
 from harness.contract.artifact import Artifact
+from harness.contract.order import Assignment, Order
 from harness.errors import PolicyError, TrainingError
 from harness.evaluate import evaluate
 from harness.judgement import experiment
 from harness.measurement import scoring, training
-from harness.record.ledger import COLUMNS, Ledger, Row
+from harness.record.ledger import Ledger
 from tests import adversaries
 from tests.adversaries import GAINED, HONEST
-from tests.conftest import ROOT, git
+from tests.conftest import ROOT, git, run_row
 
 FOLDER = ROOT / "tests" / "adversaries"
 BUDGET = 1.0
@@ -134,7 +135,7 @@ def made(folder):
         (root / "tests" / "trained" / "Hopper-v5" / "params.npz").write_text("weights")
         (root / "runs" / "earlier").mkdir(parents=True)
         (root / "runs" / "earlier" / "summary.json").write_text("{}")
-        Ledger(root / "results.tsv").append(Row(**dict.fromkeys(COLUMNS, "-")))
+        Ledger(root / "results.tsv").append(run_row())
         for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "the world")):
             git(root, *arguments)
         yield World(root, installed, port)
@@ -184,17 +185,8 @@ def attempt(world, name, kind, budget=BUDGET, **changes):
     folder = world.root / "runs" / f"{name}-{time.monotonic_ns()}"
     folder.mkdir()
     shutil.copy(FOLDER / f"{name}.py", folder / "train.py")
-    assignment = training.Assignment(
-        train_file=folder / "train.py",
-        task_id="HalfCheetah-v5",
-        backend="native",
-        seed=0,
-        budget=budget,
-        confinement=kind,
-        root=world.root,
-        **changes,
-    )
-    return training.train(assignment, folder / "train.log"), folder
+    order = Order(Assignment("HalfCheetah-v5", "native", 0, budget), 2, kind, **changes)
+    return training.train(order, folder, world.root), folder
 
 
 def action(result, folder):
@@ -209,13 +201,8 @@ def request(world, name, **changes):
     usual = {
         "root": world.root,
         "source": (FOLDER / f"{name}.py").read_bytes(),
-        "task_id": "HalfCheetah-v5",
-        "backend": "native",
-        "seed": 0,
-        "budget": BUDGET,
-        "episodes": 2,
+        "order": Order(Assignment("HalfCheetah-v5", "native", 0, BUDGET), 2, sandbox.available()),
         "message": "",
-        "confinement": sandbox.available(),
         "comparable": False,
     }
     return experiment.Request(**usual | changes)
@@ -315,7 +302,7 @@ def test_a_key_that_was_left_would_be_found(world):
 
 
 PROBE = """
-import os, socket
+import dataclasses, os, socket
 from pathlib import Path
 from harness.contract import wire
 
@@ -329,9 +316,18 @@ def own_network():
     with socket.create_server(("127.0.0.1", 0)) as server:
         return socket.create_connection(server.getsockname(), 1)
 
+@dataclasses.dataclass(frozen=True)
+class Look:
+    world: str
+    port: int
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    works: dict[str, bool]
+
 def look(question, _):
-    world, port = Path(question["world"]), question["port"]
-    return {
+    world, port = Path(question.world), question.port
+    return Seen({
         "a key of the user": "AUTORL_TEST_TOKEN" in os.environ,
         "the ledger": works(lambda: (world / "results.tsv").read_text()),
         "another run": works(lambda: list((world / "runs" / "earlier").iterdir())),
@@ -339,19 +335,20 @@ def look(question, _):
         "a network of its own": works(own_network),
         "the network": works(lambda: socket.create_connection(("127.0.0.1", port), 1)),
         "the checkout, to write to": works(lambda: (world / "written").write_text("x")),
-    }, b""
+    }), b""
 
-wire.serve(look)
+wire.serve(Look, look)
 """
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_evaluation_is_confined_as_a_training_is(world, kind):
     (world.installed / "probe.py").write_text(PROBE)
-    question = {"world": str(world.root), "port": world.port}
+    question = {"kind": "look", "world": str(world.root), "port": world.port}
     for this, gained in ((kind, False), (sandbox.NONE, True)):
         place = scoring.Place(world.root, this)
-        seen, _ = scoring.run_apart("probe", (question, b""), place, 60)
+        answer, _ = scoring.run_apart("probe", (question, b""), place, 60)
+        seen = answer["works"]
         assert seen.pop("a network of its own")
         assert len(seen) == 6
         assert {name: gained for name in seen} == seen
@@ -372,7 +369,7 @@ def test_what_is_no_policy_is_refused_with_a_row(world, name):
     with pytest.raises(kind, match=message):
         experiment.run(request(world, name))
     _, row = Ledger(world.root / "results.tsv").rows()
-    assert (row.status, row.avg_return) == ("crash", "")
+    assert (row.status, row.avg_return) == ("crash", None)
     assert psutil.Process().children(recursive=True) == []
 
 
@@ -391,7 +388,7 @@ def test_a_policy_that_was_trained_without_the_clock_is_not_scored(world):
         experiment.run(usual)
     experiment.run(dataclasses.replace(usual, source=usual.source + b"trial.start()\n"))
     _, refused, scored = Ledger(world.root / "results.tsv").rows()
-    assert (refused.status, refused.avg_return, refused.startup) == ("crash", "", "")
+    assert (refused.status, refused.avg_return, refused.startup) == ("crash", None, None)
     assert scored.status == "scored"
     assert float(scored.startup) > 0
 

@@ -13,8 +13,9 @@ from harness.checkout.branch import create
 from harness.judgement.contest import Contest
 from harness.night import agents
 from harness.night.brief import Brief
-from harness.night.turns import Night, Plan
+from harness.night.turns import Night
 from harness.places import EDITABLE, LEDGER
+from harness.record.entries import Ending, Plan
 from harness.record.ledger import Ledger
 from harness.system import words
 from tests import unruly
@@ -56,7 +57,7 @@ DESCRIPTIONS = {
 @pytest.mark.parametrize("name", [*unruly.WORDS, *unruly.FILES])
 def test_an_edit_is_taken_whatever_comes_with_it(call, name):
     made = call(case(name))
-    assert made.status == agents.EDITED, made.detail
+    assert made.status == Ending.EDITED, made.detail
     assert made.edit == f"SKILL = 0\n# {name}\n".encode()
     assert made.description == DESCRIPTIONS.get(name, made.description)
     assert words.line(made.description) == made.description
@@ -66,22 +67,22 @@ def test_an_edit_is_taken_whatever_comes_with_it(call, name):
 @pytest.mark.parametrize(
     ("name", "status", "detail"),
     [
-        ("no folder", agents.FAILED, "cannot be read: No such file"),
-        ("no edit folder", agents.NO_EDIT, ""),
-        ("fifo", agents.NO_EDIT, ""),
-        ("link", agents.NO_EDIT, ""),
-        ("sparse file", agents.BROKEN, "1,048,576 are the most"),
-        ("long sum", agents.BROKEN, "recursion"),
-        ("deep file", agents.BROKEN, "agent_space/train.py: "),
-        ("utf-16 file", agents.BROKEN, "null bytes"),
-        ("only words of a limit", agents.NO_EDIT, ""),
+        ("no folder", Ending.FAILED, "cannot be read: No such file"),
+        ("no edit folder", Ending.NO_EDIT, ""),
+        ("fifo", Ending.NO_EDIT, ""),
+        ("link", Ending.NO_EDIT, ""),
+        ("sparse file", Ending.BROKEN, "1,048,576 are the most"),
+        ("long sum", Ending.BROKEN, "recursion"),
+        ("deep file", Ending.BROKEN, "agent_space/train.py: "),
+        ("utf-16 file", Ending.BROKEN, "null bytes"),
+        ("only words of a limit", Ending.NO_EDIT, ""),
     ],
 )
 def test_a_file_that_is_none_is_a_turn_without_an_edit(call, name, status, detail):
     made = call(case(name))
     assert (made.status, made.edit is None) == (
         status,
-        status != agents.BROKEN or "bytes, " in made.detail,
+        status != Ending.BROKEN or "bytes, " in made.detail,
     )
     assert detail in made.detail
 
@@ -101,9 +102,9 @@ def ordinary(monkeypatch):
 
 def test_a_file_that_may_not_be_read_is_told_and_costs_the_turn_at_most(call, ordinary):
     beside = call(case("locked"))
-    assert (beside.status, beside.forbidden) == (agents.EDITED, ("key",))
+    assert (beside.status, beside.forbidden) == (Ending.EDITED, ("key",))
     itself = call(case("locked file"))
-    assert (itself.status, itself.edit) == (agents.FAILED, None)
+    assert (itself.status, itself.edit) == (Ending.FAILED, None)
     assert "Permission denied: " in itself.detail
     assert EDITABLE in itself.detail
 
@@ -150,17 +151,17 @@ def test_the_output_of_an_agent_is_bounded_on_the_disk_and_in_memory(call, monke
 @pytest.mark.parametrize(
     ("code", "text", "status"),
     [
-        (0, "We wait for a rate limit, HTTP 429", agents.NO_EDIT),
-        (1, "Error: 429 Too Many Requests" + "\nmore" * 10, agents.FAILED),
-        (0, "Error: 429 Too Many Requests\n", agents.WAITING),
-        (0, "[API Error: no key]\n", agents.FAILED),
-        (0, "Error: 429, which the edit repairs\nDone.\n", agents.NO_EDIT),
-        (1, "more\n" * 10 + "Error: 429 Too Many Requests\n", agents.WAITING),
-        (0, '{"result": "usage limit reached", "is_error": true}', agents.WAITING),
-        (0, 'rate limit\n{"result": "no access", "is_error": true}', agents.FAILED),
-        (0, '{"result": "about the rate limit", "is_error": false}', agents.NO_EDIT),
-        (127, "sh: cluade: not found", agents.ABSENT),
-        (None, "rate limit", agents.HUNG),
+        (0, "We wait for a rate limit, HTTP 429", Ending.NO_EDIT),
+        (1, "Error: 429 Too Many Requests" + "\nmore" * 10, Ending.FAILED),
+        (0, "Error: 429 Too Many Requests\n", Ending.WAITING),
+        (0, "[API Error: no key]\n", Ending.FAILED),
+        (0, "Error: 429, which the edit repairs\nDone.\n", Ending.NO_EDIT),
+        (1, "more\n" * 10 + "Error: 429 Too Many Requests\n", Ending.WAITING),
+        (0, '{"result": "usage limit reached", "is_error": true}', Ending.WAITING),
+        (0, 'rate limit\n{"result": "no access", "is_error": true}', Ending.FAILED),
+        (0, '{"result": "about the rate limit", "is_error": false}', Ending.NO_EDIT),
+        (127, "sh: cluade: not found", Ending.ABSENT),
+        (None, "rate limit", Ending.HUNG),
     ],
 )
 def test_how_a_turn_has_ended_is_told_by_its_exit_code_and_its_last_words(code, text, status):
@@ -173,7 +174,7 @@ def test_a_command_that_is_no_program_ends_the_night_in_its_first_turn(root, sit
     said = []
     night = Night(ongoing, Plan(shell, 100.0, 10**6, 20.0), said.append, pause=said.append)
     night.run()
-    assert [row.status for row in turns(root)] == [agents.ABSENT]
+    assert [row.status for row in turns(root)] == [Ending.ABSENT]
     assert "its agent's command cannot be run here" in said[-1]
     assert shell.split()[-2 if "-p" in shell else -1] in said[-1]
     Night(ongoing, None, said.append, pause=said.append).run()  # --resume: tried once more

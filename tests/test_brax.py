@@ -70,7 +70,7 @@ def test_a_brax_environment_that_falls_is_terminated(pendulum):
 
 @pytest.mark.slow
 def test_a_policy_is_scored_in_the_environments_own_simulator():
-    assert backends.reference(TASK) == "brax"
+    assert backends.scoring_engine(TASK) == "brax"
     observation_space, action_space = backends.spaces(TASK, "brax")
 
     def act(params, obs):

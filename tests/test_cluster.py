@@ -21,10 +21,11 @@ from harness.judgement.contest import LOSSES, Contest
 from harness.measurement import cluster
 from harness.measurement.cluster import Crew, Room
 from harness.measurement.sites import Site
-from harness.night.turns import Night, Plan
+from harness.night.turns import Night
 from harness.places import EDITABLE, LEDGER, TRAIN_FILE
+from harness.record.entries import Plan, Role
 from harness.record.ledger import Ledger
-from tests.conftest import HALF_CHEETAH, TRAIN_FILES, command, git, rows
+from tests.conftest import HALF_CHEETAH, TRAIN_FILES, command, git, rows, turns
 from tests.fake_site import FakeSite
 from tests.test_branch import refs
 
@@ -74,16 +75,16 @@ def test_a_night_in_several_slots_ends_with_everything_in_the_ledger(root, ongoi
     )
     Night(ongoing, Plan(agent, 1.0, 80, 60.0)).run()
     Ledger(root / LEDGER).check()
-    turns = [row for row in rows(root) if row.role == "agent"]
-    assert [row.replicate for row in turns] == [str(i + 1) for i in range(len(turns))]
+    made = turns(root)
+    assert [turn.number for turn in made] == [i + 1 for i in range(len(made))]
     ended = [row for row in rows(root) if row.verdict in ("keep", "discard", "inconclusive")]
-    assert {row.challenger for row in ended} == {row.challenger for row in turns}
+    assert {row.challenger for row in ended} == {turn.challenger for turn in made}
     assert len(ended) == len(turns)
     kept = [row for row in ended if row.verdict == "keep"]
     assert len(kept) >= 2
     branch = ongoing.branch
-    assert branch.trials == []
-    assert branch.edit == branch.edit_of("tip") == branch.edit_of(kept[-1].challenger)
+    assert branch.trials() == []
+    assert branch.edit() == branch.edit_of("tip") == branch.edit_of(kept[-1].challenger)
     skills = [float(branch.edit_of(row.challenger).split()[2]) for row in kept]
     assert skills == sorted(skills)  # one that was made beside a kept one is no better
     assert len(ongoing.measure()) >= verdict.FRESH_RUNS
@@ -93,22 +94,22 @@ def test_the_incumbents_runs_beside_a_challenger_are_those_of_the_incumbent_now(
     """A keep in the middle of another trial: the old incumbent's runs are no longer compared."""
     ongoing.measure()
     first, second = ongoing.enter(b"SKILL = 5\n", "first"), ongoing.enter(b"SKILL = 4\n", "second")
-    beside = ongoing._part("incumbent", ongoing.history.incumbent, second, 1)
+    beside = ongoing._part(Role.INCUMBENT, ongoing.read().incumbent, second, 1)
     ongoing._replicate(beside, "beside")
-    assert len(ongoing.history.beside(second)) == 1
+    assert len(ongoing.read().beside(second)) == 1
     assert ongoing.pursue(first, "first").verdict == "keep"
-    assert ongoing.history.beside(second) == []
-    assert min(ongoing.history.before(second)) > 1
+    assert ongoing.read().beside(second) == []
+    assert min(ongoing.read().before(second)) > 1
     assert ongoing.pursue(second, "second").verdict == "discard"
 
 
 def test_other_hardware_measures_its_incumbent_anew(root, ongoing):
     ongoing.measure()
     elsewhere = Contest(ongoing.branch, HALF_CHEETAH, "none", site=FakeSite(1, "bigger"))
-    assert elsewhere.history.fresh() == []
+    assert elsewhere.read().fresh() == []
     assert len(elsewhere.measure()) == verdict.BASELINE_RUNS
     assert len(rows(root)) == 2 * verdict.BASELINE_RUNS
-    assert len(ongoing.history.fresh()) == verdict.BASELINE_RUNS
+    assert len(ongoing.read().fresh()) == verdict.BASELINE_RUNS
 
 
 @pytest.mark.parametrize("deaths", [1, LOSSES])
@@ -162,7 +163,7 @@ def test_no_core_is_claimed_twice(tmp_path, monkeypatch):
         cluster.claim(1, patience=0)
     for one in held:
         for lock in one.values():
-            os.close(lock)
+            lock.release()
     assert len(cluster.claim(there, patience=0)) == there
 
 
@@ -374,7 +375,7 @@ def lonely_crew(monkeypatch, get):
     crew, worker = Crew(), mock.Mock()
     crew._ray = SimpleNamespace(get=get, exceptions=kinds, kill=mock.Mock())
     crew._workers, crew._free = {worker: "node"}, queue.Queue()
-    crew._stopping, crew._recruiting = False, threading.Lock()
+    crew.instrument, crew._stopping, crew._recruiting = "test", False, threading.Lock()
     crew._free.put(worker)
     return crew
 

@@ -14,6 +14,7 @@ import pytest
 from harness.checkout.branch import create
 from harness.confinement import launcher, sandbox, view
 from harness.confinement.launcher import Mount
+from harness.contract.order import Assignment, Order
 from harness.errors import InputError
 from harness.judgement import contest, experiment
 from harness.judgement.contest import Contest
@@ -157,7 +158,7 @@ def test_without_git_a_checkout_hides_what_the_harness_writes(files):
     for name in ("runs/1/policy", "results.tsv", "matrix/5/x", "report/index.html", ".ssh/id"):
         assert not sees(seen, root / name), name
         package = name.partition("/")[0]
-        if package in view.OUTPUT:
+        if package in view.LEFT_BEHIND:
             assert not sees(view.checkout(root, f"{package}:X-v0"), root / name), name
 
 
@@ -270,10 +271,8 @@ def test_a_long_confined_training_begins_with_cold_files(tmp_path, monkeypatch):
     (tmp_path / "train.py").write_text("")
     monkeypatch.setattr(sandbox, "forget", lambda mounts: begun.append(len(mounts)))
     for budget, kind in ((9.9, KINDS[0]), (10.0, sandbox.NONE), (10.0, KINDS[0])):
-        order = training.Assignment(
-            tmp_path / "train.py", "HalfCheetah-v5", "native", 0, budget, kind, tmp_path
-        )
-        training.train(order, tmp_path / "log")
+        order = Order(Assignment("HalfCheetah-v5", "native", 0, budget), 2, kind)
+        training.train(order, tmp_path, tmp_path)
     assert len(begun) == 1
     assert begun[0] > 0
 

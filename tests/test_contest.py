@@ -13,8 +13,9 @@ from harness.judgement import contest, experiment, objective, verdict
 from harness.judgement.contest import LOSSES, Contest
 from harness.judgement.history import RUNS_PER_END, Conditions, History
 from harness.places import EDITABLE, LEDGER
-from harness.record import ledger, life
-from harness.record.ledger import Ledger, Row
+from harness.record import life
+from harness.record.entries import Role, Status
+from harness.record.ledger import Ledger
 from harness.tasks import anchors
 from tests.conftest import (
     HALF_CHEETAH,
@@ -23,6 +24,7 @@ from tests.conftest import (
     command,
     git,
     rows,
+    run_row,
     summary_block,
 )
 from tests.fake_site import FakeSite, KilledError
@@ -64,11 +66,11 @@ def test_a_worse_edit_gets_one_run_and_its_reason(branch):
         "1",
         "autorl/tag",
     )
-    assert "is needed to go on" in block["reason"]
+    assert "is needed to continue" in block["reason"]
     assert (branch / EDITABLE).read_text() == before
     row = rows(branch)[-1]
-    assert (row.status, row.description, row.comparable) == ("discard", "push harder", "yes")
-    assert (row.budget, row.episodes, row.role) == ("0.5", "2", "challenger")
+    assert (row.status, row.description, row.comparable) == ("discard", "push harder", True)
+    assert (row.budget, row.episodes, row.role) == (0.5, 2, "challenger")
     verified = command(branch, "harness.verify", row.run_id)
     assert verified.returncode == 0, verified.stderr
 
@@ -116,7 +118,7 @@ def test_a_run_under_other_conditions_stays_outside_the_contest(branch):
     done = command(branch, "harness.run", "--budget", 1, "--episodes", 2)
     assert done.returncode == 0, done.stderr
     row = rows(branch)[-1]
-    assert (row.branch, row.verdict, row.comparable) == ("-", "none", "no")
+    assert (row.branch, row.verdict, row.comparable) == ("-", "none", False)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_a_run_under_other_conditions_stays_outside_the_contest(branch):
         (["--task", "Hopper-v5,CartPole-v1", "--init", "x"], "CartPole-v1 cannot be one of"),
         (["--task", "Hopper-v5,Walker2d-v5"], "give --init"),
         (["--task", "Hopper-v5", "--aa", "2"], "--aa needs an experiment branch"),
-        (["--init", "tag", "--budget", "9"], "another --budget would change nothing"),
+        (["--init", "tag", "--budget", "9"], "another --budget has no effect"),
     ],
 )
 def test_bad_arguments_get_one_message(begun, arguments, message):
@@ -147,7 +149,7 @@ def test_a_night_takes_no_other_conditions_than_its_branch(begun):
     done = command(begun, "harness.loop", *given)
     assert done.returncode == 2
     assert "autorl/tag is checked out" in done.stderr
-    assert "another --tag, --budget would change nothing" in done.stderr
+    assert "another --tag, --budget has no effect" in done.stderr
 
 
 @pytest.mark.parametrize("module", ["harness.calibrate", "harness.transfer"])
@@ -161,7 +163,7 @@ def test_one_task_is_its_return_and_several_are_shares_of_the_way_to_the_referen
     assert objective.score(["HalfCheetah-v5"], {"HalfCheetah-v5": 1234.0}) == 1234.0
     halfway = {task: (anchors.RANDOM[task] + anchors.AUTORL[task]) / 2 for task in TASKS}
     assert objective.score(TASKS, halfway) == pytest.approx(0.5)
-    assert objective.normalised("Ant-v5", anchors.RANDOM["Ant-v5"]) == 0
+    assert objective.normalized("Ant-v5", anchors.RANDOM["Ant-v5"]) == 0
 
 
 def test_an_unknown_task_among_several_is_told():
@@ -173,8 +175,9 @@ def test_a_replicate_of_several_tasks_is_judged_when_all_are_there(tmp_path):
     """Returns are around the reference's, or twice as high."""
 
     def score(order, text):
-        value = anchors.AUTORL[order.task_id] * (2 if "better" in text else 1)
-        return value * (1 + order.seed % 1000 / 10_000)
+        told = order.assignment
+        value = anchors.AUTORL[told.task_id] * (2 if "better" in text else 1)
+        return value * (1 + told.seed % 1000 / 10_000)
 
     (tmp_path / "agent_space").mkdir()
     (tmp_path / EDITABLE).write_text("first")
@@ -186,7 +189,7 @@ def test_a_replicate_of_several_tasks_is_judged_when_all_are_there(tmp_path):
     contest = Contest(create(tmp_path, "several"), conditions, "none", site=site)
     assert len(contest.measure()) == verdict.BASELINE_RUNS
     assert len(rows(tmp_path)) == 2 * verdict.BASELINE_RUNS
-    assert contest.history.conditions == conditions
+    assert contest.read().conditions == conditions
     (tmp_path / EDITABLE).write_text("better")
     outcome = contest.challenge("twice as good")
     assert outcome.verdict == "keep"
@@ -197,8 +200,8 @@ def test_a_replicate_of_several_tasks_is_judged_when_all_are_there(tmp_path):
 
 
 def test_a_trial_that_goes_on_with_other_hardware_is_a_new_challenger_of_the_branch():
-    usual = dict.fromkeys(ledger.COLUMNS, "-") | {"branch": "autorl/tag", "role": "challenger"}
-    trials = [Row(**usual | {"challenger": name * 12, "harness": "f 2x cpu"}) for name in "aba"]
+    usual = {"branch": "autorl/tag", "role": Role.CHALLENGER, "harness": "f 2x cpu"}
+    trials = [run_row(**usual, challenger=name * 12) for name in "aba"]
     assert History(trials, "autorl/tag", "f 2x cpu").number("a" * 40) == 1
     assert History(trials, "autorl/tag", "f 2x cpu").number("c" * 40) == 3
     assert History(trials, "autorl/tag", "f 16x cpu").number("a" * 40) == 3
@@ -207,10 +210,12 @@ def test_a_trial_that_goes_on_with_other_hardware_is_a_new_challenger_of_the_bra
 def test_nothing_is_judged_against_an_incumbent_that_lacks_runs(root, site, monkeypatch):
     ongoing = Contest(create(root, "tag"), HALF_CHEETAH, "none", site=site)
     ongoing.measure()
-    part = ongoing._part("challenger", "a" * 40, "a" * 40, 1)
-    assert ongoing._rule(part, "HalfCheetah-v5", "scored", -1e9).status == "discard"
+    part = ongoing._part(Role.CHALLENGER, "a" * 40, "a" * 40, 1)
+    there = Ledger(root / LEDGER).read()
+    done = (there, part, "HalfCheetah-v5", Status.SCORED, -1e9)
+    assert ongoing._rule(*done).status == "discard"
     monkeypatch.setattr(History, "missing", lambda self: [5])
-    ruling = ongoing._rule(part, "HalfCheetah-v5", "scored", -1e9)
+    ruling = ongoing._rule(*done)
     assert (ruling.status, ruling.verdict) == ("scored", "go on")
     assert "incumbent" in ruling.reason
 
@@ -229,13 +234,13 @@ def offer(root, skill, word=""):
 
 def until_its_verdict(ongoing, ending, most=50):
     """Hand the same file in again whenever its run was ended; the trial's last row."""
-    text = ongoing.branch.edit
+    text = ongoing.branch.edit()
     for _ in range(most):
         with contextlib.suppress(KeyboardInterrupt, KilledError), ending():
             ongoing.challenge("nothing is changed", text)
         ongoing.settle()
         last = [row for row in rows(ongoing.branch.root) if row.role == "challenger"][-1]
-        if (ended := ongoing.history.verdict(last.challenger)) is not None:
+        if (ended := ongoing.read().verdict(last.challenger)) is not None:
             return ended
     raise AssertionError("there is no verdict")
 
@@ -259,8 +264,8 @@ def test_a_run_whose_harness_was_killed_has_its_row_and_is_made_again_as_the_sam
     with site.killing(second), pytest.raises(KilledError):
         ongoing.challenge("better")
     (begun,) = Ledger(root / LEDGER).open()
-    assert (begun.status, begun.role, begun.replicate) == ("begun", "challenger", "2")
-    (on_trial,) = ongoing.branch.trials
+    assert (begun.status, begun.role, begun.replicate) == ("begun", "challenger", 2)
+    (on_trial,) = ongoing.branch.trials()
     again = Contest(ongoing.branch, HALF_CHEETAH, "none", site=site)
     assert again.challenge("better").challenger == on_trial
     assert Ledger(root / LEDGER).open() == []
@@ -278,15 +283,18 @@ def test_beside_a_run_that_another_process_holds_nothing_is_measured(root, ongoi
     with site.killing(second), pytest.raises(KilledError):
         ongoing.challenge("better")
     (begun,) = Ledger(root / LEDGER).open()
-    part = ongoing._part("challenger", begun.commit, begun.challenger, 2)
+    part = ongoing._part(Role.CHALLENGER, begun.commit, begun.challenger, 2)
     again = Contest(ongoing.branch, HALF_CHEETAH, "none", site=site)
-    alone = dataclasses.replace(again._request(begun.task, "auto", part, ""), part=None)
+    alone = dataclasses.replace(
+        again._request(again.read(), begun.task, "auto", part, ""), part=None
+    )
     count = len(rows(root))
     with life.alive(root / "runs" / begun.run_id):
         for act in (lambda: again.challenge("better"), lambda: experiment.run(alone)):
             with pytest.raises(BusyError, match=f"{begun.run_id}.*kill the process"):
                 act()
-        assert again._request(begun.task, "auto", part, "").seed == int(begun.seed)
+        request = again._request(again.read(), begun.task, "auto", part, "")
+        assert request.order.assignment.seed == begun.seed
     assert (len(rows(root)), len(Ledger(root / LEDGER).open())) == (count, 1)
     assert again.challenge("better").verdict == "keep"
 
@@ -316,8 +324,8 @@ def test_who_ends_runs_that_look_unlucky_gets_nothing_kept(root, ongoing, site, 
     assert "cut off too often: 3 times, the last one as interrupted" in last.reason
     mine = [row for row in rows(root) if row.challenger == last.challenger]
     assert sum(row.status == "interrupted" for row in mine) == LOSSES
-    assert ongoing.branch.trials == []
-    assert ongoing.branch.edit == ongoing.branch.edit_of("tip")
+    assert ongoing.branch.trials() == []
+    assert ongoing.branch.edit() == ongoing.branch.edit_of("tip")
 
 
 def test_a_trial_that_was_cut_off_too_often_is_told_where_its_file_is_handed_in_again(
@@ -351,7 +359,7 @@ def test_a_run_that_was_made_again_is_paid_for_at_every_look_after_it(root, ongo
         ongoing.challenge("better")
     ongoing.challenge("better")
     challenger = next(row.challenger for row in rows(root) if row.role == "challenger")
-    looks = ongoing.history.looks(challenger)
+    looks = ongoing.read().looks(challenger)
     assert [look.picks for look in looks] == [1, *range(2, len(looks) + 1)]
 
 
@@ -364,7 +372,7 @@ def test_what_is_refused_before_it_begins_costs_a_trial_nothing(root, ongoing):
         git(root, "restore", "README.md")
     outcome = ongoing.challenge("better")
     assert outcome.verdict == "keep"
-    assert ongoing.history.cut_off("challenger", outcome.challenger) == []
+    assert ongoing.read().cut_off("challenger", outcome.challenger) == []
     assert all(row.status != "tampered" for row in rows(root))
 
 
@@ -376,8 +384,8 @@ def test_a_trial_that_was_given_up_has_used_its_level(root, ongoing, site):
         with site.killing(of_a_challenger), pytest.raises(KilledError):
             ongoing.challenge(text)
         ongoing.settle()
-        (on_trial,) = ongoing.branch.trials
-        numbers.append(ongoing.history.number(on_trial))
+        (on_trial,) = ongoing.branch.trials()
+        numbers.append(ongoing.read().number(on_trial))
     assert numbers == [1, 2, 3]
 
 
@@ -388,7 +396,7 @@ def test_runs_of_the_incumbent_that_are_cut_off_ask_for_more_of_them(root, site)
         with this, pytest.raises(KeyboardInterrupt):
             made.measure()
     assert len(made.measure()) == 2 * RUNS_PER_END
-    third = [row for row in rows(root) if row.replicate == "3"]
+    third = [row for row in rows(root) if row.replicate == 3]
     assert [row.status for row in third] == ["interrupted", "scored"]
     assert third[0].seed == third[1].seed
 
@@ -406,13 +414,13 @@ def test_runs_of_the_incumbent_that_are_cut_off_ask_for_more_of_them(root, site)
 )
 def test_runs_that_end_together_with_the_harness_are_one_end(runs, ends):
     """In several slots one Ctrl-C ends them all; a worker that dies is one of many."""
-    usual = dict.fromkeys(ledger.COLUMNS, "a" * 12) | {"branch": "autorl/tag", "role": "incumbent"}
+    usual = {"branch": "autorl/tag", "role": Role.INCUMBENT, "commit": "a" * 12, "harness": "f"}
     found = []
     for run in runs:
         replicate, status = (*run.split(), "scored")[:2]
-        score = "1.0" if status == "scored" else ""
-        values = {"replicate": replicate, "status": status, "avg_return": score, "harness": "f"}
-        found.append(Row(**usual | values))
+        score = 1.0 if status == "scored" else None
+        values = {"challenger": "a" * 12, "replicate": int(replicate), "status": Status(status)}
+        found.append(run_row(**usual | values, avg_return=score))
     assert History(found, "autorl/tag", "f").ends() == ends
 
 
@@ -432,7 +440,7 @@ def test_an_incumbent_that_fails_beside_every_challenger_does_not_keep_its_place
     assert failed
     assert {(row.verdict, row.role) for row in failed} == {("go on", "incumbent")}
     assert {row.reason for row in failed} == {"The incumbent failed, not the challenger."}
-    assert [row.replicate for row in failed] == [str(n + 1) for n in range(len(failed))]
+    assert [row.replicate for row in failed] == [n + 1 for n in range(len(failed))]
 
 
 def test_a_file_that_fails_where_its_own_return_is_low_is_measured_no_higher(
@@ -448,7 +456,7 @@ def test_a_file_that_fails_where_its_own_return_is_low_is_measured_no_higher(
     with site.ending(low, TrainingError("a bad seed")):
         outcome = ongoing.challenge("better")
     fresh = [row for row in rows(root)[-len(outcome.incumbent) :] if row.role == "incumbent"]
-    finished = [float(row.avg_return) for row in fresh if row.scored]
+    finished = [row.avg_return for row in fresh if row.scored]
     assert len(finished) < len(outcome.incumbent) == len(fresh)
     assert statistics.fmean(finished) > skill  # what it would have gained
     assert statistics.fmean(outcome.incumbent) < skill
@@ -465,6 +473,6 @@ def test_an_incumbent_that_only_fails_is_told_as_no_edits_fault(root, ongoing, s
 
 def test_a_replicate_that_another_command_has_made_is_left_as_it_is(root, ongoing):
     count = len(rows(root))
-    part = ongoing._part("incumbent", ongoing.branch.tip, ongoing.branch.tip, 1)
+    part = ongoing._part(Role.INCUMBENT, ongoing.branch.tip(), ongoing.branch.tip(), 1)
     assert ongoing._replicate(part, "again") is None
     assert len(rows(root)) == count

@@ -6,12 +6,9 @@ import os
 import pytest
 
 from harness.errors import LedgerError, StorageError
-from harness.record.ledger import COLUMNS, Head, Ledger, Row
-
-
-def row(run_id="r1", description="", **fields):
-    empty = dict.fromkeys(COLUMNS, "")
-    return Row(**(empty | {"run_id": run_id, "description": description} | fields))
+from harness.record.entries import Renewed
+from harness.record.ledger import Head, Ledger
+from tests.conftest import run_row as row
 
 
 @pytest.fixture
@@ -63,7 +60,7 @@ def test_damage_is_told_with_its_line_and_nothing_is_written(ledger, damage):
 @pytest.mark.parametrize("cut", [1, 5, 60])
 def test_a_torn_last_line_is_no_row_and_the_next_append_takes_its_place(ledger, cut):
     content = ledger.path.read_bytes()
-    ledger.head.write(ledger.rows()[-1].previous)  # the crash came before the head was written
+    ledger.head.write(ledger.read().digests[-2])  # the crash came before the head was written
     ledger.path.write_bytes(content[:-cut])
     assert [r.run_id for r in ledger.rows()] == ["r0", "r1"]
     ledger.append(row("r2"))
@@ -106,7 +103,7 @@ def test_a_head_that_cannot_be_written_leaves_the_ledger_as_it_was(ledger, monke
 
 
 def test_a_crash_between_row_and_head_is_forgiven(ledger):
-    ledger.head.write(ledger.rows()[-1].previous)
+    ledger.head.write(ledger.read().digests[-2])
     ledger.check()
     ledger.append(row("r3"))
     assert [r.run_id for r in ledger.rows()] == ["r0", "r1", "r2", "r3"]
@@ -117,7 +114,7 @@ def test_rows_cut_off_or_rewritten_are_told_by_the_head(ledger, rows):
     """A chain that is whole in itself: what an ambitious forger writes."""
     forged = Ledger(ledger.path.with_name("forged.tsv"))
     for i in range(rows):
-        forged.append(row(f"r{i}", avg_return="9999"))
+        forged.append(row(f"r{i}", avg_return=9999.0))
     ledger.path.write_bytes(forged.path.read_bytes() if rows else b"")
     for act in (ledger.check, lambda: ledger.append(row("r3"))):
         with pytest.raises(LedgerError, match="does not end with the row that was written last"):
@@ -169,7 +166,7 @@ def test_a_checkout_made_anew_begins_a_ledger_that_names_the_end_of_the_old_one(
     note = Ledger(ledger.path).renew()
     assert "begins anew" in note
     (first,) = ledger.rows()
-    assert (first.status, first.branch, first.scored) == ("renewed", "-", False)
+    assert (type(first), first.branch) == (Renewed, "-")
     assert end in first.reason
     ledger.prepare()
     ledger.append(row("r3"))
@@ -215,7 +212,7 @@ def test_another_home_does_not_begin_a_ledger_anew_without_a_trace(elsewhere):
     elsewhere.path.unlink()
     assert "begins anew" in elsewhere.renew()
     (first,) = elsewhere.rows()
-    assert first.status == "renewed"
+    assert isinstance(first, Renewed)
     assert end in first.reason
     elsewhere.append(row("r3"))
     elsewhere.check()

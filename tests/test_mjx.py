@@ -13,6 +13,7 @@ from mujoco import mjx
 from mujoco.mjx._src import collision_driver, collision_primitive
 
 from harness import envs, tasks
+from harness.contract.order import Assignment
 from harness.engines import backends, mjx_corrections
 from harness.engines.mjx import CARRIED, JaxDraws, MjxEngine
 from harness.engines.native import NativeEngine
@@ -108,7 +109,7 @@ def test_every_task_compiles_steps_as_c_mujoco_does_and_publishes(task):
     for _ in range(3):
         warmed_up = native.step(random_actions())
     assert not warmed_up.terminated.any()
-    trial = Trial(task.id, seed=0, backend="mjx", budget=60.0, channel=None)
+    trial = Trial(Assignment(task.id, "mjx", 0, 60.0), channel=None)
     env = trial.make_env(NUM_ENVS)
     trial.start()
     state = jax.jit(env.reset)(jax.random.key(0, impl="rbg"))  # as train.py's

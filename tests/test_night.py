@@ -17,12 +17,14 @@ from harness.checkout.branch import create
 from harness.errors import InputError, IntegrityError, LedgerError, StorageError, WorkerError
 from harness.judgement import contest
 from harness.judgement.contest import Contest
-from harness.judgement.history import FINAL
 from harness.night import agents, brief, tuners
-from harness.night.turns import ATTEMPTS, PATIENCE, REPAIRS, Night, Plan
+from harness.night.memory import PATIENCE, REPAIRS, Memory, recorded
+from harness.night.turns import ATTEMPTS, Night
 from harness.places import EDITABLE, LEDGER
+from harness.record.entries import NightBegun, Plan
 from harness.record.ledger import Ledger
-from tests.conftest import HALF_CHEETAH, git, rows
+from harness.system import words
+from tests.conftest import HALF_CHEETAH, git, rows, turns
 from tests.fake_site import KilledError
 from tests.test_branch import refs
 
@@ -84,13 +86,9 @@ def play(ongoing, command, turns, seconds=20.0):
     waits = []
     night = Night(ongoing, Plan(command, 100.0, 10**6, seconds), pause=waits.append)
     over = night._over
-    night._over = lambda plan: over(plan) or ("done" if len(night._turns()) >= turns else None)
+    night._over = lambda now: over(now) or ("done" if len(now.past.turns) >= turns else None)
     night.run()
     return waits
-
-
-def turns(folder):
-    return [row for row in rows(folder) if row.role == "agent"]
 
 
 @pytest.mark.slow
@@ -105,7 +103,7 @@ def test_sixty_turns_with_fifteen_bad_ones_end_with_everything_in_the_ledger(ong
         )
     )
     play(ongoing, agent(bad, better=(10, 30, 50)), 60, seconds=5.0)
-    assert [row.replicate for row in turns(root)] == [str(i + 1) for i in range(60)]
+    assert [turn.number for turn in turns(root)] == [i + 1 for i in range(60)]
     for number, kind in bad.items():
         row = turns(root)[number - 1]
         expected = "edit" if kind in ("forbidden", "crash", "tampers") else kind
@@ -116,7 +114,7 @@ def test_sixty_turns_with_fifteen_bad_ones_end_with_everything_in_the_ledger(ong
     assert [row.description for row in kept] == ["idea 10", "idea 30", "idea 50"]
     crashed = [row for row in rows(root) if row.status == "crash"]
     assert len(crashed) >= 2
-    assert ongoing.branch.edit_of("tip") == ongoing.branch.edit == b"SKILL = 15 #  50\n"
+    assert ongoing.branch.edit_of("tip") == ongoing.branch.edit() == b"SKILL = 15 #  50\n"
     assert (root / "program.md").read_text() == "be honest\n"
     assert (root / "README.md").read_text() == "the rules\n"
     tried = [row for row in turns(root) if row.status == "edit"]
@@ -145,7 +143,7 @@ def test_a_night_that_was_given_up_can_be_begun_again(ongoing, root, agent):
 
 
 def test_nobody_waits_beyond_the_hours(ongoing, monkeypatch):
-    monkeypatch.setattr(Night, "_used", lambda self: (99.99, 0))
+    monkeypatch.setattr(Memory, "used", lambda self: (99.99, 0))
     assert play(ongoing, "exit 1", 2) == pytest.approx([36.0, 36.0])
 
 
@@ -165,11 +163,11 @@ def test_what_stops_a_trial_from_outside_is_tried_again_but_not_for_ever(
     if times < ATTEMPTS:
         play(ongoing, agent({}, better=(1,)), 1)
         assert ongoing.branch.edit_of("tip") == b"SKILL = 5 #  1\n"
-        assert ongoing.branch.trials == []
+        assert ongoing.branch.trials() == []
     else:
         with pytest.raises(error):
             play(ongoing, agent({}), 1)
-        assert len(ongoing.branch.trials) == 1  # it goes on with --resume
+        assert len(ongoing.branch.trials()) == 1  # it goes on with --resume
 
 
 def test_a_trial_whose_workers_all_died_is_discarded_and_the_night_goes_on(
@@ -181,20 +179,21 @@ def test_a_trial_whose_workers_all_died_is_discarded_and_the_night_goes_on(
 
     site.before = dies
     play(ongoing, agent({}, better=(2,)), 2)
-    ended = {row.description: row.verdict for row in rows(root) if row.verdict in FINAL}
+    ended = {row.description: row.verdict for row in rows(root) if row.verdict.final}
     assert ended == {"idea 1": "discard", "idea 2": "keep"}
 
 
 def test_an_agent_s_command_comes_back_from_the_ledger_as_it_was(ongoing, root, tmp_path):
     command = """python3 - <<'X'\nif True:\n    print("two  blanks", end="")\n    \nX\necho \x1b"""
     play(ongoing, command, 1)
-    assert Night(ongoing, None)._recorded().agent == command
+    assert recorded(ongoing.read()).agent == command
 
 
 @pytest.mark.parametrize("reason", ["{}", "[[[", "[]", ""])
-def test_a_plan_that_is_none_is_told(ongoing, root, reason):
-    first = rows(root)[0]
-    Ledger(root / LEDGER).append(dataclasses.replace(first, role="night", reason=reason))
+def test_a_plan_that_is_none_is_told(ongoing, root, monkeypatch, reason):
+    night = NightBegun(run_id="night0", commit="-", branch=ongoing.branch.name, plan=None)
+    monkeypatch.setattr(words, "packed", lambda value: reason)
+    Ledger(root / LEDGER).append(dataclasses.replace(night, plan=Plan("", 1.0, 1, 1.0)))
     with pytest.raises(LedgerError, match="holds no plan"):
         Night(ongoing, None).run()
 
@@ -227,24 +226,24 @@ def test_a_file_that_fails_comes_back_with_its_error_a_limited_number_of_times(
 
 def test_a_brief_says_what_was_tried_and_why_it_was_not_kept(ongoing, root, agent):
     play(ongoing, agent({2: "forbidden"}), 2)
-    past = ongoing.history
+    past = ongoing.read()
     text = brief.write(root, past, brief.Situation("9.5", "2 hours", note="be careful")).text
     assert text.startswith("be honest\n")
     assert "Objective: HalfCheetah-v5, 1 seconds" in text
     assert "| idea 1 | discard | -" in text
-    assert "is needed to go on" in text
+    assert "is needed to continue" in text
     assert "be careful" in text
 
 
 def test_an_agent_finds_history_but_no_way_to_the_branch(ongoing, root):
-    tip = ongoing.branch.tip
+    tip = ongoing.branch.tip()
     command = (
         "git log --oneline | grep -q start && git remote | wc -l > DESCRIPTION;"
         f"git branch -f autorl/night HEAD; echo 'SKILL = -9' > {EDITABLE}; git commit -qam mine"
     )
     play(ongoing, command, 1)
     assert turns(root)[0].description == "0"
-    assert ongoing.branch.tip == tip
+    assert ongoing.branch.tip() == tip
 
 
 def test_tokens_and_cost_are_written_down_where_an_agent_reports_them(ongoing, root):
@@ -275,13 +274,13 @@ def test_a_night_that_was_killed_goes_on_to_the_same_end(ongoing, root, site, ag
     again = Contest(ongoing.branch, HALF_CHEETAH, "none", site=site)
     night = Night(again, None)
     over = night._over
-    night._over = lambda plan: over(plan) or ("done" if len(night._turns()) >= 3 else None)
+    night._over = lambda now: over(now) or ("done" if len(now.past.turns) >= 3 else None)
     night.run()
     assert [row.description for row in turns(root)] == ["idea 1", "idea 2", "idea 3"]
     assert [row.description for row in rows(root) if row.verdict == "keep"] == ["idea 2"]
     assert again.branch.edit_of("tip") == b"SKILL = 5 #  2\n"
     replicates = [r.replicate for r in rows(root) if r.description == "idea 2" and r.scored]
-    assert replicates == [str(i + 1) for i in range(len(replicates))]
+    assert replicates == [i + 1 for i in range(len(replicates))]
 
 
 def test_without_a_night_there_is_nothing_to_resume(ongoing):
@@ -294,7 +293,7 @@ def test_a_night_ends_when_its_runs_are_used_up(ongoing, root, agent):
     Night(ongoing, Plan(agent({}), 1.0, 5, 20.0)).run()
     runs = [row for row in rows(root)[before:] if row.role in ("challenger", "incumbent")]
     assert len(runs) >= 5
-    assert ongoing.branch.trials == []
+    assert ongoing.branch.trials() == []
 
 
 def test_a_person_can_go_on_where_the_agent_stopped(ongoing, root, agent):
@@ -302,7 +301,7 @@ def test_a_person_can_go_on_where_the_agent_stopped(ongoing, root, agent):
     assert git(root, "diff", "--quiet") is None
     (root / EDITABLE).write_text("SKILL = 10 # by hand\n")
     assert ongoing.challenge("by hand").verdict == "keep"
-    assert contest.history(ongoing.branch).incumbent == ongoing.branch.tip[:12]
+    assert contest.history(ongoing.branch).incumbent == ongoing.branch.tip()[:12]
 
 
 @pytest.mark.parametrize(

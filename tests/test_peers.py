@@ -34,8 +34,8 @@ def test_sb3_policy_acts_as_the_library_predicts(task):
     model = sb3_ppo.build(task, seed=1)
     model.learn(512)  # so that statistics and weights are no longer the first ones
     obs = some_observations(model.observation_space)
-    normalised = model.get_vec_normalize_env().normalize_obs(obs)
-    expected, _ = model.predict(normalised, deterministic=True)
+    normalized = model.get_vec_normalize_env().normalize_obs(obs)
+    expected, _ = model.predict(normalized, deterministic=True)
     found = sb3_ppo.policy(model)(sb3_ppo.weights(model), obs)
     clipped = np.clip(found, model.action_space.low, model.action_space.high)
     assert np.abs(expected).max() > 0

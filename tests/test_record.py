@@ -17,12 +17,21 @@ from harness.errors import InputError, IntegrityError, LedgerError, StandstillEr
 from harness.judgement import experiment
 from harness.judgement.contest import Contest
 from harness.judgement.history import History
-from harness.measurement import training
-from harness.record import ledger
-from harness.record.ledger import COLUMNS, Ledger, Row
+from harness.measurement import instrument, training
+from harness.record.entries import Role, Verdict
+from harness.record.ledger import HEADERS, Ledger
 from harness.record.runs import Record
 from harness.system import machine
-from tests.conftest import HALF_CHEETAH, ROOT, TRAIN_FILES, command, git, rows, summary_block
+from tests.conftest import (
+    HALF_CHEETAH,
+    ROOT,
+    TRAIN_FILES,
+    command,
+    git,
+    rows,
+    run_row,
+    summary_block,
+)
 from tests.fake_site import FakeSite, KilledError
 
 
@@ -288,7 +297,7 @@ def test_a_replay_trains_again_and_says_whether_it_agrees(scored):
     assert block["within"] == ("yes" if abs(replayed - middle) <= half else "no")
     row = Ledger(folder / "results.tsv").rows()[-1]
     first = Ledger(folder / "results.tsv").rows()[0]
-    assert (row.description, row.seed, row.comparable) == (f"replay of {run_id}", first.seed, "no")
+    assert (row.description, row.seed, row.comparable) == (f"replay of {run_id}", first.seed, False)
 
 
 @pytest.mark.slow
@@ -309,25 +318,22 @@ def test_a_replay_is_confined_whatever_a_folder_from_elsewhere_says(scored):
 
 def test_a_replay_is_compared_with_runs_of_its_own_instrument_only(tmp_path):
     book = Ledger(tmp_path / "results.tsv")
-    usual = dict.fromkeys(COLUMNS, "-") | {"comparable": "yes", "commit": "a"}
     tools = ["here", "elsewhere", "here", "elsewhere"]
     for number, tool in enumerate(tools):
-        changes = {"run_id": str(number), "avg_return": f"{number}", "harness": tool}
-        book.append(Row(**usual | changes))
-    first = book.rows()[0]
+        book.append(run_row(str(number), commit="a", avg_return=float(number), harness=tool))
+    first = book.runs()[0]
     assert replay._siblings(tmp_path, first, "here") == [0.0, 2.0]
     assert replay._siblings(tmp_path, first, "elsewhere") == []
 
 
 def baseline(startups, tasks=("A",), tool="here", **changes):
     """Rows of a branch whose first file has been measured."""
-    usual = dict.fromkeys(COLUMNS, "-") | {
-        "branch": "autorl/tag", "role": "incumbent", "commit": "a", "challenger": "a",
-        "avg_return": "1", "objective": ",".join(tasks), "budget": "10", "episodes": "1",
-        "harness": tool, "status": "scored",
+    usual = {
+        "branch": "autorl/tag", "role": Role.INCUMBENT, "commit": "a", "challenger": "a",
+        "objective": ",".join(tasks), "budget": 10.0, "episodes": 1, "harness": tool,
     }  # fmt: skip
     return [
-        Row(**usual | {"task": task, "startup": startup} | changes)
+        run_row(**usual | {"task": task, "startup": float(startup) if startup else None} | changes)
         for startup in startups
         for task in tasks
     ]
@@ -342,7 +348,7 @@ def test_a_branchs_first_runs_lay_down_how_long_a_start_up_may_take():
     first = baseline(["31", "9", "8", "10", "12"])  # the first one reads from the disk
     assert allowance(first) == 10 + 3
     assert allowance(first, "B") is None
-    long = baseline(["31", "9", "8", "10", "12"], budget="720")
+    long = baseline(["31", "9", "8", "10", "12"], budget=720.0)
     assert allowance(long) == 10 + 0.05 * 720
 
 
@@ -353,9 +359,9 @@ def test_who_has_some_start_ups_last_longer_gains_nothing():
 def test_nothing_that_comes_later_lengthens_it():
     first = baseline(["9", "9", "9", "9", "9", "9", "9", "9", "9", "9"])
     later = [
-        *baseline(["90"] * 9, role="challenger", commit="b", challenger="b"),
+        *baseline(["90"] * 9, role=Role.CHALLENGER, commit="b", challenger="b"),
         *baseline(["90"] * 9, challenger="b"),  # the incumbent beside it
-        *baseline(["90"] * 9, commit="b", challenger="b", verdict="keep"),
+        *baseline(["90"] * 9, commit="b", challenger="b", verdict=Verdict.KEEP),
         *baseline(["90"] * 9),  # calibration
         *baseline(["90"] * 9, tool="elsewhere"),
     ]
@@ -455,7 +461,7 @@ def test_the_summary_says_what_the_row_says(root, site):
     details = json.loads((root / "runs" / row.run_id / "summary.json").read_text())
     assert (row.verdict, row.reason) == (details["verdict"], details["reason"])
     assert row.verdict == "discard"
-    assert row.startup == f"{details['startup_seconds']:.2f}"
+    assert row.startup == round(details["startup_seconds"], 2)
 
 
 def test_an_environment_that_changes_the_folder_moves_no_record(root, site, monkeypatch, tmp_path):
@@ -478,14 +484,14 @@ def test_an_environment_that_changes_the_folder_moves_no_record(root, site, monk
 
 
 def test_a_ledger_from_before_a_column_is_read_and_goes_on_without_it(tmp_path):
-    header = "\t".join(name for name in COLUMNS if name not in ledger.ADDED) + "\n"
+    header = "\t".join(HEADERS[2]) + "\n"
     path = tmp_path / "results.tsv"
     path.write_text(header)
     book = Ledger(path)
     assert book.rows() == []
     for number in range(2):
-        book.append(Row(**dict.fromkeys(COLUMNS, "-") | {"run_id": f"{number}", "startup": "3.1"}))
-    assert [(row.run_id, row.startup) for row in book.rows()] == [("0", ""), ("1", "")]
+        book.append(run_row(f"{number}", startup=3.1))
+    assert [(row.run_id, row.startup) for row in book.rows()] == [("0", None), ("1", None)]
     assert path.read_text().startswith(header)
     book.check()
     path.write_text(header.replace("harness\t", ""))
@@ -502,7 +508,7 @@ def test_the_ledgers_of_the_evidence_are_read():
 
 
 def test_what_is_not_here_as_it_was_when_a_run_was_scored_is_named():
-    details = {"versions": machine.versions(), "machine": machine.where()}
+    details = {"versions": machine.versions(), "machine": instrument.where()}
     assert verify._elsewhere(details) == ""
     assert verify._elsewhere({}) == ""
     older = {"versions": details["versions"] | {"jax": "0.0.1"}, "machine": "arm, 1x Old, Linux-1"}

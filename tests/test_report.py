@@ -4,7 +4,6 @@ import base64
 import dataclasses
 import datetime
 import html
-import itertools
 import re
 import shutil
 import subprocess
@@ -49,13 +48,13 @@ def test_findings_are_what_the_keep_rule_rests_on(root, night):
     assert [e.outcome for e in found.experiments] == ["discard", "keep", "discard", "keep", "crash"]
     assert [e.number for e in found.experiments] == [1, 2, 3, 4, 5]
     assert found.experiments[-1].scores == []
-    assert found.reigns[-1].fresh == night.history.fresh()
-    assert found.reigns[0].fresh == night.history.baseline()
+    assert found.reigns[-1].fresh == night.read().fresh()
+    assert found.reigns[0].fresh == night.read().baseline()
     assert [reign.since for reign in found.reigns] == [0, 2, 4]
     for e in found.experiments:
-        assert e.scores == night.history.scores("challenger", e.commit)
-        assert e.reason == night.history.verdict(e.commit).reason
-    assert sorted(found.experiments[-1].against) == sorted(night.history.before("another"))
+        assert e.scores == night.read().scores("challenger", e.commit)
+        assert e.reason == night.read().verdict(e.commit).reason
+    assert sorted(found.experiments[-1].against) == sorted(night.read().before("another"))
 
 
 def test_the_page_shows_every_experiment_and_the_diffs_of_what_was_kept(root, night, tmp_path):
@@ -209,23 +208,25 @@ def test_few_and_many_experiments_fit(tmp_path, experiments):
     assert "No video: the folder of run" in text
 
 
-@pytest.mark.parametrize("count", [1, 15, 40])
-def test_labels_overlap_neither_each_other_nor_dots_nor_levels(count):
-    figure = Figure(figsize=(charts.WIDTH, 4.6), layout="constrained")
-    axis = figure.add_subplot()
-    points = [(i, i % 7 * 10.0, f"an idea with many words in it {i}") for i in range(count)]
-    axis.scatter([x for x, _, _ in points], [y for _, y, _ in points])
-    level = axis.axhline(68)
-    placed = charts.label(axis, points, [(x, y) for x, y, _ in points])
-    assert placed
+@pytest.mark.parametrize("experiments", [2, 1000])
+def test_the_latest_of_what_was_kept_are_numbered_and_named_below(
+    tmp_path, monkeypatch, experiments
+):
+    write_ledger(tmp_path / LEDGER, experiments)
+    found = findings.read(tmp_path / LEDGER)
+    monkeypatch.setattr(charts, "finished", lambda name, figure: figure)
+    figure = charts.progress(found)
     figure.draw_without_rendering()
-    boxes = [Text.get_window_extent(text) for text in placed]
-    assert not any(box.overlaps(level.get_window_extent()) for box in boxes)
-    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
-    dots = axis.transData.transform([(x, y) for x, y, _ in points])
-    assert not any(box.count_contains(dots) for box in boxes)
-    frame = axis.get_window_extent()
-    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+    shown = {text.get_text(): Text.get_window_extent(text) for text in figure.findobj(Text)}
+    kept = found.kept[-charts.NAMED :]
+    assert kept
+    frame = figure.axes[0].get_window_extent()
+    for e in kept:
+        assert frame.contains(*shown[str(e.number)].p0)
+        name = shown[f"{e.number}  {e.description}"]
+        assert name.y1 < frame.y0
+        assert figure.bbox.contains(*name.p0)
+        assert figure.bbox.contains(*name.p1)
 
 
 def test_learning_curves_times_and_transfer_come_from_the_runs_folders(root, night, monkeypatch):
@@ -237,7 +238,7 @@ def test_learning_curves_times_and_transfer_come_from_the_runs_folders(root, nig
             "seconds,step,charts/episodic_return\n" + "\n".join(lines)
         )
         (folder / "summary.json").write_text('{"training_seconds": 3600, "eval_seconds": 60}')
-    night.transfer(night.history.incumbent, "Hopper-v5")
+    night.transfer(night.read().incumbent, "Hopper-v5")
     drawn = report.draw(findings.read(root / LEDGER), root)
     assert [chart.name for chart in drawn] == ["progress", "curves", "transfer", "time"]
 

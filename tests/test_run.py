@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from harness.checkout import integrity
+from harness.contract.order import Assignment, Order
 from harness.record.ledger import Ledger
 from harness.system import storage
 from harness.tasks import anchors
@@ -61,8 +62,8 @@ def test_a_short_run_ends_with_a_score_and_a_row(harness_run, checkout, backend,
     assert int(curve[-1]["step"]) == summary["total_timesteps"]
 
     (row,) = Ledger(checkout / "results.tsv").rows()
-    assert (row.run_id, row.status, row.comparable) == (block["run_id"], "scored", "no")
-    assert float(row.avg_return) == pytest.approx(summary["avg_return"], abs=1e-3)
+    assert (row.run_id, row.status, row.comparable) == (block["run_id"], "scored", False)
+    assert row.avg_return == pytest.approx(summary["avg_return"], abs=1e-3)
     assert psutil.Process().children(recursive=True) == []
 
 
@@ -146,13 +147,8 @@ def test_a_disk_that_fills_up_during_a_run_costs_the_summary_and_not_the_row(che
     request = experiment.Request(
         checkout,
         (TRAIN_FILES / "recurrent.py").read_bytes(),
-        "HalfCheetah-v5",
-        "native",
-        1,
-        2.0,
-        1,
+        Order(Assignment("HalfCheetah-v5", "native", 1, 2.0), 1, "none"),
         "",
-        "none",
         False,
     )
     with pytest.raises(StorageError, match="The disk is full"):
@@ -168,7 +164,7 @@ def test_a_message_and_a_seed_stand_in_the_row(harness_run, checkout):
     )
     assert done.returncode == 0, done.stderr
     (row,) = Ledger(checkout / "results.tsv").rows()
-    assert (row.seed, row.description) == ("5", "wider nets")
+    assert (row.seed, row.description) == (5, "wider nets")
 
 
 @pytest.mark.parametrize(
@@ -227,7 +223,7 @@ def test_a_bad_training_file_gets_a_message_and_a_row(
     assert message in done.stderr
     assert done.stdout == ""
     (row,) = Ledger(checkout / "results.tsv").rows()
-    assert (row.status, row.avg_return) == (status, "")
+    assert (row.status, row.avg_return) == (status, None)
     assert message in (checkout / "runs" / row.run_id / "error.txt").read_text()
 
 
@@ -265,7 +261,7 @@ def test_being_ended_ends_every_process_and_leaves_a_row(checkout, phase, number
     process.send_signal(number)  # an impatient user
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert stderr.strip().splitlines()[-1] == "interrupted; nothing of it runs on"
+    assert stderr.strip().splitlines()[-1] == "interrupted; nothing of it keeps running"
     assert not [child for child in children if child.is_running()]
     (row,) = Ledger(checkout / "results.tsv").rows()
     assert row.status == "interrupted"
@@ -289,7 +285,7 @@ def test_a_run_during_which_the_harness_was_stopped_measures_nothing(checkout):
     assert re.search(r"The harness stood still for [12]\.\d s", stderr)
     assert not [child for child in children if child.is_running()]
     (row,) = Ledger(checkout / "results.tsv").rows()
-    assert (row.status, row.avg_return) == ("interrupted", "")
+    assert (row.status, row.avg_return) == ("interrupted", None)
 
 
 def wait_for_child(pid, word):

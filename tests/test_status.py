@@ -9,14 +9,19 @@ import select
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
+import pytest
+
+from harness.checkout import holder
 from harness.checkout.branch import create
 from harness.judgement.contest import Contest
 from harness.morning import standing
-from harness.night.turns import Night, Plan
-from harness.places import EDITABLE, LEDGER
+from harness.night.turns import Night
+from harness.places import EDITABLE, HOLDER, LEDGER
 from harness.record import life
-from harness.record.ledger import BEGUN, COLUMNS, Head, Ledger
+from harness.record.entries import NightBegun, Plan, Status
+from harness.record.ledger import COLUMNS, Head, Ledger
 from harness.system import words
 from scripts.bench_report import write_ledger
 from tests.conftest import HALF_CHEETAH, ROOT, begin, command, git, rows
@@ -29,13 +34,13 @@ def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root, site
     Night(contest, Plan(agent, 2.0, 12, 60.0)).run()
     for run_id in ("20260101-000000-abc", "20260101-000000-killed"):
         (root / "runs" / run_id).mkdir()
-        begun = dataclasses.replace(rows(root)[0], run_id=run_id, status=BEGUN)
+        begun = dataclasses.replace(rows(root)[0], run_id=run_id, status=Status.BEGUN)
         Ledger(root / LEDGER).append(begun)
     with life.alive(root / "runs" / "20260101-000000-abc"):
         done = command(root, "harness.status")
     assert done.returncode == 0, done.stderr
     now = standing.read(root)
-    assert now.incumbent.fresh == contest.history.fresh()
+    assert now.incumbent.fresh == contest.read().fresh()
     assert f"incumbent: {now.incumbent.mean:.3g}" in done.stdout
     kept = sum(row.verdict == "keep" for row in rows(root))
     assert f"kept: {kept}" in done.stdout
@@ -75,7 +80,8 @@ def test_what_a_ledger_holds_is_shown_as_words(tmp_path):
         previous = hashlib.sha256(lines[-1].encode()).hexdigest()
     ledger.write_text("".join(lines))
     Head(ledger).write(previous)
-    night = dataclasses.replace(rows(tmp_path)[-1], role="night", reason="[[[")
+    last = rows(tmp_path)[-1]
+    night = NightBegun(run_id=last.run_id, commit="-", branch=last.branch, plan=None)
     Ledger(ledger).append(night)
     done = command(tmp_path, "harness.status")
     assert done.returncode == 0, done.stderr
@@ -90,10 +96,25 @@ def test_a_status_of_a_thousand_experiments_is_a_screen(tmp_path):
     assert "tried: 1000, kept: 20" in done.stdout
 
 
-def test_without_a_branch_there_is_no_status(tmp_path):
+def test_where_nothing_was_run_there_is_no_status(tmp_path):
     done = command(tmp_path, "harness.status")
     assert done.returncode == 2
-    assert "begins one" in done.stderr
+    assert "There is no run in results.tsv yet: python -m harness.run" in done.stderr
+
+
+@pytest.mark.parametrize("hours", [0.0, 2.0])
+def test_a_status_says_who_is_at_work_and_that_a_night_which_has_time_can_go_on(tmp_path, hours):
+    write_ledger(tmp_path / LEDGER, 2)
+    plan = {"agent": "true", "hours": hours, "runs": 100, "agent_seconds": 60.0}
+    begun = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-night0"
+    night = dataclasses.replace(rows(tmp_path)[-1], role="night", run_id=begun)
+    Ledger(tmp_path / LEDGER).append(dataclasses.replace(night, reason=words.packed(plan)))
+    goes_on = "; the night has not ended, and harness.loop --resume goes on with it"
+    assert standing.look(tmp_path)[-1] == "at work: nobody" + (goes_on if hours else "")
+    with holder.hold(tmp_path):
+        assert f"(process {os.getpid()}, since" in standing.look(tmp_path)[-1]
+        (tmp_path / HOLDER).unlink()
+        assert standing.look(tmp_path)[-1] == "at work: Another command"
 
 
 def on_a_terminal(folder, *arguments, seconds=120):

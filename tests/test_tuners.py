@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import math
 import random
 import statistics
 
@@ -12,8 +13,9 @@ from harness.checkout.branch import create
 from harness.errors import InputError, LedgerError
 from harness.judgement.contest import Contest
 from harness.night import constants, tuners
-from harness.night.turns import Night, Plan
+from harness.night.turns import Night
 from harness.places import EDITABLE, LEDGER
+from harness.record.entries import Plan
 from harness.record.ledger import Ledger
 from scripts.bench_report import write_ledger
 from tests.conftest import HALF_CHEETAH, ROOT
@@ -140,7 +142,7 @@ def test_tpe_learns_from_what_was_tried_and_random_search_does_not():
 
 def test_a_package_is_called_missing_only_where_it_is():
     missing = ModuleNotFoundError("No module named 'optuna'", name="optuna")
-    assert "is not installed: pip install -e '.[tune]'" in str(
+    assert "is not installed: make tune, or pip install -e '.[tune]'" in str(
         errors.without("optuna", "tune", missing)
     )
     for broken in (
@@ -195,7 +197,7 @@ def test_a_night_that_found_more_is_said_to_and_with_itself_nothing_is_separated
 
 def test_a_ledger_that_holds_no_figure_is_told(tmp_path):
     write_ledger(tmp_path / LEDGER, 2)
-    last = Ledger(tmp_path / LEDGER).rows()[-1]
-    Ledger(tmp_path / LEDGER).append(dataclasses.replace(last, avg_return="nan"))
+    last = Ledger(tmp_path / LEDGER).runs()[-1]
+    Ledger(tmp_path / LEDGER).append(dataclasses.replace(last, avg_return=math.nan))
     with pytest.raises(LedgerError, match="a figure that is none"):
         compare.compare(tmp_path / LEDGER, tmp_path / LEDGER)

@@ -57,8 +57,8 @@ def test_equal_scores_are_no_evidence():
 
 
 def test_a_branch_can_spend_its_errors_only_once_however_long_it_lives():
-    first = sum(verdict.alpha(number) for number in range(1, verdict.NIGHT + 1))
-    later = sum(verdict.alpha(number) for number in range(verdict.NIGHT + 1, 100_000))
+    first = sum(verdict.alpha(number) for number in range(1, verdict.NIGHT_LENGTH + 1))
+    later = sum(verdict.alpha(number) for number in range(verdict.NIGHT_LENGTH + 1, 100_000))
     assert first == pytest.approx(verdict.FALSE_KEEPS)
     assert later < verdict.FALSE_KEEPS
 
@@ -186,7 +186,7 @@ def test_a_verdict_says_why():
     incumbent = draws(0, 10, 3)
     lost = verdict.judge([-1.0], incumbent, [], 1)
     assert lost.reason.startswith("-1 in 1 run against ")
-    assert "is needed to go on" in lost.reason
+    assert "is needed to continue" in lost.reason
     won = verdict.judge([9.0] * 4, incumbent, [0.0], 1)
     assert won.step == "keep"
     assert "p = 0.00073 with" in won.reason
@@ -202,7 +202,7 @@ def test_a_challenger_that_cannot_be_told_apart_ends_at_the_cap():
 
 def kept_of_nothing(conditions, count):
     generator = random.Random(1)
-    quiet = [0.0] * verdict.NIGHT
+    quiet = [0.0] * verdict.NIGHT_LENGTH
     played = [
         simulation.sequential(simulation.gaussian, quiet, generator, conditions=conditions)
         for _ in range(count)

@@ -13,7 +13,6 @@ ever written.
 
 import contextlib
 import re
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -53,7 +52,6 @@ class Branch:
         """As git shows it."""
         return PREFIX + self.tag
 
-    @property
     def exists(self) -> bool:
         """Whether it has been begun."""
         return _exists(self.root, self._head)
@@ -62,17 +60,14 @@ class Branch:
         """Its commits, the tip first."""
         return git.text(self.root, "rev-list", self._head).split()
 
-    @property
     def tip(self) -> str:
         """The commit of the incumbent."""
         return git.text(self.root, "rev-parse", self._head)
 
-    @property
     def trials(self) -> list[str]:
         """The commits on trial; none between trials."""
         return git.text(self.root, "for-each-ref", "--format=%(objectname)", self._trial).split()
 
-    @property
     def edit(self) -> bytes:
         """The training file as it stands in the working tree, with git's line ends."""
         return plain((self.root / EDITABLE).read_bytes())
@@ -86,7 +81,7 @@ class Branch:
 
     def edit_of(self, commit: str) -> bytes:
         """The training file of a commit, or of the `tip`."""
-        name = self.tip if commit == "tip" else git.full(self.root, commit)
+        name = self.tip() if commit == "tip" else git.full(self.root, commit)
         return plain(git.run(self.root, "cat-file", "blob", f"{name}:{EDITABLE}"))
 
     def check_unworked(self) -> None:
@@ -98,7 +93,7 @@ class Branch:
           InputError: something was.
         """
         traces = git.text(self.root, "for-each-ref", "--count=1", f"refs/autorl/{self.tag}/")
-        if self.exists:
+        if self.exists():
             names = ("reflog", "show", "--no-show-signature", "--format=%gs", self._head, "--")
             steps = git.text(self.root, *names)  # no signature is asked of a program, no file shown
             traces += "".join(line for line in steps.splitlines() if line == KEEP)
@@ -111,7 +106,7 @@ class Branch:
 
     def follows_tip(self, commit: str) -> bool:
         """Whether a commit's parent is the tip: somebody may have committed since it was made."""
-        return git.text(self.root, "rev-parse", f"{commit}^") == self.tip
+        return git.text(self.root, "rev-parse", f"{commit}^") == self.tip()
 
     def propose(self, edit: bytes, message: str) -> str:
         """Commit a training file beside the branch and put it on trial; the commit."""
@@ -126,8 +121,8 @@ class Branch:
           commit: the challenger.
         """
         if self.edit_of("tip") != self.edit_of(commit):
-            tip, new = self.tip, commit
-            if self._is_out() and self.edit == self.edit_of(tip):  # the edit came from elsewhere
+            tip, new = self.tip(), commit
+            if self._shows(tip):  # the edit came from elsewhere
                 self.write(self.edit_of(commit))
             if not self.follows_tip(commit):
                 new = self._commit(self.edit_of(commit), self._message(commit))
@@ -147,13 +142,13 @@ class Branch:
           run_id: of its last run, the name under which it does.
         """
         git.text(self.root, "update-ref", f"refs/autorl/{self.tag}/discarded/{run_id}", commit)
-        if self._is_out() and self.edit == self.edit_of(commit):
+        if self._shows(commit):
             self.write(self.edit_of("tip"))
         self._settle(commit)
 
     def _commit(self, edit: bytes, message: str) -> str:
         """A commit on top of the tip, with another training file."""
-        tip = self.tip
+        tip = self.tip()
         blob = git.text(self.root, "hash-object", "-w", "--stdin", data=edit)
         with tempfile.TemporaryDirectory(prefix="autorl-index-") as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
@@ -175,10 +170,15 @@ class Branch:
         """Whether it is checked out: the working tree of another branch is not ours."""
         return current(self.root) == self.tag
 
+    def _shows(self, commit: str) -> bool:
+        """Whether the working tree is ours and has a commit's training file."""
+        there = self._is_out() and (self.root / EDITABLE).is_file()
+        return there and self.edit == self.edit_of(commit)
+
     def _settle(self, commit: str) -> None:
         """The index as the tip has it, and the trial over: the last step of both outcomes."""
         if current(self.root) == self.tag:
-            mode, _, blob, *_ = git.text(self.root, "ls-tree", self.tip, EDITABLE).split()
+            mode, _, blob, *_ = git.text(self.root, "ls-tree", self.tip(), EDITABLE).split()
             git.stage(self.root, EDITABLE, (mode, blob))
         git.run(self.root, "update-ref", "-d", self._trial + commit)
 
@@ -204,17 +204,17 @@ def check(root: Path, tag: str) -> str:
     branch, head = Branch(root, tag), _start(root)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", tag) or not _is_name(root, branch._head):
         raise InputError(f"{tag!r} cannot be part of a branch name; try letters and digits.")
-    if branch.exists:
+    if branch.exists():
         raise InputError(
-            f"There is a branch {branch.name} already: git switch {branch.name} goes on with it, "
-            "another tag begins anew."
+            f"There is a branch {branch.name} already: git switch {branch.name} continues it, "
+            "another tag begins a new one."
         )
     branch.check_unworked()
     folder = PREFIX.rstrip("/")
     if _exists(root, HEADS + folder):
         raise InputError(
-            f"There is a branch {folder}, and git keeps none called {branch.name} beside it: "
-            f"git branch -m {folder} ANOTHER_NAME makes room."
+            f"There is a branch {folder}, and git cannot have one called {branch.name} with it: "
+            f"git branch -m {folder} ANOTHER_NAME renames it."
         )
     return head
 
@@ -227,13 +227,13 @@ def _start(root: Path) -> str:
     """
     advice = "git init, git add --all, git commit"
     if git.is_own(root):
-        with contextlib.suppress(subprocess.CalledProcessError):
+        with contextlib.suppress(git.GitError):
             return git.text(root, "rev-parse", "--verify", "HEAD^{commit}")
     elif (other := git.surrounding(root)) is not None:
         raise InputError(
-            f"This folder lies in the repository of {other}, and an experiment branch would be "
-            f"that one's. Run from a checkout's own root, or give this folder a repository: "
-            f"{advice}."
+            f"This folder is inside the repository of {other}, and an experiment branch would "
+            f"belong to that one. Run from a checkout's own root, or give this folder a "
+            f"repository: {advice}."
         )
     raise InputError(
         f"An experiment branch needs a git checkout with at least one commit: {advice}."
@@ -242,14 +242,14 @@ def _start(root: Path) -> str:
 
 def _exists(root: Path, ref: str) -> bool:
     """Whether there is a ref of this full name."""
-    with contextlib.suppress(subprocess.CalledProcessError):
+    with contextlib.suppress(git.GitError):
         return bool(git.run(root, "rev-parse", "--verify", "--quiet", ref))
     return False
 
 
 def _is_name(root: Path, name: str) -> bool:
     """Whether git takes something for a ref's name."""
-    with contextlib.suppress(subprocess.CalledProcessError):
+    with contextlib.suppress(git.GitError):
         return not git.run(root, "check-ref-format", name)
     return False
 

@@ -16,6 +16,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+BOOLS = {"yes": True, "no": False}
+"""In a row."""
+
 
 class SchemaError(ValueError):
     """What was given is no value of its kind."""
@@ -38,6 +41,8 @@ def decoded(kind: type[T], given: Mapping[str, Any]) -> T:
 def parsed(kind: type[T], given: Mapping[str, str]) -> T:
     """A dataclass from texts, as a row of a table has them; an empty one is None, or empty.
 
+    A bool is `yes` or `no`.
+
     Raises:
       SchemaError: as `decoded`.
     """
@@ -50,7 +55,7 @@ def _made(kind: type[T], given: Mapping[str, Any], convert: Callable[[Any, Any],
     if missing := [name for name in needed if name not in given]:
         raise SchemaError(f"without {', '.join(missing)}")
     if others := [name for name in given if name not in hints]:
-        raise SchemaError(f"with fields that are none: {', '.join(others)[:100]}")
+        raise SchemaError(f"with fields that are none: {', '.join(map(repr, others))[:100]}")
     values = {}
     for name, value in given.items():
         try:
@@ -107,7 +112,11 @@ def _read(hint: Any, text: str) -> Any:
         return text
     if issubclass(hint, enum.Enum):
         return _member(hint, text)
+    if hint is bool and text in BOOLS:
+        return BOOLS[text]
     try:
+        if hint is bool or text != text.strip() or "_" in text:
+            raise ValueError  # Python is more lenient than a table is
         return hint(text)
     except ValueError:
         raise SchemaError(f"{text[:100]!r}") from None

@@ -3,4 +3,4 @@
 May import: `measurement`, `record`, and what is below.
 """
 
-__all__ = ["contest", "experiment", "history", "objective", "simulation", "verdict"]
+__all__ = ["contest", "experiment", "history", "objective", "rulings", "simulation", "verdict"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from harness import places
 from harness.checkout import branch as branches
 from harness.checkout.branch import Branch
+from harness.contract.order import Assignment, Order, draw_seed
 from harness.errors import (
     EndedError,
     HarnessError,
@@ -27,28 +28,18 @@ from harness.errors import (
     TrainingError,
     WorkerError,
 )
-from harness.judgement import experiment, objective, verdict
+from harness.judgement import experiment, rulings, verdict
 from harness.judgement.experiment import Part, Request, Summary
-from harness.judgement.history import (
-    CHALLENGER,
-    FAULTS,
-    INCUMBENT,
-    NAME_LENGTH,
-    TRANSFER,
-    Conditions,
-    History,
-)
+from harness.judgement.history import NAME_LENGTH, Conditions, History
+from harness.judgement.rulings import LOSSES
 from harness.measurement import sites
 from harness.measurement.sites import Site
 from harness.places import LEDGER
 from harness.record import life
-from harness.record.ledger import INTERRUPTED, Ledger, Row
+from harness.record.entries import Role, Run, Status, Verdict
+from harness.record.ledger import Ledger, Snapshot
 from harness.record.life import Ruling
 from harness.system import words
-
-LOSSES = 3
-"""Runs of one role that are cut off in a trial (by Ctrl-C, a kill, a full disk, a worker that
-dies), which ends it; and runs of an incumbent that fail in a row, which ends the command."""
 
 LOST_RUNS = (WorkerError, StandstillError, EndedError)
 """Ends of a run after which it is made again without anybody's asking."""
@@ -63,7 +54,7 @@ FAILED = (TrainingError, PolicyError)
 FEW = 5
 """Scores of which all are shown, and no interval is given."""
 
-Run = Callable[[Request], Summary]
+Runner = Callable[[Request], Summary]
 """Makes one run: `experiment.run`, with or without a display."""
 
 
@@ -73,7 +64,7 @@ class Outcome:
 
     Attributes:
       challenger: its commit.
-      verdict: `keep`, `discard` or `inconclusive`.
+      verdict: a final one.
       reason: in words.
       scores: of its replicates.
       incumbent: scores of the incumbent that its estimate rests on; after a keep the new one's.
@@ -81,7 +72,7 @@ class Outcome:
     """
 
     challenger: str
-    verdict: str
+    verdict: Verdict
     reason: str
     scores: list[float]
     incumbent: list[float]
@@ -104,7 +95,7 @@ class Contest:
         branch: Branch,
         conditions: Conditions,
         confinement: str,
-        run: Run = experiment.run,
+        run: Runner = experiment.run,
         site: Site | None = None,
     ) -> None:
         self.branch = branch
@@ -115,16 +106,19 @@ class Contest:
         self._lock = threading.RLock()  # on the branch's refs and the working tree
         self._measuring = threading.Lock()  # the incumbent: by one thread, in all slots
 
-    @property
-    def history(self) -> History:
+    def read(self) -> History:
         """What was measured, as the ledger has it now."""
-        return history(self.branch, self.site.instrument)
+        return self.of(Ledger(self.branch.root / LEDGER).read())
 
-    def settle(self) -> list[Row]:
+    def of(self, there: Snapshot) -> History:
+        """What a ledger says of the branch."""
+        return History(there.entries, self.branch.name, self.site.instrument)
+
+    def settle(self) -> list[Run]:
         """Finish what a kill has left half done, and make sure that the tip is the incumbent.
 
         Returns:
-          The verdicts that had not come into effect.
+          The runs whose verdicts had not come into effect.
 
         Raises:
           InputError: a commit that was not judged has changed the training file, or the branch's
@@ -132,15 +126,15 @@ class Contest:
           BusyError: a run of another process goes on.
         """
         life.bury(self.branch.root, self.branch.name, self._rule_on_killed)
-        past = self.history
-        if not past.rows:
+        past = self.read()
+        if not past.runs:
             self.branch.check_unworked()
         ended = []
-        for challenger in self.branch.trials:
-            if (row := past.verdict(challenger)) is not None:
-                self._apply(challenger, row.verdict, row.run_id)
-                ended.append(row)
-        if past.rows and self.branch.edit_of(past.incumbent) != self.branch.edit_of("tip"):
+        for challenger in self.branch.trials():
+            if (run := past.verdict(challenger)) is not None:
+                self._apply(challenger, run)
+                ended.append(run)
+        if past.runs and self.branch.edit_of(past.incumbent) != self.branch.edit_of("tip"):
             raise InputError(
                 f"A commit on {self.branch.name} has changed {places.EDITABLE} without having "
                 f"been judged. Take it back (git revert) and offer the edit as a challenger "
@@ -154,9 +148,18 @@ class Contest:
         Raises:
           HarnessError: one of them failed.
         """
+        return self.measured(self.read()).fresh()
+
+    def measured(self, past: History) -> History:
+        """The same, from what was read a moment ago; what is known then.
+
+        Raises:
+          HarnessError: as `measure`.
+        """
+        if past.runs and not past.missing():
+            return past
         with self._measuring:
-            self._fill(History.missing, "the incumbent")
-        return self.history.fresh()
+            return self._fill(History.missing, "the incumbent")
 
     def repeat(self, count: int) -> list[float]:
         """Run the incumbent until it has so many runs that no decision was made on; all of them.
@@ -165,26 +168,25 @@ class Contest:
           HarnessError: one of them failed.
         """
         with self._measuring:
-            self._fill(lambda past: past.lacking(count), "calibration")
-        return self.history.fresh()
+            return self._fill(lambda past: past.lacking(count), "calibration").fresh()
 
-    def _fill(self, lacking: Callable[[History], list[int]], message: str) -> None:
+    def _fill(self, lacking: Callable[[History], list[int]], message: str) -> History:
         """Make fresh runs of the incumbent, as many at a time as there are slots."""
         in_a_row = bad = 0
         while True:
-            past = self.history
-            commit = past.incumbent if past.rows else self.branch.tip
+            past = self.read()
+            commit = past.incumbent if past.runs else self.branch.tip()
             first = range(1, verdict.fresh_runs(0) + 1)
-            numbers = lacking(past) if past.rows else [*first]
+            numbers = lacking(past) if past.runs else [*first]
             if not numbers:
-                return
-            parts = [self._part(INCUMBENT, commit, commit, n) for n in numbers]
+                return past
+            parts = [self._part(Role.INCUMBENT, commit, commit, n) for n in numbers]
             for failure in self._at_once(parts, message):
                 if failure is None:
                     in_a_row = 0
                     continue
                 in_a_row, bad = in_a_row + 1, bad + 1
-                scored = any(row.scored for row in self.history.rows)
+                scored = any(run.scored for run in self.read().runs)
                 hopeless = isinstance(failure, FAILED) and not scored
                 if in_a_row == LOSSES or bad == GIVEN_UP or hopeless:
                     raise _of_the_incumbent(failure) from failure
@@ -211,7 +213,7 @@ class Contest:
     def _attempt(self, part: Part, message: str) -> HarnessError | None:
         """Run a replicate of the incumbent; what it has failed with."""
         try:
-            self._replicate(part, message)
+            self._replicate(self.read(), part, message)
         except (*LOST_RUNS, *FAILED) as failure:
             return failure
         return None
@@ -222,9 +224,10 @@ class Contest:
         Raises:
           HarnessError: the run failed.
         """
-        if self.history.transferred(commit, task) is None:
-            part = self._part(TRANSFER, commit, commit, 1)
-            self._run(self._request(task, "auto", part, "transfer"))
+        past = self.read()
+        if past.transferred(commit, task) is None:
+            part = self._part(Role.TRANSFER, commit, commit, 1)
+            self._run(self._request(past, task, "auto", part, "transfer"))
 
     def challenge(self, message: str, edit: bytes | None = None) -> Outcome:
         """Try a training file, to its verdict, and nothing else meanwhile.
@@ -238,101 +241,98 @@ class Contest:
           HarnessError: its run failed; it has been set back where that was its own fault.
         """
         before = "".join(
-            f"The last trial has ended as {row.verdict}: {row.reason} Its file is in git under "
-            f"discarded/{row.run_id}. "
-            for row in self.settle()
+            f"The last trial has ended as {run.verdict}: {run.reason} Its file is in git under "
+            f"discarded/{run.run_id}. "
+            for run in self.settle()
         )
-        edit = self.branch.edit if edit is None else edit
+        edit = self.branch.edit() if edit is None else edit
         if edit == self.branch.edit_of("tip"):
             raise InputError(
                 f"{before}{places.EDITABLE} is the incumbent's: there is nothing to try. Edit "
                 "it first."
             )
-        self.measure()
-        for pending in self.branch.trials:
+        past = self.measured(self.read())
+        for pending in self.branch.trials():
             if self.branch.edit_of(pending) == edit and self.branch.follows_tip(pending):
-                return self.pursue(pending, message)
-            self.withdraw(pending)
-        return self.pursue(self.enter(edit, message), message)
+                return self.pursue(pending, message, past)
+            self.withdraw(pending, past)
+        return self.pursue(self.enter(edit, message), message, past)
 
     def enter(self, edit: bytes, message: str) -> str:
         """Put a training file on trial; its commit."""
         with self._lock:
-            number = len(self.branch.trials) + self.history.number("")
+            number = len(self.branch.trials()) + self.read().number("")
             text = (
                 words.plain(message).strip() or "An edit without a message"
             )  # numbered: no two trials are one commit
             return self.branch.propose(edit, f"{text}\n\nChallenger: {number}")
 
-    def withdraw(self, challenger: str) -> None:
+    def withdraw(self, challenger: str, past: History) -> None:
         """End a trial without a verdict; its commit stays reachable."""
-        runs = [row for row in self.history.rows if challenger.startswith(row.challenger)]
+        runs = [run for run in past.runs if challenger.startswith(run.challenger)]
         with self._lock:
             self.branch.discard(challenger, runs[-1].run_id if runs else challenger[:NAME_LENGTH])
 
-    def pursue(self, challenger: str, message: str) -> Outcome:
+    def pursue(self, challenger: str, message: str, past: History | None = None) -> Outcome:
         """Go on with a trial, to its verdict.
 
         Args:
           challenger: its commit.
           message: for the ledger.
+          past: what was measured, as it was read a moment ago; it is read if None.
 
         Raises:
           HarnessError: as `challenge`.
         """
         last: Summary | None = None
         failure: HarnessError | None = None
-        while (row := self.history.verdict(challenger)) is None:
-            self.measure()
+        past = past or self.read()
+        while (run := past.verdict(challenger)) is None:
+            past = self.measured(past)
             try:
-                last = self._step(challenger, message) or last
+                last = self._step(past, challenger, message) or last
             except LedgerError:
                 raise  # with a word on where the score is; the ledger cannot be asked any more
             except HarnessError as error:
-                if self.history.verdict(challenger) is not None:
+                past = self.read()
+                if past.verdict(challenger) is not None:
                     failure = error
                 elif not isinstance(error, LOST_RUNS):
                     raise  # not its fault: it stays on trial
-        self._apply(challenger, row.verdict, row.run_id)
+            else:
+                past = self.read()
+        self._apply(challenger, run)
         if failure is not None:
             raise failure
-        if row.verdict == "keep":
-            self.measure()
-        past = self.history
-        scores = past.scores(CHALLENGER, challenger)
-        return Outcome(challenger, row.verdict, row.reason, scores, past.fresh(), last)
+        if run.verdict == Verdict.KEEP:
+            past = self.measured(past)
+        scores = past.scores(Role.CHALLENGER, challenger)
+        return Outcome(challenger, run.verdict, run.reason, scores, past.fresh(), last)
 
-    def _step(self, challenger: str, message: str) -> Summary | None:
+    def _step(self, past: History, challenger: str, message: str) -> Summary | None:
         """One replicate of the challenger or, beside it, of the incumbent."""
-        past = self.history
-        scores = past.scores(CHALLENGER, challenger)
+        scores = past.scores(Role.CHALLENGER, challenger)
         number = past.next_beside(challenger)
         due = number <= len(scores) // verdict.RUNS_PER_REMEASUREMENT
-        if due and self._judge(past, challenger, scores).step == "incumbent":
-            beside = self._part(INCUMBENT, past.incumbent, challenger, number)
+        if due and rulings.judge(past, challenger, scores).step == Role.INCUMBENT:
+            beside = self._part(Role.INCUMBENT, past.incumbent, challenger, number)
             with contextlib.suppress(*FAILED):
-                self._replicate(beside, "the incumbent beside it")
+                self._replicate(past, beside, "the incumbent beside it")
             return None
-        part = self._part(CHALLENGER, challenger, challenger, len(scores) + 1)
-        return self._replicate(part, message)
+        part = self._part(Role.CHALLENGER, challenger, challenger, len(scores) + 1)
+        return self._replicate(past, part, message)
 
-    def _judge(self, past: History, challenger: str, scores: list[float]) -> verdict.Verdict:
-        return verdict.judge(
-            scores, past.before(challenger), past.beside(challenger), past.number(challenger),
-            past.looks(challenger), past.picks(challenger, len(scores)),
-        )  # fmt: skip
-
-    def _replicate(self, part: Part, message: str) -> Summary | None:
+    def _replicate(self, past: History, part: Part, message: str) -> Summary | None:
         """Run a replicate's tasks, those that are not there yet; the summary of the last."""
-        there = self.history.replicate(part.role, part.challenger, part.replicate, part.commit)
+        there = past.replicate(part.role, part.challenger, part.replicate, part.commit)
         backends = dict(zip(self.conditions.tasks, self.conditions.backends, strict=True))
         summary = None
         for task in self.conditions.tasks:
             if task not in there:
-                summary = self._run(self._request(task, backends[task], part, message))
+                summary = self._run(self._request(past, task, backends[task], part, message))
         return summary
 
-    def _part(self, role: str, commit: str, challenger: str, replicate: int) -> Part:
+    def _part(self, role: Role, commit: str, challenger: str, replicate: int) -> Part:
         return Part(
             branch=self.branch.name,
             role=role,
@@ -342,86 +342,43 @@ class Contest:
             objective=self.conditions.objective,
         )
 
-    def _request(self, task: str, backend: str, part: Part, message: str) -> Request:
+    def _request(self, past: History, task: str, backend: str, part: Part, message: str) -> Request:
+        seed = past.seed(part.role, part.challenger, part.replicate, part.commit, task)
+        seed = draw_seed() if seed is None else seed
         return Request(
             root=self.branch.root,
             source=self.branch.edit_of(part.commit),
-            task_id=task,
-            backend=backend,
-            seed=self.history.seed(part.role, part.challenger, part.replicate, part.commit, task),
-            budget=self.conditions.budget,
-            episodes=self.conditions.episodes,
+            order=Order(
+                Assignment(task, backend, seed, self.conditions.budget),
+                episodes=self.conditions.episodes,
+                confinement=self._confinement,
+                allowance=past.allowance(task),
+            ),
             message=message,
-            confinement=self._confinement,
             comparable=True,
             part=part,
-            allowance=self.history.allowance(task),
-            judge=lambda status, score: self._rule(part, task, status, score),
+            judge=lambda there, status, score: self._rule(there, part, task, status, score),
             site=self.site,
         )
 
-    def _rule(self, part: Part, task: str, status: str, score: float | None) -> Ruling:
+    def _rule(
+        self, there: Snapshot, part: Part, task: str, status: Status, score: float | None
+    ) -> Ruling:
         """The ruling on a run, from the ledger so far and its own score."""
-        if score is None:
-            return _failed(part, status, len(self.history.cut_off(part.role, part.challenger)))
-        if part.role == TRANSFER:
-            return Ruling("scored")
-        past = self.history
-        there = past.replicate(part.role, part.challenger, part.replicate, part.commit)
-        returns = {**there, task: score}
-        lacking = set(self.conditions.tasks) - set(returns)
-        if lacking:
-            return Ruling("scored", "go on", f"{len(lacking)} more tasks in this replicate.")
-        if part.role == INCUMBENT:
-            return Ruling("scored", "none" if part.commit == part.challenger else "go on")
-        value = objective.score(self.conditions.tasks, returns)
-        scores = [*past.scores(CHALLENGER, part.challenger), value]
-        if past.missing() and len(scores) < verdict.MAX_REPLICATES:
-            return Ruling("scored", "go on", "A new incumbent is being measured.")
-        said = self._judge(past, part.challenger, scores)
-        return (
-            Ruling(said.step, said.step, said.reason)
-            if said.final
-            else (Ruling("scored", "go on", said.reason))
-        )
+        return rulings.rule(self.of(there), self.conditions.tasks, part, task, status, score)
 
-    def _rule_on_killed(self, row: Row) -> Ruling:
+    def _rule_on_killed(self, there: Snapshot, run: Run) -> Ruling:
         """The ruling on a run whose harness was killed, from its first row."""
-        part = self._part(row.role, row.commit, row.challenger, int(row.replicate))
-        return self._rule(part, row.task, INTERRUPTED, None)
+        part = self._part(run.role, run.commit, run.challenger, run.replicate)
+        return self._rule(there, part, run.task, Status.INTERRUPTED, None)
 
-    def _apply(self, challenger: str, outcome: str, run_id: str) -> None:
-        """Move the branch, or put the incumbent's file back."""
+    def _apply(self, challenger: str, run: Run) -> None:
+        """Move the branch, or put the incumbent's file back, as a run has decided."""
         with self._lock:
-            if outcome == "keep":
+            if run.verdict == Verdict.KEEP:
                 self.branch.keep(challenger)
             else:
-                self.branch.discard(challenger, run_id)
-
-
-def _failed(part: Part, status: str, ends: int) -> Ruling:
-    """The ruling on a run without a score.
-
-    Args:
-      part: of the run.
-      status: what it ended as.
-      ends: how many earlier runs of its role in this trial were cut off.
-    """
-    beside = part.role == INCUMBENT and part.commit != part.challenger
-    if status in FAULTS:
-        if part.role == CHALLENGER:
-            return Ruling(status, "discard", f"Replicate {part.replicate} ended as {status}.")
-        reason = "The incumbent failed, not the challenger." if beside else ""
-        return Ruling(status, "go on" if beside else "none", reason)
-    if ends + 1 < LOSSES:
-        return Ruling(status)
-    often = f"cut off too often: {LOSSES} times, the last one as {status}."
-    if part.role == CHALLENGER:
-        return Ruling(status, "discard", f"Its runs were {often}")
-    if beside:
-        reason = f"The incumbent's runs beside it were {often}"
-        return Ruling("inconclusive", "inconclusive", reason)
-    return Ruling(status)
+                self.branch.discard(challenger, run.run_id)
 
 
 def _of_the_incumbent(failure: HarnessError) -> HarnessError:
@@ -433,12 +390,12 @@ def _of_the_incumbent(failure: HarnessError) -> HarnessError:
 
 def history(branch: Branch, instrument: str | None = None) -> History:
     """What the ledger says of a branch to who measures with an instrument; here if None."""
-    rows = Ledger(branch.root / LEDGER).rows(begun=True)
-    return History(rows, branch.name, instrument or sites.instrument())
+    there = Ledger(branch.root / LEDGER).read()
+    return History(there.entries, branch.name, instrument or sites.here().instrument)
 
 
 def resume(
-    root: Path, confine: Callable[[str | None], str], run: Run, site: Site | None = None
+    root: Path, confine: Callable[[str | None], str], run: Runner, site: Site | None = None
 ) -> Contest | None:
     """The contest of the experiment branch that is checked out; None elsewhere.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from harness import tasks
 from harness.checkout import integrity, sources
+from harness.contract.order import Order
 from harness.engines import backends
 from harness.errors import (
     EndedError,
@@ -27,31 +28,27 @@ from harness.errors import (
     WorkerError,
 )
 from harness.measurement import sites, tracking
-from harness.measurement.sites import Announce, Measurement, Order, Site, Watch
+from harness.measurement.sites import Announce, Measurement, Site, Watch
 from harness.measurement.training import MAX_STEP, Training
 from harness.places import ERROR, LEDGER, SUMMARY, TRAIN_FILE, run_folder
 from harness.record import life
-from harness.record.ledger import BEGUN, INTERRUPTED, LOST, Ledger, Row
+from harness.record.entries import ALONE, Role, Run, Status
+from harness.record.ledger import Ledger, Snapshot
 from harness.record.life import Ruling
 from harness.system import processes, storage
 
-STATUSES: dict[type[BaseException], str] = {
-    KeyboardInterrupt: INTERRUPTED,
-    StandstillError: INTERRUPTED,
-    EndedError: INTERRUPTED,
-    OutOfTimeError: "timeout",
-    IntegrityError: "tampered",
-    TrainingError: "crash",
-    PolicyError: "crash",
-    WorkerError: LOST,
+STATUSES: dict[type[BaseException], Status] = {
+    KeyboardInterrupt: Status.INTERRUPTED,
+    StandstillError: Status.INTERRUPTED,
+    EndedError: Status.INTERRUPTED,
+    OutOfTimeError: Status.TIMEOUT,
+    IntegrityError: Status.TAMPERED,
+    TrainingError: Status.CRASH,
+    PolicyError: Status.CRASH,
+    WorkerError: Status.LOST,
 }
-"""Of runs without a score, by what ended them."""
-
-INCONCLUSIVE = "inconclusive"
-"""Status of a run that something else ended: a full disk, a bug of ours."""
-
-SEED_BITS = 31
-"""Assigned seeds fit a signed 32-bit integer everywhere."""
+"""Of runs without a score, by what ended them; something else, as a full disk or a bug of ours,
+leaves it inconclusive."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +57,7 @@ class Part:
 
     Attributes:
       branch: its name.
-      role: `challenger` or `incumbent`.
+      role: on it.
       commit: of the file that runs.
       challenger: for which edit it is made.
       replicate: which of the runs of its role for that edit, from 1.
@@ -68,11 +65,16 @@ class Part:
     """
 
     branch: str
-    role: str
+    role: Role
     commit: str
     challenger: str
     replicate: int
     objective: str
+
+    @property
+    def beside(self) -> bool:
+        """Whether it is the incumbent, measured for a challenger and not for its own sake."""
+        return self.role == Role.INCUMBENT and self.commit != self.challenger
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,35 +84,22 @@ class Request:
     Attributes:
       root: the checkout: `runs/` and `results.tsv` are in it.
       source: the training file to run.
-      task_id: a Gymnasium id.
-      backend: one of `backends.BACKENDS`.
-      seed: of the training; None lets the harness draw one.
-      budget: seconds of training.
-      episodes: of the evaluation.
+      order: what is to be measured.
       message: one line for the ledger.
-      confinement: of training and evaluation; see `sandbox`.
       comparable: whether nothing that a verdict rests on was given by hand.
-      eval_engine: a second simulator to evaluate in; None for no second figure.
       part: on an experiment branch; None for a run by itself.
-      allowance: seconds of start-up that are free on that branch; None where it has laid down none.
-      judge: gives the ruling from a status and the average return, where there is one.
+      judge: gives the ruling from what the ledger holds, a status, and the average return, where
+        there is one.
       site: where it is measured.
     """
 
     root: Path
     source: bytes
-    task_id: str
-    backend: str
-    seed: int | None
-    budget: float
-    episodes: int
+    order: Order
     message: str
-    confinement: str
     comparable: bool
-    eval_engine: str | None = None
     part: Part | None = None
-    allowance: float | None = None
-    judge: Callable[[str, float | None], Ruling] = life.unjudged
+    judge: Callable[[Snapshot, Status, float | None], Ruling] = life.unjudged
     site: Site = dataclasses.field(default_factory=sites.here)
 
 
@@ -159,45 +148,45 @@ class Summary:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Run:
+class _Underway:
     """One run under way: what was drawn for it and where it leaves its files."""
 
     request: Request
     run_id: str
     folder: Path
-    seed: int
     commit: str
     diff: str
     begun: float
 
     def row(
         self, ruling: Ruling, returns: Sequence[float] = (), summary: Summary | None = None
-    ) -> Row:
+    ) -> Run:
         """The run's row in the ledger, with what is known of it: nothing without a summary."""
-        request, part = self.request, self.request.part
-        return Row(
+        request, part, order = self.request, self.request.part, self.request.order
+        assignment = order.assignment
+        return Run(
             commit=self.commit,
-            avg_return=f"{statistics.fmean(returns):.4f}" if returns else "",
+            avg_return=statistics.fmean(returns) if returns else None,
             status=ruling.status,
             description=request.message,
-            task=request.task_id,
+            task=assignment.task_id,
             run_id=self.run_id,
-            seed=str(self.seed),
+            seed=assignment.seed,
             challenger=part.challenger if part else self.commit,
-            replicate=str(part.replicate) if part else "1",
-            std_return=f"{statistics.pstdev(returns):.4f}" if returns else "",
-            budget=f"{request.budget:g}",
-            backend=summary.backend if summary else request.backend,
-            comparable="yes" if request.comparable else "no",
+            replicate=part.replicate if part else 1,
+            std_return=statistics.pstdev(returns) if returns else None,
+            budget=assignment.budget,
+            backend=summary.backend if summary else assignment.backend,
+            comparable=request.comparable,
             verdict=ruling.verdict,
-            sandbox=request.confinement,
-            branch=part.branch if part else "-",
-            role=part.role if part else "-",
-            objective=part.objective if part else request.task_id,
-            episodes=str(request.episodes),
+            sandbox=order.confinement,
+            branch=part.branch if part else ALONE,
+            role=part.role if part else Role.NONE,
+            objective=part.objective if part else assignment.task_id,
+            episodes=order.episodes,
             harness=request.site.instrument,
             reason=ruling.reason,
-            startup=f"{summary.startup_seconds:.2f}" if summary else "",
+            startup=summary.startup_seconds if summary else None,
         )
 
 
@@ -237,7 +226,7 @@ def run(
         held.enter_context(life.ours(this.run_id))
         held.enter_context(life.alive(this.folder))
         with _told_where(this):
-            ledger.append(this.row(Ruling(BEGUN)))
+            ledger.append(this.row(Ruling(Status.BEGUN)))
         try:
             measured = _measure(this, watch, announce)
             guard.check()
@@ -264,7 +253,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _told_where(this: _Run) -> Iterator[None]:
+def _told_where(this: _Underway) -> Iterator[None]:
     """Say where a run is that the ledger cannot take."""
     try:
         yield
@@ -275,83 +264,81 @@ def _told_where(this: _Run) -> Iterator[None]:
         ) from error
 
 
-def _record(ledger: Ledger, this: _Run, measured: Measurement) -> Summary:
+def _record(ledger: Ledger, this: _Underway, measured: Measurement) -> Summary:
     """Write a score down, rule on it, and write summary and row with the ruling."""
     returns = measured.score.evaluation.returns
     summary = _summarise(this, measured)
     try:
         _save(this, summary, measured)  # before the ledger is asked for anything: a score is kept
     finally:
-        ruling = this.request.judge("scored", statistics.fmean(returns))
-        ruling = _noted(ruling, measured.training)
-        summary = dataclasses.replace(summary, verdict=ruling.verdict, reason=ruling.reason or None)
-        ledger.append(this.row(ruling, returns, summary))
+
+        def decide(there: Snapshot) -> Run:
+            ruling = this.request.judge(there, Status.SCORED, statistics.fmean(returns))
+            return this.row(_noted(ruling, measured), returns, summary)
+
+        row = ledger.conclude(decide).entries[-1]
+    assert isinstance(row, Run)
+    summary = dataclasses.replace(summary, verdict=row.verdict, reason=row.reason or None)
     _save(this, summary, measured)
     return summary
 
 
-def _noted(ruling: Ruling, training: Training) -> Ruling:
-    """A ruling whose reason says what of the start-up was on the clock."""
+def _noted(ruling: Ruling, measured: Measurement) -> Ruling:
+    """A ruling whose reason says what else is to be known of the run."""
+    notes = [ruling.reason, _overtime(measured.training), measured.doubt]
+    return dataclasses.replace(ruling, reason=" ".join(filter(None, notes)))
+
+
+def _overtime(training: Training) -> str:
+    """What of a start-up was on the clock, in words; nothing where none was."""
     excess = training.excess
     if excess <= 0:
-        return ruling
-    note = (
+        return ""
+    return (
         f"Its start-up took {training.allowance + excess:.1f} s, of which {training.allowance:.1f} "
         f"are free (it used {training.startup_cpu_seconds:.1f} s of processors in these); the rest "
         "was on the clock."
     )
-    return dataclasses.replace(ruling, reason=f"{ruling.reason} {note}".strip())
 
 
-def _save(this: _Run, summary: Summary, measured: Measurement) -> None:
+def _save(this: _Underway, summary: Summary, measured: Measurement) -> None:
     details = _details(this, summary, measured)
     storage.replace(this.folder / SUMMARY, json.dumps(details, indent=1))
 
 
-def _record_failure(ledger: Ledger, this: _Run, error: BaseException) -> None:
+def _record_failure(ledger: Ledger, this: _Underway, error: BaseException) -> None:
     """Write down what ended a run without a score, and its row."""
     with contextlib.suppress(OSError):
         storage.replace(this.folder / ERROR, f"{error or type(error).__name__}\n")
     statuses = (s for kind, s in STATUSES.items() if isinstance(error, kind))
-    ledger.append(this.row(this.request.judge(next(statuses, INCONCLUSIVE), None)))
+    status = next(statuses, Status.INCONCLUSIVE)
+    ledger.conclude(lambda there: this.row(this.request.judge(there, status, None)))
 
 
-def _begin(request: Request) -> _Run:
+def _begin(request: Request) -> _Underway:
     """Draw what is to be drawn, and make the run's folder with the file in it."""
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
     folder = run_folder(request.root, run_id)
     folder.mkdir(parents=True)
     (folder / TRAIN_FILE).write_bytes(request.source)
-    seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
     part = request.part
     commit, diff = (part.commit, "") if part else integrity.commit(request.root)
-    return _Run(request, run_id, folder, seed, commit, diff, time.monotonic())
+    return _Underway(request, run_id, folder, commit, diff, time.monotonic())
 
 
-def _measure(this: _Run, watch: Watch, announce: Announce) -> Measurement:
+def _measure(this: _Underway, watch: Watch, announce: Announce) -> Measurement:
     """Have the run measured, where its request says.
 
     Raises:
       TrainingError, PolicyError: as `sites.measure`.
     """
     request = this.request
-    order = Order(
-        task_id=request.task_id,
-        backend=request.backend,
-        seed=this.seed,
-        budget=request.budget,
-        episodes=request.episodes,
-        confinement=request.confinement,
-        eval_engine=request.eval_engine,
-        allowance=request.allowance,
-        instrument=request.site.instrument,
-    )
-    return request.site.measure(order, this.folder, request.root, watch, announce)
+    return request.site.measure(request.order, this.folder, request.root, watch, announce)
 
 
-def _summarise(this: _Run, measured: Measurement) -> Summary:
+def _summarise(this: _Underway, measured: Measurement) -> Summary:
     """What a run says of itself, before anything is ruled."""
-    training, second = measured.training, measured.second
+    training, second, assignment = measured.training, measured.second, this.request.order.assignment
     returns, curve = measured.score.evaluation.returns, training.curve
     return Summary(
         avg_return=statistics.fmean(returns),
@@ -367,24 +354,25 @@ def _summarise(this: _Run, measured: Measurement) -> Summary:
         num_updates=training.updates,
         steps_per_second=training.steps_per_second,
         diverged=round(min(max(training.diverged, 0), MAX_STEP)),
-        simulator=backends.reference(tasks.get(this.request.task_id)),
-        task=this.request.task_id,
-        backend=training.backend or this.request.backend,
-        seed=this.seed,
+        simulator=backends.scoring_engine(tasks.get(assignment.task_id)),
+        task=assignment.task_id,
+        backend=training.backend or assignment.backend,
+        seed=assignment.seed,
         run_id=this.run_id,
         second_return=statistics.fmean(second.returns) if second else None,
     )
 
 
-def _details(this: _Run, summary: Summary, measured: Measurement) -> dict[str, Any]:
+def _details(this: _Underway, summary: Summary, measured: Measurement) -> dict[str, Any]:
     """What summary.json holds: the summary, every episode, and the conditions."""
     training, score, second = measured.training, measured.score, measured.second
+    order = this.request.order
     return {
         **dataclasses.asdict(summary),
         "episode_returns": score.evaluation.returns,
         "episode_lengths": score.evaluation.lengths,
         "episode_seeds": score.evaluation.seeds,
-        "second_simulator": this.request.eval_engine,
+        "second_simulator": order.eval_engine,
         "second_episode_returns": second.returns if second else None,
         "evaluation_nonce": score.nonce,
         "artifact_sha256": score.digest,
@@ -394,13 +382,14 @@ def _details(this: _Run, summary: Summary, measured: Measurement) -> dict[str, A
         "stood_still_seconds": training.stood_still,
         "training_exit_code": training.exit_code,
         "training_protocol_error": training.protocol_error,
-        "budget": this.request.budget,
+        "budget": order.assignment.budget,
         "comparable": this.request.comparable,
         "description": this.request.message,
-        "sandbox": this.request.confinement,
+        "sandbox": order.confinement,
         "device": training.device,
         "machine": measured.machine,
         "versions": measured.versions,
+        "variables": measured.variables,
         "git_commit": this.commit,
         "git_diff": this.diff,
         "harness_commit": integrity.harness_commit(),

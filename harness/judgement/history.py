@@ -6,20 +6,11 @@ from collections.abc import Callable, Sequence
 
 from harness.judgement import objective, verdict
 from harness.judgement.verdict import Look
-from harness.record.ledger import BEGUN, INTERRUPTED, Row
-
-CHALLENGER, INCUMBENT, TRANSFER = "challenger", "incumbent", "transfer"
-"""Roles of a run on a branch; `transfer` is one on any task, which decides nothing."""
-
-FINAL = ("keep", "discard", "inconclusive")
-"""Verdicts after which a challenger is run no more."""
+from harness.record.entries import Entry, NightBegun, Role, Run, Status, Turn, Verdict
 
 STARTUP_SLACK, STARTUP_SHARE = 3.0, 0.05
 """Seconds, and share of the budget, that a start-up on a branch may take beyond what its first
 file's take; the larger one counts. A busy machine makes the same start-up some seconds longer."""
-
-FAULTS = ("crash", "timeout")
-"""Statuses of runs that the file itself has ended; all others without a score were cut off."""
 
 RUNS_PER_END = 10
 """Of an incumbent, for each time that a run of it was cut off: who cuts off what would be high, or
@@ -57,55 +48,79 @@ class Conditions:
 
 
 class History:
-    """The rows of a branch, in their order.
+    """What the rows of a branch say, in their order.
 
     Scores are those of complete replicates (of all tasks), measured by the harness and the hardware
     as they are now: where somebody has changed them, what was measured before is another thing.
 
     Args:
-      rows: of a ledger; the first rows of runs, where they are among them, tell seeds only.
+      entries: of a ledger; the first rows of runs, where they are among them, tell seeds only.
       branch: its name.
       instrument: what measures now; see `measurement.instrument`.
+
+    Attributes:
+      runs: that have ended.
+      turns: of agents, those of earlier nights included.
     """
 
-    def __init__(self, rows: Sequence[Row], branch: str, instrument: str) -> None:
-        self._all = [row for row in rows if row.branch == branch]
-        self.rows = [row for row in self._all if row.status != BEGUN]
+    def __init__(self, entries: Sequence[Entry], branch: str, instrument: str) -> None:
+        self._entries = [entry for entry in entries if entry.branch == branch]
+        self._begun = [entry for entry in self._entries if isinstance(entry, Run)]
+        self.runs = [run for run in self._begun if not run.begun]
+        self.turns = [entry for entry in self._entries if isinstance(entry, Turn)]
         self.instrument = instrument
+
+    def night(self) -> NightBegun | None:
+        """The beginning of the last night; None if there was none."""
+        nights = (entry for entry in reversed(self._entries) if isinstance(entry, NightBegun))
+        return next(nights, None)
+
+    def runs_since(self, night: NightBegun) -> int:
+        """How many runs of challengers and incumbents have ended since a night began."""
+        runs = (entry for entry in self._since(night) if isinstance(entry, Run))
+        judged = (Role.CHALLENGER, Role.INCUMBENT)
+        return sum(not run.begun and run.role in judged for run in runs)
+
+    def turns_since(self, night: NightBegun) -> int:
+        """How many turns of its agent there were since a night began."""
+        return sum(isinstance(entry, Turn) for entry in self._since(night))
+
+    def _since(self, night: NightBegun) -> list[Entry]:
+        return self._entries[self._entries.index(night) :]
 
     @property
     def conditions(self) -> Conditions | None:
         """Of its first runs; None if there are none."""
-        if not self.rows:
+        if not self.runs:
             return None
-        first = self.rows[0]
+        first = self.runs[0]
         tasks = tuple(first.objective.split(","))
-        backends = {row.task: row.backend for row in reversed(self.rows)}
+        backends = {row.task: row.backend for row in reversed(self.runs)}
         return Conditions(
             tasks=tasks,
             backends=tuple(backends.get(task, "auto") for task in tasks),
-            budget=float(first.budget),
-            episodes=int(first.episodes),
+            budget=first.budget,
+            episodes=first.episodes,
             sandbox=first.sandbox,
         )
 
     @property
     def incumbent(self) -> str:
         """The commit that was kept last, or that the branch began with."""
-        kept = [row.challenger for row in self.rows if row.verdict == "keep"]
-        return kept[-1] if kept else self.rows[0].commit
+        kept = [row.challenger for row in self.runs if row.verdict == Verdict.KEEP]
+        return kept[-1] if kept else self.runs[0].commit
 
-    def verdict(self, challenger: str) -> Row | None:
+    def verdict(self, challenger: str) -> Run | None:
         """The row that ended a challenger's trial; None while there is none."""
-        mine = (row for row in self.rows if _same(row.challenger, challenger))
-        return next((row for row in mine if row.verdict in FINAL), None)
+        mine = (row for row in self.runs if _same(row.challenger, challenger))
+        return next((row for row in mine if row.verdict.final), None)
 
     def number(self, challenger: str) -> int:
         """Which challenger of the branch's life it is, from 1; a new one is the next.
 
         A trial that goes on with another instrument begins anew, and so is a new one.
         """
-        mine = (row for row in self.rows if row.role == CHALLENGER)
+        mine = (row for row in self.runs if row.role == Role.CHALLENGER)
         tried = dict.fromkeys((row.challenger, row.harness) for row in mine)
         name = challenger[:NAME_LENGTH], self.instrument
         return [*tried, name].index(name) + 1
@@ -113,11 +128,11 @@ class History:
     def looks(self, challenger: str) -> list[Look]:
         """What each look at a challenger so far rested on."""
         found: list[Look] = []
-        for i, row in enumerate(self.rows):
-            if row.role != CHALLENGER or not _same(row.challenger, challenger):
+        for i, row in enumerate(self.runs):
+            if row.role != Role.CHALLENGER or not _same(row.challenger, challenger):
                 continue
-            after = History(self.rows[: i + 1], row.branch, self.instrument)
-            runs = len(after.scores(CHALLENGER, challenger))
+            after = History(self.runs[: i + 1], row.branch, self.instrument)
+            runs = len(after.scores(Role.CHALLENGER, challenger))
             if runs > len(found):
                 look = Look(len(after.before(challenger)), after.picks(challenger, runs))
                 found += [look] * (runs - len(found))
@@ -125,11 +140,11 @@ class History:
 
     def picks(self, challenger: str, runs: int) -> int:
         """In how many ways so many replicates could have been picked, see `verdict.picks`."""
-        tasks = self.rows[0].objective.count(",") + 1
-        return verdict.picks(runs * tasks, len(self.cut_off(CHALLENGER, challenger)))
+        tasks = self.runs[0].objective.count(",") + 1
+        return verdict.picks(runs * tasks, len(self.cut_off(Role.CHALLENGER, challenger)))
 
     def replicate(
-        self, role: str, challenger: str, replicate: int, commit: str = "", failed: Failed = min
+        self, role: Role, challenger: str, replicate: int, commit: str = "", failed: Failed = min
     ) -> dict[str, float]:
         """The returns by task of one replicate, as far as it was measured; see `fails_fresh`.
 
@@ -142,20 +157,20 @@ class History:
         """
         mine = [
             row
-            for row in self.rows
+            for row in self.runs
             if row.role == role
             and _same(row.challenger, challenger)
             and _same(row.commit, commit or challenger)
-            and row.replicate == str(replicate)
+            and row.replicate == replicate
             and row.harness == self.instrument
         ]
-        found = {row.task: float(row.avg_return) for row in mine if row.scored}
+        found = {row.task: row.avg_return for row in mine if row.avg_return is not None}
         for row in mine:
             if fails_fresh(row) and (known := self._of_incumbents(row.task)):
                 found.setdefault(row.task, failed(known))
         return found
 
-    def scores(self, role: str, challenger: str, commit: str = "") -> list[float]:
+    def scores(self, role: Role, challenger: str, commit: str = "") -> list[float]:
         """The scores of the replicates of a role beside (or of) a challenger, up to a gap."""
         found: list[float] = []
         while (score := self.score(role, challenger, len(found) + 1, commit)) is not None:
@@ -163,7 +178,7 @@ class History:
         return found
 
     def score(
-        self, role: str, challenger: str, replicate: int, commit: str = "", failed: Failed = min
+        self, role: Role, challenger: str, replicate: int, commit: str = "", failed: Failed = min
     ) -> float | None:
         """The score of a replicate; None while it is not complete. Arguments as of `replicate`."""
         conditions = self.conditions
@@ -175,26 +190,26 @@ class History:
         return objective.score(conditions.tasks, returns)
 
     def _of_incumbents(self, task: str) -> list[float]:
-        return incumbents_returns(self.rows, task, self.instrument)
+        return incumbents_returns(self.runs, task, self.instrument)
 
     def fresh(self) -> list[float]:
         """The runs of the incumbent that no decision was made on: its estimate is their mean."""
-        return self.scores(INCUMBENT, self.incumbent)
+        return self.scores(Role.INCUMBENT, self.incumbent)
 
     def baseline(self) -> list[float]:
         """The runs of the file that the branch began with, before anything was tried."""
-        return self.scores(INCUMBENT, self.rows[0].commit)
+        return self.scores(Role.INCUMBENT, self.runs[0].commit)
 
     def missing(self) -> list[int]:
         """The numbers of the runs that the incumbent's estimate lacks."""
         incumbent = self.incumbent
-        needed = verdict.fresh_runs(len(self.scores(CHALLENGER, incumbent)))
+        needed = verdict.fresh_runs(len(self.scores(Role.CHALLENGER, incumbent)))
         return self.lacking(max(needed, RUNS_PER_END * self.ends()))
 
     def lacking(self, count: int) -> list[int]:
         """The numbers of the first `count` fresh runs of the incumbent that are not there."""
         numbers = range(1, count + 1)
-        return [n for n in numbers if self.score(INCUMBENT, self.incumbent, n) is None]
+        return [n for n in numbers if self.score(Role.INCUMBENT, self.incumbent, n) is None]
 
     def before(self, challenger: str) -> list[float]:
         """All scores of the incumbent that were measured for others than this challenger.
@@ -204,14 +219,14 @@ class History:
         """
         incumbent = self.incumbent
         others = {
-            (row.challenger, int(row.replicate)): None
-            for row in self.rows
-            if row.role == INCUMBENT
+            (row.challenger, row.replicate): None
+            for row in self.runs
+            if row.role == Role.INCUMBENT
             and _same(row.commit, incumbent)
             and not _same(row.challenger, challenger)
         }
-        found = (self.score(INCUMBENT, other, n, incumbent, max) for other, n in others)
-        own = self.scores(CHALLENGER, incumbent)
+        found = (self.score(Role.INCUMBENT, other, n, incumbent, max) for other, n in others)
+        own = self.scores(Role.CHALLENGER, incumbent)
         return [*own, *(score for score in found if score is not None)]
 
     def beside(self, challenger: str) -> list[float]:
@@ -220,7 +235,7 @@ class History:
         Runs that failed are not among them: who fails here may know that it is compared.
         """
         there = self._there(challenger)
-        scores = (self.score(INCUMBENT, challenger, n, self.incumbent) for n in there)
+        scores = (self.score(Role.INCUMBENT, challenger, n, self.incumbent) for n in there)
         return [score for score in scores if score is not None]
 
     def next_beside(self, challenger: str) -> int:
@@ -230,22 +245,22 @@ class History:
     def _there(self, challenger: str) -> list[int]:
         """The numbers of the incumbent's runs for this challenger that are made, or have failed."""
         failed = {
-            int(row.replicate)
-            for row in self.rows
-            if row.role == INCUMBENT
+            row.replicate
+            for row in self.runs
+            if row.role == Role.INCUMBENT
             and _same(row.challenger, challenger)
             and _same(row.commit, self.incumbent)
             and row.harness == self.instrument
-            and row.status in FAULTS
+            and row.status.at_fault
         }
         found: list[int] = []
         while (n := len(found) + 1) in failed or (
-            self.score(INCUMBENT, challenger, n, self.incumbent) is not None
+            self.score(Role.INCUMBENT, challenger, n, self.incumbent) is not None
         ):
             found.append(n)
         return found
 
-    def cut_off(self, role: str, challenger: str = "", commit: str = "") -> list[Row]:
+    def cut_off(self, role: Role, challenger: str = "", commit: str = "") -> list[Run]:
         """The runs of a role that had begun and that something else than their file has ended.
 
         Args:
@@ -255,14 +270,14 @@ class History:
         """
         return [
             row
-            for row in self.rows
+            for row in self.runs
             if row.role == role
             and (not challenger or _same(row.challenger, challenger))
             and (not commit or _same(row.commit, commit))
             and row.harness == self.instrument
             and not row.scored
-            and row.status not in FAULTS
-            and row.seed
+            and not row.status.at_fault
+            and row.seed is not None
         ]
 
     def ends(self) -> int:
@@ -270,21 +285,21 @@ class History:
 
         Whoever ends the harness ends every run that goes on, and can choose among them no more.
         """
-        cut_off = self.cut_off(INCUMBENT, commit=self.incumbent)
+        cut_off = self.cut_off(Role.INCUMBENT, commit=self.incumbent)
         count = 0
-        together: set[tuple[str, ...]] = set()
-        for row in self.rows:
+        together: set[tuple[str, int, str]] = set()
+        for row in self.runs:
             if row in cut_off:
                 name = (row.challenger, row.replicate, row.task)
-                if row.status != INTERRUPTED or not together or name in together:
+                if row.status != Status.INTERRUPTED or not together or name in together:
                     count, together = count + 1, set()
-                together |= {name} if row.status == INTERRUPTED else set()
-            elif row.role == INCUMBENT and row.seed:
+                together |= {name} if row.status == Status.INTERRUPTED else set()
+            elif row.role == Role.INCUMBENT and row.seed is not None:
                 together = set()
         return count
 
     def seed(
-        self, role: str, challenger: str, replicate: int, commit: str, task: str
+        self, role: Role, challenger: str, replicate: int, commit: str, task: str
     ) -> int | None:
         """The seed of a run that was begun before, however it ended, or has not; None if none was.
 
@@ -292,14 +307,14 @@ class History:
         """
         mine = (
             row
-            for row in self._all
-            if (row.role, row.replicate, row.task) == (role, str(replicate), task)
+            for row in self._begun
+            if (row.role, row.replicate, row.task) == (role, replicate, task)
             and _same(row.challenger, challenger)
             and _same(row.commit, commit)
             and row.harness == self.instrument
-            and row.seed
+            and row.seed is not None
         )
-        return next((int(row.seed) for row in mine), None)
+        return next((row.seed for row in mine), None)
 
     def allowance(self, task: str) -> float | None:
         """Seconds of start-up that are free in a run of the branch; None while it is not laid down.
@@ -309,16 +324,16 @@ class History:
         has some start-ups last longer gains nothing.)
         """
         conditions = self.conditions
-        known = [row for row in self.rows if row.role == INCUMBENT and row.startup]
+        known = [row for row in self.runs if row.role == Role.INCUMBENT and row.startup is not None]
         mine = [r for r in known if r.commit == r.challenger == known[0].commit and r.task == task]
         if conditions is None or len(mine) < verdict.FRESH_RUNS:
             return None
-        startups = [float(row.startup) for row in mine[: verdict.BASELINE_RUNS]]
+        startups = [row.startup or 0.0 for row in mine[: verdict.BASELINE_RUNS]]
         return statistics.median(startups) + max(STARTUP_SLACK, STARTUP_SHARE * conditions.budget)
 
     def transferred(self, commit: str, task: str) -> float | None:
         """The return of a commit's file on a task that it was tried on; None if it was not."""
-        return self.replicate(TRANSFER, commit, 1).get(task)
+        return self.replicate(Role.TRANSFER, commit, 1).get(task)
 
 
 def _same(one: str, other: str) -> bool:
@@ -326,19 +341,20 @@ def _same(one: str, other: str) -> bool:
     return one[:NAME_LENGTH] == other[:NAME_LENGTH]
 
 
-def fails_fresh(row: Row) -> bool:
+def fails_fresh(row: Run) -> bool:
     """Whether a row is of an incumbent's run that was measured for its own sake, and failed.
 
     In an estimate it counts as the lowest, and as the highest where an edit is compared. If it were
     made again, a file could fail where its own return is low, and be measured without its bad runs.
     """
-    return row.role == INCUMBENT and _same(row.commit, row.challenger) and row.status in FAULTS
+    return row.role == Role.INCUMBENT and _same(row.commit, row.challenger) and row.status.at_fault
 
 
-def incumbents_returns(rows: Sequence[Row], task: str, instrument: str) -> list[float]:
+def incumbents_returns(rows: Sequence[Run], task: str, instrument: str) -> list[float]:
     """The returns on a task of all runs of incumbents."""
     return [
-        float(row.avg_return)
+        row.avg_return
         for row in rows
-        if (row.role, row.task, row.harness) == (INCUMBENT, task, instrument) and row.scored
+        if (row.role, row.task, row.harness) == (Role.INCUMBENT, task, instrument)
+        and row.avg_return is not None
     ]

@@ -15,6 +15,7 @@ from typing import Literal
 from harness.judgement import verdict
 from harness.judgement.history import RUNS_PER_END
 from harness.judgement.verdict import Look
+from harness.record.entries import Role, Verdict
 
 Draw = Callable[[random.Random], float]
 """One draw of noise, of mean zero and standard deviation one."""
@@ -51,7 +52,7 @@ class Mix:
                 yield -generator.expovariate(1 / self.worse)
 
 
-Role = Literal["challenger", "fresh", "beside"]
+Whose = Literal["challenger", "fresh", "beside"]
 """Whose run: the challenger's, the incumbent's before anything is compared, and that beside it."""
 
 
@@ -68,7 +69,7 @@ class Hand:
       fails: whether the file does it, by failing, or something else does.
     """
 
-    role: Role
+    role: Whose
     high: bool
     limit: float
     most: float = 2
@@ -155,7 +156,7 @@ class _Runs:
         self._done["fresh"] = 0
         self.cut_off = 0
 
-    def run(self, value: float, role: Role) -> float | None:
+    def run(self, value: float, role: Whose) -> float | None:
         """A score around a value; None where it failed beside a challenger."""
         hand = self._conditions.hand
         while True:
@@ -185,7 +186,7 @@ class _Runs:
             assert score is not None
             there.append(score)
 
-    def _shift(self, role: Role) -> float:
+    def _shift(self, role: Whose) -> float:
         made = self.night.runs - 1
         conditions = self._conditions
         shift = conditions.rise * made + conditions.step * (made >= verdict.fresh_runs(0))
@@ -227,8 +228,8 @@ def sequential(
         beside: list[float] = []
         looks: list[Look] = []
         made = 0  # beside it
-        step: verdict.Step = "challenger"
-        while step in ("challenger", "incumbent"):
+        step: Role | Verdict = Role.CHALLENGER
+        while not isinstance(step, Verdict):
             due = made < len(challenger) // verdict.RUNS_PER_REMEASUREMENT
             score = runs.run(truth, "beside") if due else runs.run(truth + effect, "challenger")
             if not due:
@@ -244,7 +245,7 @@ def sequential(
                 pool += fresh[known:]
             step = verdict.judge(challenger, pool, beside, number, looks, looks[-1].picks).step
         night.challengers += 1
-        night.last_kept = step == "keep"
+        night.last_kept = step == Verdict.KEEP
         night.replicates = len(challenger)
         if night.last_kept:
             night.kept.append(effect)

@@ -28,15 +28,16 @@ import itertools
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from scipy import special
 
+from harness.record.entries import Role, Verdict
+
 FALSE_KEEPS = 0.25
 """Expected false keeps of a branch's first night; and of all its later nights together."""
 
-NIGHT = 40
+NIGHT_LENGTH = 40
 """Challengers."""
 
 LOOKS_OVERLAP = 2.0
@@ -85,8 +86,6 @@ many as the level says: below a level that happens once in 10^9 times."""
 ROUNDING = 1e-9
 """Levels and p-values are multiples of the same fraction, compared in floating point."""
 
-Step = Literal["challenger", "incumbent", "keep", "discard"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Look:
@@ -102,7 +101,7 @@ class Look:
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """What comes next, and why.
 
     Attributes:
@@ -110,13 +109,8 @@ class Verdict:
       reason: in words, with the figures.
     """
 
-    step: Step
+    step: Role | Verdict
     reason: str
-
-    @property
-    def final(self) -> bool:
-        """Whether it is a decision."""
-        return self.step in ("keep", "discard")
 
 
 def judge(
@@ -126,7 +120,7 @@ def judge(
     number: int,
     looks: Sequence[Look] | None = None,
     picks: int = 1,
-) -> Verdict:
+) -> Judgement:
     """Say what comes next for a challenger.
 
     Args:
@@ -145,17 +139,18 @@ def judge(
     incumbent = [*before, *beside[: (count - 1) // RUNS_PER_REMEASUREMENT]]
     figures = _figures(challenger, incumbent)
     if reason := _behind(challenger, incumbent):
-        return Verdict("discard", f"{figures}: {reason}.")
+        return Judgement(Verdict.DISCARD, f"{figures}: {reason}.")
     level = look_levels(number, (*earlier, this))[-1]
     if level > 0:
         p = p_value(challenger, incumbent, level)
         figures += f", p = {p:.2g} with {level:.2g} allowed"
         if p <= level * (1 + ROUNDING):
-            return Verdict("keep", f"{figures}: better.")
+            return Judgement(Verdict.KEEP, f"{figures}: better.")
     if count >= MAX_REPLICATES:
-        return Verdict("discard", f"{figures}: not shown to be better in {_runs(count)}.")
-    step: Step = "incumbent" if len(beside) < count // RUNS_PER_REMEASUREMENT else "challenger"
-    return Verdict(step, f"{figures}: it can still win.")
+        return Judgement(Verdict.DISCARD, f"{figures}: not shown to be better in {_runs(count)}.")
+    due = len(beside) < count // RUNS_PER_REMEASUREMENT
+    step = Role.INCUMBENT if due else Role.CHALLENGER
+    return Judgement(step, f"{figures}: it can still win.")
 
 
 def alpha(number: int) -> float:
@@ -164,9 +159,9 @@ def alpha(number: int) -> float:
     Evenly over the first night, then falling as 1/number², so that the sum over any number of later
     challengers stays below `FALSE_KEEPS` once more.
     """
-    if number <= NIGHT:
-        return FALSE_KEEPS / NIGHT
-    return FALSE_KEEPS * NIGHT / (number * (number - 1))
+    if number <= NIGHT_LENGTH:
+        return FALSE_KEEPS / NIGHT_LENGTH
+    return FALSE_KEEPS * NIGHT_LENGTH / (number * (number - 1))
 
 
 def fresh_runs(own: int) -> int:
@@ -295,7 +290,7 @@ def _behind(challenger: Sequence[float], incumbent: Sequence[float]) -> str:
     wins = sum(mine > theirs for mine in challenger for theirs in incumbent) / pairs
     if ahead > 0 and (ahead > hurdle or wins >= WINS):
         return ""
-    return f"{ahead:+,.4g}, where more than {hurdle:+,.4g} is needed to go on"
+    return f"{ahead:+,.4g}, where more than {hurdle:+,.4g} is needed to continue"
 
 
 def _figures(challenger: Sequence[float], incumbent: Sequence[float]) -> str:

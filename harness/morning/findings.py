@@ -5,36 +5,25 @@ import json
 import re
 import statistics
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError, LedgerError
 from harness.judgement import objective, verdict
-from harness.judgement.history import (
-    CHALLENGER,
-    FINAL,
-    INCUMBENT,
-    NAME_LENGTH,
-    TRANSFER,
-    fails_fresh,
-    incumbents_returns,
-)
+from harness.judgement.history import NAME_LENGTH, fails_fresh, incumbents_returns
 from harness.places import SUMMARY, TURN, run_folder
-from harness.record.ledger import Ledger, Row
+from harness.record.entries import ALONE, Entry, Fate, Role, Run, Verdict, stamp
+from harness.record.ledger import Ledger
 
 ENOUGH = 5
 """Runs from which an interval stands for them; fewer are all shown."""
 
-PAUSE = 2 * 3600.0
+LONGEST_PAUSE = 2 * 3600.0
 """Seconds, beside a run's own, in which nothing begins and after which nobody was at work: an hour
 of waiting for an agent's provider, and a turn of it, are less."""
 
-LARGEST = 1e100
+MAX_FIGURE = 1e100
 """Figures of a ledger are smaller: sums and squares of them stay finite, or it is no figure."""
-
-UNFINISHED = "on trial"
-"""Outcome of an experiment without a verdict."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +34,7 @@ class Experiment:
       number: from 1.
       commit: its name in the ledger.
       description: of the edit.
-      outcome: `keep`, `discard`, `inconclusive`, `crash` (it failed, and was set back) or
-        `UNFINISHED`.
+      outcome: what became of it.
       reason: of the verdict, in words.
       scores: of its replicates.
       against: scores of the incumbent that were known at the verdict.
@@ -56,7 +44,7 @@ class Experiment:
     number: int
     commit: str
     description: str
-    outcome: str
+    outcome: Fate
     reason: str
     scores: list[float]
     against: list[float]
@@ -121,19 +109,24 @@ class Findings:
     experiments: list[Experiment]
     reigns: list[Reign]
     transfers: dict[str, dict[str, float]]
-    rows: list[Row]
+    rows: list[Entry]
+
+    @property
+    def runs(self) -> list[Run]:
+        """Those of the rows that are runs."""
+        return [row for row in self.rows if isinstance(row, Run)]
 
     @property
     def kept(self) -> list[Experiment]:
         """The experiments that made a new incumbent."""
-        return [e for e in self.experiments if e.outcome == "keep"]
+        return [e for e in self.experiments if e.outcome == Fate.KEEP]
 
     @property
     def hours(self) -> float:
         """From the first row's beginning to the last one's, without the pauses between nights."""
         stamps = sorted(stamp(row) for row in self.rows)
         gaps = [(b - a).total_seconds() for a, b in zip(stamps, stamps[1:], strict=False)]
-        return sum(gap for gap in gaps if gap <= PAUSE + self.budget) / 3600
+        return sum(gap for gap in gaps if gap <= LONGEST_PAUSE + self.budget) / 3600
 
 
 def span(scores: Sequence[float]) -> tuple[float, float]:
@@ -157,7 +150,7 @@ def read(ledger: Path, branch: str = "") -> Findings:
     if not ledger.exists():
         raise InputError(f"There is no file {ledger}; a first run (harness.run) makes results.tsv.")
     rows = Ledger(ledger).rows()
-    names = [row.branch for row in rows if row.branch != "-"]
+    names = [row.branch for row in rows if row.branch != ALONE]
     if not names:
         raise InputError(
             f"{ledger} has no experiment branch to report on: harness.loop or harness.run --init "
@@ -172,7 +165,7 @@ def read(ledger: Path, branch: str = "") -> Findings:
     return _Reader(mine).findings(name)
 
 
-def check(row: Row, ledger: Path) -> None:
+def check(row: Entry, ledger: Path) -> None:
     """Make sure that a row holds what is read from it.
 
     Raises:
@@ -181,8 +174,8 @@ def check(row: Row, ledger: Path) -> None:
     try:
         whole = re.fullmatch(r"\d{8}-\d{6}-\w+", row.run_id) is not None
         whole = whole and stamp(row) is not None
-        figures = [row.budget, row.episodes, *([row.avg_return] if row.scored else [])]
-        whole = whole and all(abs(float(figure)) < LARGEST for figure in figures)
+        figures = [row.budget, row.avg_return or 0.0] if isinstance(row, Run) else []
+        whole = whole and all(abs(figure) < MAX_FIGURE for figure in figures)
     except ValueError:
         whole = False
     if not whole:
@@ -192,20 +185,21 @@ def check(row: Row, ledger: Path) -> None:
         )
 
 
-def stamp(row: Row) -> datetime:
-    """When a row's run began."""
-    return datetime.strptime(row.run_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+def figure(value: float) -> str:
+    """A score as a reader wants it: no more digits than mean something."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 class _Reader:
     """Goes through a branch's rows once."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self._rows = list(rows)
-        self._tasks = tuple(rows[0].objective.split(","))
-        self._instrument = next((r.harness for r in reversed(rows) if r.scored), rows[0].harness)
-        self._returns: dict[tuple[str, ...], dict[str, float]] = {}
-        self._trials: dict[str, list[Row]] = {}
+    def __init__(self, rows: Sequence[Entry]) -> None:
+        self._all = list(rows)
+        self._rows = runs = [row for row in rows if isinstance(row, Run)]
+        self._tasks = tuple(runs[0].objective.split(","))
+        self._instrument = next((r.harness for r in reversed(runs) if r.scored), runs[0].harness)
+        self._returns: dict[tuple[str, str, str, int], dict[str, float]] = {}
+        self._trials: dict[str, list[Run]] = {}
         self._against: dict[str, list[float]] = {}
 
     def findings(self, name: str) -> Findings:
@@ -221,19 +215,19 @@ class _Reader:
         transfers: dict[str, dict[str, float]] = {}
         for row in self._rows:
             score = self._score(row)
-            if row.role == INCUMBENT and score is not None:
+            if row.role == Role.INCUMBENT and score is not None:
                 single.setdefault(row.commit, []).append(score)
                 if row.commit == row.challenger:
                     fresh.setdefault(row.commit, []).append((row.run_id, score))
-            elif row.role == CHALLENGER:
+            elif row.role == Role.CHALLENGER:
                 self._trials.setdefault(row.challenger, []).append(row)
                 own = self._scores(self._trials.get(reign, []))
                 self._against[row.challenger] = [*own, *single.get(reign, [])]
-                if row.verdict == "keep":
+                if row.verdict == Verdict.KEEP:
                     reign = row.challenger
                     order.append((reign, [*self._trials].index(reign) + 1))
-            elif row.role == TRANSFER and row.scored:
-                transfers.setdefault(row.task, {})[row.commit] = float(row.avg_return)
+            elif row.role == Role.TRANSFER and row.avg_return is not None:
+                transfers.setdefault(row.task, {})[row.commit] = row.avg_return
         reigns = [
             Reign(
                 commit=commit,
@@ -253,35 +247,35 @@ class _Reader:
         return Findings(
             branch=name,
             tasks=self._tasks,
-            budget=float(self._rows[0].budget),
+            budget=self._rows[0].budget,
             instrument=self._instrument,
             experiments=experiments,
             reigns=reigns,
             transfers=transfers,
-            rows=self._rows,
+            rows=self._all,
         )
 
-    def _score(self, row: Row) -> float | None:
+    def _score(self, row: Run) -> float | None:
         """The score of the replicate that a row completes; None where it does not."""
         if row.harness != self._instrument or not (row.scored or fails_fresh(row)):
             return None
         known = incumbents_returns(self._rows, row.task, self._instrument)
-        worst = None if row.scored else min(known, default=None)
-        if not row.scored and worst is None:
+        own = min(known, default=None) if row.avg_return is None else row.avg_return
+        if own is None:
             return None
         key = (row.role, row.commit, row.challenger, row.replicate)
         returns = self._returns.setdefault(key, {})
-        returns[row.task] = float(row.avg_return) if worst is None else worst
+        returns[row.task] = own
         if set(self._tasks) - set(returns):
             return None
         return objective.score(self._tasks, returns)
 
     def _experiment(self, number: int, commit: str) -> Experiment:
         rows = self._trials[commit]
-        ended = next((row for row in rows if row.verdict in FINAL), None)
-        outcome = ended.verdict if ended else UNFINISHED
-        if ended and ended.status not in FINAL:
-            outcome = "crash"
+        ended = next((row for row in rows if row.verdict.final), None)
+        outcome = Fate(ended.verdict) if ended else Fate.ON_TRIAL
+        if ended and not ended.status.decided:
+            outcome = Fate.CRASH
         return Experiment(
             number=number,
             commit=commit,
@@ -293,10 +287,10 @@ class _Reader:
             runs=[row.run_id for row in rows],
         )
 
-    def _scores(self, rows: Sequence[Row]) -> Iterable[float]:
+    def _scores(self, rows: Sequence[Run]) -> Iterable[float]:
         """Of the complete replicates of a trial."""
         for replicate in dict.fromkeys(row.replicate for row in rows):
-            key = (CHALLENGER, rows[0].commit, rows[0].challenger, replicate)
+            key = (Role.CHALLENGER, rows[0].commit, rows[0].challenger, replicate)
             returns = self._returns.get(key, {})
             if not set(self._tasks) - set(returns):
                 yield objective.score(self._tasks, returns)

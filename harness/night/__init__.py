@@ -3,4 +3,4 @@
 May import: `judgement`, and what is below.
 """
 
-__all__ = ["agents", "brief", "constants", "leash", "tuners", "turns"]
+__all__ = ["agents", "brief", "constants", "leash", "memory", "tuners", "turns"]

@@ -23,6 +23,7 @@ from harness.checkout import git, sources, syntax
 from harness.night import leash
 from harness.night.brief import Brief
 from harness.places import EDITABLE, RUNS
+from harness.record.entries import Ending
 from harness.system import words
 
 DESCRIPTION = "DESCRIPTION"
@@ -52,7 +53,7 @@ COMPARED = 2**24
 MOST_TOKENS = 2**53
 """Of a turn that are believed."""
 
-POLL = 0.2
+GIVEN_UP_POLL = 0.2
 """Seconds between looks at whether the night is given up."""
 
 DESCRIPTION_LENGTH = 200
@@ -65,7 +66,7 @@ RATE_LIMITED = re.compile(
 )
 """What agents that failed print when their provider makes them wait."""
 
-ERROR = re.compile(r"\W*((api|http|request) )?(error|fatal|exception)\b", re.I)
+FAILURE = re.compile(r"\W*((api|http|request) )?(error|fatal|exception)\b", re.I)
 """How the last line of an agent begins that has failed and ends with exit code 0."""
 
 PRESETS = {
@@ -78,11 +79,6 @@ PRESETS = {
 }
 """Command lines of known coding agents. All get the brief on standard input and as a file."""
 
-EDITED, NO_EDIT, HUNG, FAILED, WAITING, BROKEN, ABSENT = (
-    "edit", "no-edit", "hung", "agent-crash", "rate-limited", "broken", "no-agent"
-)  # fmt: skip
-"""How a turn ends. `broken` is an edit that is no Python; `no-agent`: there is no such program."""
-
 SHELL = "/bin/sh"
 """Runs an agent's command."""
 
@@ -91,11 +87,11 @@ NOT_FOUND = (126, 127)
 
 
 @dataclasses.dataclass(frozen=True)
-class Turn:
+class Answer:
     """What came of one call of an agent.
 
     Attributes:
-      status: one of those above.
+      status: how it ended.
       edit: the training file, where it was changed.
       description: one line on it.
       forbidden: other files that it changed; they were not taken.
@@ -105,7 +101,7 @@ class Turn:
       repairs: the number of the turn whose edit it was to repair.
     """
 
-    status: str
+    status: Ending
     edit: bytes | None = None
     description: str = ""
     forbidden: tuple[str, ...] = ()
@@ -125,7 +121,7 @@ def call(
     number: int,
     limit: float,
     ending: threading.Event,
-) -> Turn:
+) -> Answer:
     """Let an agent work on one edit, in a throwaway clone of the branch.
 
     Args:
@@ -154,7 +150,7 @@ def call(
         with open(folder / OUTPUT, "a+b") as output:  # by its name the agent could take it away
             code = _run(shell, root, clone, (brief_file, output), number, limit, ending)
             text = _end_of(output)
-        turn = Turn(
+        turn = Answer(
             status=_status(code, text),
             detail=words.plain(text[-DETAIL:]),
             seconds=time.monotonic() - begin,
@@ -163,7 +159,7 @@ def call(
             return _outcome(turn, clone, before, start, text)
         except OSError as error:
             reason = f"What it has left cannot be read: {error.strerror}: {error.filename}"
-            return dataclasses.replace(turn, status=FAILED, detail=words.line(reason))
+            return dataclasses.replace(turn, status=Ending.FAILED, detail=words.line(reason))
 
 
 def _run(
@@ -202,7 +198,7 @@ def _wait(
         if ending.is_set():
             raise KeyboardInterrupt
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return agent.wait(timeout=POLL)
+            return agent.wait(timeout=GIVEN_UP_POLL)
         if os.fstat(output.fileno()).st_size > OUTPUT_ROOM:
             os.ftruncate(output.fileno(), 0)  # it is open for appending: the agent goes on at 0
     return None
@@ -214,20 +210,20 @@ def _end_of(output: IO[bytes]) -> str:
     return words.decoded(output.read())
 
 
-def _status(code: int | None, text: str) -> str:
+def _status(code: int | None, text: str) -> Ending:
     """How a turn without an edit has ended."""
     if code is None:
-        return HUNG
+        return Ending.HUNG
     report, last = _report(text), _lines(text)[-LAST_LINES:]
-    if not (code or report.get("failed") or (last and ERROR.match(last[-1]))):
-        return NO_EDIT
+    if not (code or report.get("failed") or (last and FAILURE.match(last[-1]))):
+        return Ending.NO_EDIT
     if code in NOT_FOUND:
-        return ABSENT
+        return Ending.ABSENT
     said = report.get("result") or "\n".join(last)
-    return WAITING if RATE_LIMITED.search(said) else FAILED
+    return Ending.WAITING if RATE_LIMITED.search(said) else Ending.FAILED
 
 
-def _outcome(turn: Turn, clone: Path, before: dict[str, str], start: bytes, text: str) -> Turn:
+def _outcome(turn: Answer, clone: Path, before: dict[str, str], start: bytes, text: str) -> Answer:
     """What a turn, as it is without an edit, came to with what the agent has left.
 
     Raises:
@@ -246,16 +242,16 @@ def _outcome(turn: Turn, clone: Path, before: dict[str, str], start: bytes, text
         cost=report.get("cost"),
     )
     try:
-        edit = _content(clone / EDITABLE, syntax.LARGEST + 1)
+        edit = _content(clone / EDITABLE, syntax.MAX_BYTES + 1)
     except FileNotFoundError:
         return turn
     if edit is None or edit == start:
         return turn
     if fault := syntax.fault(edit):
-        kept = edit if len(edit) <= syntax.LARGEST else None
+        kept = edit if len(edit) <= syntax.MAX_BYTES else None
         detail = f"{EDITABLE}: {fault}"
-        return dataclasses.replace(turn, status=BROKEN, edit=kept, detail=detail)
-    return dataclasses.replace(turn, status=EDITED, edit=edit)
+        return dataclasses.replace(turn, status=Ending.BROKEN, edit=kept, detail=detail)
+    return dataclasses.replace(turn, status=Ending.EDITED, edit=edit)
 
 
 def _files(clone: Path) -> dict[str, str]:

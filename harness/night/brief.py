@@ -6,12 +6,13 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.judgement.history import CHALLENGER, FINAL, INCUMBENT, History
+from harness.judgement.history import History
 from harness.measurement.sites import log_tail
 from harness.places import CURVE, EDITABLE, LOG, run_folder
+from harness.record.entries import Role, Run
 from harness.system import words
 
-SHOWN = 15
+CHALLENGERS_SHOWN = 15
 """Challengers in the table: the latest."""
 
 ERROR_LINES = 30
@@ -72,9 +73,9 @@ def write(root: Path, past: History, situation: Situation) -> Brief:
         words.decoded(program.read_bytes()) if program.is_file() else "",
         "# This turn",
         f"You work in a throwaway clone. Edit `{EDITABLE}`, once, and write one line on what you "
-        "changed and why into a file `DESCRIPTION` beside the folder `agent_space`. Do not run, "
+        "changed and why into a file `DESCRIPTION` next to the folder `agent_space`. Do not run, "
         "commit or measure anything: the harness does all that when you are done. Nothing but "
-        "these two files is taken. `runs/` has learning curves and last words of the latest runs.",
+        "these two files is used. `runs/` has learning curves and last output of the latest runs.",
         f"- Objective: {conditions.objective}, {conditions.budget:g} seconds of training each\n"
         f"- Incumbent: {situation.estimate}\n- Left: {situation.left}",
     ]
@@ -87,27 +88,27 @@ def write(root: Path, past: History, situation: Situation) -> Brief:
             f"one. It ended with:\n\n```\n{tail}\n```"
         )
     parts.append("## What was tried\n\n" + _table(past))
-    runs = [row.run_id for row in past.rows if row.role in (CHALLENGER, INCUMBENT)]
+    runs = [run.run_id for run in past.runs if run.role in (Role.CHALLENGER, Role.INCUMBENT)]
     text = "\n\n".join(part for part in parts if part) + "\n"
     return Brief(text, tuple(runs[-LENT:]))
 
 
 def _table(past: History) -> str:
-    ended = [row for row in past.rows if row.verdict in FINAL]
+    ended = [run for run in past.runs if run.verdict.final]
     if not ended:
         return "Nothing yet."
     lines = ["| edit | verdict | why | last run |", "|---|---|---|---|"]
-    for row in ended[-SHOWN:]:
-        status = row.verdict if row.status in FINAL else f"{row.verdict} ({row.status})"
-        cells = (_words(past.rows, row.challenger), status, row.reason, row.run_id)
+    for run in ended[-CHALLENGERS_SHOWN:]:
+        status = run.verdict if run.status.decided else f"{run.verdict} ({run.status})"
+        cells = (_words(past.runs, run.challenger), status, run.reason, run.run_id)
         lines.append(f"| {' | '.join(map(_cell, cells))} |")
-    more = len(ended) - SHOWN
+    more = len(ended) - CHALLENGERS_SHOWN
     return "\n".join(lines) + (f"\n\n{more} earlier ones are not shown." if more > 0 else "")
 
 
-def _words(rows: Sequence, challenger: str) -> str:
+def _words(runs: Sequence[Run], challenger: str) -> str:
     """The description that a challenger was handed in with."""
-    mine = (r.description for r in rows if r.challenger == challenger and r.role == CHALLENGER)
+    mine = (r.description for r in runs if (r.challenger, r.role) == (challenger, Role.CHALLENGER))
     return next(mine, "")
 
 

@@ -14,95 +14,81 @@ import fcntl
 import functools
 import hashlib
 import os
-import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from harness.checkout import git
+from harness.contract.schema import SchemaError
 from harness.errors import LedgerError, StorageError
 from harness.places import RUNS, state_folder
+from harness.record import entries
+from harness.record.entries import ALONE, Entry, Renewed, Run
 from harness.system import words
-
-BEGUN, LOST, INTERRUPTED = "begun", "lost", "interrupted"
-"""Statuses of a run's first row, of a run whose worker died, and of one that ended with us."""
-
-RENEWED = "renewed"
-"""Status of a row that is no run: the first one of a ledger in the place of another one."""
 
 NAME_LENGTH = 16
 """Characters of a head's file name, which is a hash of the ledger's path."""
 
+VERSIONS = (
+    "commit avg_return status description task run_id seed challenger replicate std_return budget "
+    "backend comparable verdict",
+    "sandbox",
+    "branch role objective episodes harness reason",
+    "startup",
+)
+"""The columns of the first version of the record, and what each further one has added to them. A
+ledger keeps the columns that it was begun with."""
+
+PREVIOUS = "previous"
+"""The last column: the SHA-256 of the line before, the header's for the first row."""
+
+HEADERS = tuple(
+    [*" ".join(VERSIONS[:version]).split(), PREVIOUS] for version in range(1, len(VERSIONS) + 1)
+)
+"""The columns of a ledger by its version, from 1."""
+
+COLUMNS = tuple(HEADERS[-1])
+"""Of a ledger that is begun here."""
+
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """A run, begun or ended; all fields are text, as they stand in the file.
+class Snapshot:
+    """What a ledger held when it was read, its chain checked.
 
     Attributes:
-      commit: short hash of the checkout, `+` after it where files were changed; `-` without git.
-      avg_return: mean over the episodes; empty where there is no score.
-      status: `scored`, or what the run decided (`keep`, `discard`); of runs without a score
-        `crash`, `timeout`, `tampered`, `interrupted`, `lost` (its worker died), `inconclusive`
-        (something else went wrong). `begun` in its first row; `renewed` is no run, see
-        `Ledger.renew`.
-      description: one line of text from the user.
-      task: its Gymnasium id.
-      run_id: the folder in `runs/`.
-      seed: of the training; empty where the run was refused before it began.
-      challenger: which edit the run was made for.
-      replicate: which of the runs of its role that were made for this edit.
-      std_return: over the episodes.
-      budget: seconds.
-      backend: that trained it.
-      comparable: `yes`; `no` where seed, budget, episodes or file were given by hand.
-      verdict: `none` for a run that is not judged; `go on`, `keep`, `discard`, `inconclusive`.
-      sandbox: how training and evaluation were confined; `none` if they were not.
-      branch: the experiment branch; `-` for a run that belongs to none.
-      role: `challenger`, or `incumbent` measured beside it or for its own sake; `-` likewise.
-      objective: all tasks of the branch, with commas.
-      episodes: of the evaluation.
-      harness: what measured: the fingerprint of the harness, and the hardware.
-      reason: of the verdict, in words.
-      startup: seconds from the start of the training process to that of the clock; empty where
-        there is no score, or the ledger was begun without this column.
-      previous: SHA-256 of the line before, the header's for the first row.
+      content: its complete lines, the header first; empty where there is no file yet.
+      columns: of its rows.
+      digests: of its lines, the header's first.
+      entries: its rows, in their order.
     """
 
-    commit: str
-    avg_return: str
-    status: str
-    description: str
-    task: str
-    run_id: str
-    seed: str
-    challenger: str
-    replicate: str
-    std_return: str
-    budget: str
-    backend: str
-    comparable: str
-    verdict: str
-    sandbox: str
-    branch: str
-    role: str
-    objective: str
-    episodes: str
-    harness: str
-    reason: str
-    startup: str = ""
-    previous: str = ""
+    content: bytes
+    columns: tuple[str, ...]
+    digests: tuple[str, ...]
+    entries: tuple[Entry, ...]
 
     @property
-    def scored(self) -> bool:
-        """Whether the run has a score."""
-        return self.avg_return != ""
+    def version(self) -> int:
+        """Of the record."""
+        return HEADERS.index([*self.columns]) + 1
 
+    def ended(self) -> list[Entry]:
+        """All but the first rows of runs."""
+        return [entry for entry in self.entries if not (isinstance(entry, Run) and entry.begun)]
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+    def runs(self) -> list[Run]:
+        """The runs that have ended."""
+        return [entry for entry in self.ended() if isinstance(entry, Run)]
 
-ADDED = ("startup",)
-"""Columns that a ledger may lack which was begun before they were there; it goes on without them.
-"""
+    def open(self) -> list[Run]:
+        """The first rows of runs that have no end: they go on, or their harness was killed."""
+        found: dict[str, Run] = {}
+        for entry in self.entries:
+            if isinstance(entry, Run) and entry.begun:
+                found[entry.run_id] = entry
+            else:
+                found.pop(entry.run_id, None)
+        return list(found.values())
 
 
 class Head:
@@ -183,42 +169,28 @@ class Ledger:
         """Where its end is kept: for the user and, where there is one, in the repository."""
         try:
             folder = git.text(self.path.parent, "rev-parse", "--absolute-git-dir")
-        except (OSError, subprocess.CalledProcessError):
+        except git.GitError:
             return [self.head]
         return [self.head, Head(self.path, Path(folder))]
 
-    def rows(self, begun: bool = False) -> list[Row]:
-        """The rows of what has ended, the chain checked.
-
-        Args:
-          begun: give the first rows of runs, too.
+    def read(self) -> Snapshot:
+        """What it holds.
 
         Raises:
           LedgerError: the file is damaged; the message names the line.
         """
-        return [row for row in self._all() if begun or row.status != BEGUN]
-
-    def open(self) -> list[Row]:
-        """The first rows of runs that have no end: they go on, or their harness was killed.
-
-        Raises:
-          LedgerError: as `rows`.
-        """
-        found: dict[str, Row] = {}
-        for row in self._all():
-            if row.status == BEGUN:
-                found[row.run_id] = row
-            else:
-                found.pop(row.run_id, None)
-        return list(found.values())
-
-    def _all(self) -> list[Row]:
         try:
-            with open(self.path, "rb") as file:
-                header, *lines = _lines(file.read(), self.path)
-            return [_row(line, header) for line in lines]
+            return _verified(self.path.read_bytes(), self.path)
         except FileNotFoundError:
-            return []
+            return EMPTY
+
+    def rows(self) -> list[Entry]:
+        """All but the first rows of runs, as of now; raises as `read`."""
+        return self.read().ended()
+
+    def runs(self) -> list[Run]:
+        """The runs that have ended, as of now; raises as `read`."""
+        return self.read().runs()
 
     def check(self) -> None:
         """Make sure that the rows are those that were written.
@@ -229,7 +201,7 @@ class Ledger:
         """
         with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH)  # a row and the head that names it are written as one
-            self._compare(_lines(file.read(), self.path))
+            self._compare(_verified(file.read(), self.path))
 
     def prepare(self) -> None:
         """Make sure that the rows are those that were written and that one could be appended.
@@ -241,7 +213,7 @@ class Ledger:
         for head in self.heads:
             head.prepare()
         with self._locked() as fd:
-            self._compare(_lines(os.pread(fd, os.fstat(fd).st_size, 0), self.path))
+            self._compare(_verified(_content(fd), self.path))
 
     def renew(self) -> str:
         """Begin anew where a checkout was removed and another one stands in its place.
@@ -259,60 +231,71 @@ class Ledger:
         """
         runs = self.path.with_name(RUNS)
         known = [head for head in self.heads if head.read()]
-        if not known or self._all() or (runs.is_dir() and any(runs.iterdir())):
+        if not known or self.read().entries or (runs.is_dir() and any(runs.iterdir())):
             return ""
         self.head.prepare()
         digest = [head.retire() for head in known][-1]
-        reason = f"A ledger that ended with {digest} was here before."
-        empty = dict.fromkeys(COLUMNS, "")
-        fields = {"commit": "-", "status": RENEWED, "branch": "-", "role": "-", "reason": reason}
-        self.append(Row(**(empty | fields)))
+        self.append(Renewed(reason=f"A ledger that ended with {digest} was here before."))
         return (
             f"note: a ledger that was here before is gone, with all its runs: {self.path} begins "
             "anew, and says so in its first row. If you did not remove it, somebody else did."
         )
 
-    def append(self, row: Row) -> None:
+    def append(self, entry: Entry) -> Snapshot:
+        """Add one row at the end; raises and returns as `conclude`."""
+        return self.conclude(lambda there: entry)
+
+    def conclude(self, decide: Callable[[Snapshot], Entry]) -> Snapshot:
         """Add one row at the end, flushed to the disk; all of it or nothing.
 
         Args:
-          row: `previous` is filled in here.
+          decide: gives the row from what is there; nobody else appends meanwhile.
+
+        Returns:
+          What the ledger holds with it.
 
         Raises:
-          LedgerError: the file is damaged.
+          LedgerError: the file is damaged, or was begun before there were branches.
           OSError: it cannot be written; it is as it was.
         """
         with self._locked() as fd:
-            content = os.pread(fd, os.fstat(fd).st_size, 0)
-            lines = _lines(content, self.path)
-            self._compare(lines)
-            size = sum(map(len, lines)) if content.startswith(lines[0]) else 0
-            new = _line(dataclasses.replace(row, previous=_hash(lines[-1])), lines[0])
+            there = _verified(_content(fd), self.path)
+            self._compare(there)
+            entry = decide(there)
+            if entry.branch != ALONE and "branch" not in there.columns:
+                raise LedgerError(
+                    f"{self.path} was begun by a harness that knew no branches, and cannot hold "
+                    f"this one's rows. Move it away and delete {self.head.path}, and the next run "
+                    "begins a new one."
+                )
+            line = _line(entry, there.columns, there.digests[-1])
+            size = len(there.content)
+            data = line if size else _HEADER + line
+            longer = _verified(there.content + data, self.path)
             try:
                 os.ftruncate(fd, size)
-                data = new if size else lines[0] + new
                 if os.pwrite(fd, data, size) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
                 os.fsync(fd)
-                staged = [(head.stage(_hash(new)), head.path) for head in self.heads]
+                staged = [(head.stage(longer.digests[-1]), head.path) for head in self.heads]
                 for new_head, path in staged:  # none of them, where one cannot be written
                     new_head.replace(path)
             except OSError:
                 os.ftruncate(fd, size)
                 raise
+        return longer
 
-    def _compare(self, lines: list[bytes]) -> None:
+    def _compare(self, there: Snapshot) -> None:
         """Compare with the heads; one row more than they know is what a crash leaves."""
-        ends = [_hash(line) for line in lines[-2:]]
-        wrong = [head for head in self.heads if head.read() not in ["", *ends]]
+        hashes = there.digests
+        wrong = [head for head in self.heads if head.read() not in ["", *hashes[-2:]]]
         if not wrong:
             return
-        hashes = [_hash(line) for line in lines]
         paths = " and ".join(str(head.path) for head in wrong)
         if all(head.read() in hashes for head in wrong):
             last = max(hashes.index(head.read()) for head in wrong)
             raise LedgerError(
-                f"{self.path} has {len(lines) - last - 1} rows more than were written "
+                f"{self.path} has {len(hashes) - last - 1} rows more than were written "
                 f"from here, the first of them in line {last + 2}: another home or "
                 "machine, as a container's, or another program has appended them. If that was you, "
                 f"delete {paths}, and the next run goes on with it as it is."
@@ -333,58 +316,84 @@ class Ledger:
             os.close(fd)
 
 
-_HEADER = ("\t".join(COLUMNS) + "\n").encode()
-
-
-def _line(row: Row, header: bytes = _HEADER) -> bytes:
-    """A row as a line under a header: its texts are words in one line each."""
-    texts = (words.line(getattr(row, name)) for name in _columns(header))
-    return ("\t".join(texts) + "\n").encode()
-
-
 def _hash(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
-def _columns(header: bytes) -> list[str]:
-    return header.decode(errors="replace").rstrip("\n").split("\t")
+_HEADER = ("\t".join(COLUMNS) + "\n").encode()
+
+EMPTY = Snapshot(b"", COLUMNS, (_hash(_HEADER),), ())
+"""Of a ledger without a file."""
+
+_KNOWN: dict[Path, Snapshot] = {}
+"""The last one of each ledger that this process has checked."""
 
 
-def _row(line: bytes, header: bytes) -> Row:
-    texts = words.plain(line.decode(errors="replace")).rstrip("\n").split("\t")
-    return Row(**dict(zip(_columns(header), texts, strict=True)))
+def _content(fd: int) -> bytes:
+    return os.pread(fd, os.fstat(fd).st_size, 0)
 
 
-def _lines(content: bytes, path: Path) -> list[bytes]:
-    """The complete lines, the header first, their chain checked; a new header where there is none.
+def _line(entry: Entry, columns: Sequence[str], previous: str) -> bytes:
+    """A row as a line after another one."""
+    texts = {**entries.cells(entry), PREVIOUS: previous}
+    row = (texts.get(name, "") for name in columns)
+    return ("\t".join(row) + "\n").encode()
+
+
+def written(rows: Iterable[Entry]) -> bytes:
+    """A whole ledger with these rows."""
+    lines = [_HEADER]
+    for row in rows:
+        lines.append(_line(row, COLUMNS, _hash(lines[-1])))
+    return b"".join(lines)
+
+
+def _verified(content: bytes, path: Path) -> Snapshot:
+    """What complete lines say, their chain checked; lines that were checked before are compared.
 
     Raises:
-      LedgerError: header, number of columns or chain are not as they should be.
+      LedgerError: header, number of columns, chain or a cell are not as they should be.
     """
-    lines = content.splitlines(keepends=True)
-    if lines and not lines[-1].endswith(b"\n"):
-        lines.pop()
-    if not lines:
-        return [_HEADER]
+    content = content[: content.rfind(b"\n") + 1]
+    known = _KNOWN.get(path)
+    if known is None or not content.startswith(known.content):
+        known = EMPTY
+    if len(content) > len(known.content):
+        known = _KNOWN[path] = _longer(known, content, path)
+    return known if content else EMPTY
+
+
+def _longer(known: Snapshot, content: bytes, path: Path) -> Snapshot:
+    """A snapshot of more lines than are known.
+
+    Raises:
+      LedgerError: as `_verified`.
+    """
     advice = (
         f"Restore it from a copy; or move it away and delete {Head(path).path}, and the next run "
         "begins a new one."
     )
-    names = _columns(lines[0])
-    if names != [name for name in COLUMNS if name in names or name not in ADDED]:
-        raise LedgerError(f"{path} is damaged: line 1 is not the header of a ledger. {advice}")
-    previous = _hash(lines[0]).encode()
-    for number, line in enumerate(lines[1:], start=2):
-        columns = line.count(b"\t") + 1
-        if columns != len(names):
+    lines = content[len(known.content) :].splitlines(keepends=True)
+    columns, digests, rows = known.columns, [*known.digests], [*known.entries]
+    if not known.content:
+        header = lines.pop(0)
+        columns, digests = tuple(words.decoded(header).rstrip("\n").split("\t")), [_hash(header)]
+        if [*columns] not in HEADERS:
+            raise LedgerError(f"{path} is damaged: line 1 is not the header of a ledger. {advice}")
+    for number, line in enumerate(lines, start=len(digests) + 1):
+        where = f"{path} is damaged: line {number}"
+        cells = line[:-1].split(b"\t")
+        if len(cells) != len(columns):
+            raise LedgerError(f"{where} has {len(cells)} columns, not {len(columns)}. {advice}")
+        if cells[-1] != digests[-1].encode():
             raise LedgerError(
-                f"{path} is damaged: line {number} has {columns} columns, not {len(names)}. "
-                + advice
+                f"{where} does not follow from the line before it: one of them was changed, or a "
+                f"line between them removed. {advice}"
             )
-        if line[line.rindex(b"\t") + 1 : -1] != previous:
-            raise LedgerError(
-                f"{path} is damaged: line {number} does not follow from the line before it: one "
-                f"of them was changed, or a line between them removed. {advice}"
-            )
-        previous = _hash(line).encode()
-    return lines
+        digests.append(_hash(line))
+        texts = (words.plain(cell.decode(errors="replace")) for cell in cells[:-1])
+        try:
+            rows.append(entries.parse(dict(zip(columns, texts, strict=False))))
+        except SchemaError as error:
+            raise LedgerError(f"{where} is a row {error}: none is written so. {advice}") from error
+    return Snapshot(content, columns, tuple(digests), tuple(rows))

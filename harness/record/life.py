@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from harness.errors import BusyError
 from harness.places import ERROR, LEDGER, run_folder
-from harness.record.ledger import INTERRUPTED, Ledger, Row
+from harness.record.entries import ALONE, Run, Status, Verdict
+from harness.record.ledger import Ledger, Snapshot
 from harness.system import processes, storage
 
 RULING = threading.Lock()
@@ -25,30 +27,30 @@ class Ruling:
     """What a run's row says of it.
 
     Attributes:
-      status, verdict, reason: as in `ledger.Row`.
+      status, verdict, reason: as in `entries.Run`.
     """
 
-    status: str
-    verdict: str = "none"
+    status: Status
+    verdict: Verdict = Verdict.NONE
     reason: str = ""
 
 
-def unjudged(status: str, score: float | None) -> Ruling:
+def unjudged(there: Snapshot, status: Status, score: float | None) -> Ruling:
     """The ruling on a run that belongs to no branch."""
     return Ruling(status)
 
 
 def bury(
     root: Path,
-    branch: str = "-",
-    judge: Callable[[Row], Ruling] = lambda row: unjudged(INTERRUPTED, None),
+    branch: str = ALONE,
+    judge: Callable[[Snapshot, Run], Ruling] = lambda there, run: Ruling(Status.INTERRUPTED),
 ) -> None:
     """Write the last rows of runs whose harness was killed.
 
     Args:
       root: the checkout.
       branch: whose runs; `-` for those of none.
-      judge: gives the ruling on one, from its first row.
+      judge: gives the ruling on one, from what the ledger holds and its first row.
 
     Raises:
       LedgerError: the ledger is damaged.
@@ -56,29 +58,35 @@ def bury(
     """
     ledger = Ledger(root / LEDGER)
     with processes.uninterrupted(), RULING:
-        killed = [row for row in ledger.open() if row.run_id not in _OURS]
-        for row in killed:
-            if goes_on(root, row):
+        killed = [run for run in ledger.read().open() if run.run_id not in _OURS]
+        for run in killed:
+            if goes_on(root, run):
                 raise BusyError(
-                    f"The run {row.run_id} of {row.branch if row.branch != '-' else 'no branch'} "
+                    f"The run {run.run_id} of {run.branch if run.branch != ALONE else 'no branch'} "
                     "has no end, and its process is there, at work or stopped: what is measured "
                     f"beside it could be chosen from. Wait for it, or kill the process that holds "
-                    f"{run_folder(root, row.run_id)} (fuser shows which)."
+                    f"{run_folder(root, run.run_id)} (fuser shows which)."
                 )
-        for row in killed:
-            if row.branch != branch:
+        for run in killed:
+            if run.branch != branch:
                 continue
-            ruling = judge(row)
-            end = {"status": ruling.status, "verdict": ruling.verdict, "reason": ruling.reason}
-            ledger.append(dataclasses.replace(row, **end))
+            ledger.conclude(functools.partial(_ended, run, judge))
             with contextlib.suppress(OSError):
-                storage.replace(run_folder(root, row.run_id) / ERROR, "The harness was killed.\n")
+                storage.replace(run_folder(root, run.run_id) / ERROR, "The harness was killed.\n")
 
 
-def goes_on(root: Path, row: Row) -> bool:
+def _ended(run: Run, judge: Callable[[Snapshot, Run], Ruling], there: Snapshot) -> Run:
+    """The last row of a run, from its first one."""
+    ruling = judge(there, run)
+    return dataclasses.replace(
+        run, status=ruling.status, verdict=ruling.verdict, reason=ruling.reason
+    )
+
+
+def goes_on(root: Path, run: Run) -> bool:
     """Whether the harness of a run that has no end is there."""
     try:
-        with alive(run_folder(root, row.run_id)):
+        with alive(run_folder(root, run.run_id)):
             return False
     except FileNotFoundError:
         return False

@@ -10,7 +10,7 @@ from harness.contract.artifact import Artifact
 from harness.errors import InputError
 from harness.evaluate import episode_seeds
 from harness.places import ERROR, POLICY, RUNS, SUMMARY, run_folder
-from harness.record.ledger import Row
+from harness.record.entries import FORMATS, Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,15 +50,24 @@ class Record:
 
     @property
     def artifact(self) -> Artifact:
-        """The policy that was scored."""
-        return Artifact.load(self.folder / POLICY)
+        """The policy that was scored.
+
+        Raises:
+          InputError: it was deleted.
+        """
+        try:
+            return Artifact.load(self.folder / POLICY)
+        except FileNotFoundError as error:
+            raise InputError(
+                f"The policy of run {self.folder.name} is gone: there is no {error.filename}."
+            ) from error
 
     @property
     def returns(self) -> list[float]:
         """Of the episodes, as they were scored."""
         return self.details["episode_returns"]
 
-    def faults(self, row: Row) -> list[str]:
+    def faults(self, row: Run) -> list[str]:
         """What in the folder does not agree with itself or with the row; without simulation."""
         details, found = self.details, []
         try:
@@ -71,8 +80,8 @@ class Record:
                 found.append("the episode seeds do not follow from policy and nonce")
             if details["avg_return"] != statistics.fmean(self.returns):
                 found.append("the average is not that of the episodes")
-            if f"{details['avg_return']:.4f}" != row.avg_return:
+            if float(f"{details['avg_return']:{FORMATS['avg_return']}}") != row.avg_return:
                 found.append(f"the ledger says {row.avg_return}, the summary another average")
-        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OSError, InputError) as error:
             found.append(f"its files cannot be read ({error!r})")
         return found

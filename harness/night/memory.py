@@ -1,0 +1,195 @@
+"""What a night knows of itself: from the ledger, and what turns and runs have left in `runs/`."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.errors import InputError, LedgerError
+from harness.judgement.history import History
+from harness.places import ERROR, LEDGER, TRAIN_FILE, TURN, run_folder
+from harness.record.entries import UNLIMITED, Ending, Entry, Plan, Role, Run, Turn, stamp
+from harness.system import words
+
+REPAIRS = 2
+"""Turns in a row that an agent gets to repair a file that failed."""
+
+FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0
+"""Seconds after a first bad turn of the same kind in a row, doubled with each further one: a rate
+limit, or a command that only fails."""
+
+LISTED = 10
+"""Paths in a row or a brief: an agent may have made thousands."""
+
+PATIENCE = 20
+"""Bad turns in a row after which the night ends: the agent is not there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A turn whose edit failed: its number, its file, and the error."""
+
+    number: int
+    edit: bytes
+    error: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """A night at one moment.
+
+    Attributes:
+      root: the checkout.
+      past: what the ledger says of the branch.
+      plan: of the night.
+      earlier: turns that were there when it began, or went on.
+    """
+
+    root: Path
+    past: History
+    plan: Plan
+    earlier: int
+
+    @property
+    def turns(self) -> list[Turn]:
+        """Of this night, since it began or went on."""
+        return self.past.turns[self.earlier :]
+
+    def used(self) -> tuple[float, int]:
+        """Hours and runs since the night began."""
+        night = self.past.night()
+        assert night is not None
+        seconds = (datetime.now(UTC) - stamp(night)).total_seconds()
+        return seconds / 3600, self.past.runs_since(night)
+
+    def over(self) -> str | None:
+        """Why no new turn begins; None while one may."""
+        hours, runs = self.used()
+        if hours >= self.plan.hours:
+            return f"{self.plan.hours:g} hours have passed"
+        if runs >= self.plan.runs:
+            return f"{runs} runs were made"
+        turns = self.turns[-PATIENCE:]
+        if turns and turns[-1].status == Ending.ABSENT:
+            return f"its agent's command cannot be run here ({turns[-1].reason})"
+        if len(turns) == PATIENCE and not any(turn.status == Ending.EDITED for turn in turns):
+            return (
+                f"{PATIENCE} turns in a row brought no edit; the last ended as {turns[-1].status} "
+                f"({turns[-1].reason})"
+            )
+        return None
+
+    def left(self) -> str:
+        """Hours and runs, in words."""
+        hours, runs = self.used()
+        left = f"{max(self.plan.hours - hours, 0):.1f} hours"
+        if self.plan.runs >= UNLIMITED:
+            return left
+        return f"{left}, {max(self.plan.runs - runs, 0)} runs"
+
+    def wait(self) -> float:
+        """Seconds before a next turn, twice as many after each further one that ended as the last.
+
+        Nobody waits beyond the hours.
+        """
+        again = 0
+        while again < len(self.turns) and self.turns[-1 - again].status == self.turns[-1].status:
+            again += 1
+        left = max(self.plan.hours - self.used()[0], 0.0) * 3600
+        return min(FIRST_WAIT * 2 ** (again - 1), LONGEST_WAIT, left)
+
+    def failed(self, slots: int) -> Failure | None:
+        """What failed last, is not repaired yet, and may be.
+
+        Args:
+          slots: trials that may go on at a time.
+        """
+        turns = self.past.turns
+        repairs = {turn.number: self._made(turn).get("repairs") for turn in turns}
+        for turn in reversed(turns[-slots:]):
+            error = self._error(turn)
+            if error is None or turn.number in repairs.values():
+                continue
+            chain = [turn.number]
+            while (earlier := repairs.get(chain[-1])) is not None:
+                chain.append(earlier)
+            file = self._folder(turn) / TRAIN_FILE
+            if len(chain) <= REPAIRS and file.exists():
+                return Failure(turn.number, file.read_bytes(), error)
+        return None
+
+    def note(self) -> str:
+        """What the next brief says of the last turn."""
+        if not self.past.turns:
+            return ""
+        turn = self.past.turns[-1]
+        made = self._made(turn)
+        notes = {
+            Ending.NO_EDIT: "You left agent_space/train.py as it was.",
+            Ending.HUNG: "You were ended: the time for a turn was used up before the file was "
+            "changed.",
+            Ending.FAILED: "Your command failed before the file was changed.",
+            Ending.BROKEN: f"Your edit is no Python: {made.get('detail', '')}",
+        }
+        taken = ""
+        if forbidden := made.get("forbidden"):
+            taken = f" You changed {listed(forbidden)}; that was not taken."
+        return (notes.get(turn.status, "") + taken).strip()
+
+    def tried(self) -> dict[str, list[float]]:
+        """The scores of every training file that was run, by its commit."""
+        past, first = self.past, self.past.runs[0].commit
+        scores = {first: past.scores(Role.INCUMBENT, first)}
+        for run in past.runs:
+            if run.role == Role.CHALLENGER and run.scored:
+                scores[run.challenger] = past.scores(Role.CHALLENGER, run.challenger)
+        return scores
+
+    def _error(self, turn: Turn) -> str | None:
+        """What the edit of a turn failed with; None where it did not, or there was none."""
+        if turn.status == Ending.BROKEN:
+            return self._made(turn).get("detail", turn.reason)
+        trial = self._trial(turn)
+        if turn.status == Ending.EDITED and trial and trial[-1].status.at_fault:
+            file = self._folder(trial[-1]) / ERROR
+            return words.decoded(file.read_bytes()) if file.exists() else trial[-1].reason
+        return None
+
+    def _trial(self, turn: Turn) -> list[Run]:
+        """The runs of the challenger that a turn has made."""
+        runs = self.past.runs
+        return [r for r in runs if r.role == Role.CHALLENGER and r.challenger == turn.challenger]
+
+    def _folder(self, entry: Entry) -> Path:
+        return run_folder(self.root, entry.run_id)
+
+    def _made(self, turn: Turn) -> dict:
+        """What a turn left; nothing where its folder was deleted, as a user may."""
+        try:
+            return json.loads((self._folder(turn) / TURN).read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+
+
+def recorded(past: History) -> Plan:
+    """The plan of the night that the ledger knows last.
+
+    Raises:
+      InputError: it knows none.
+      LedgerError: what it knows is none.
+    """
+    night = past.night()
+    if night is None:
+        raise InputError("There is no night on this branch to go on with; begin one with --agent.")
+    if night.plan is None:
+        raise LedgerError(
+            f"The row {night.run_id} of {LEDGER} holds no plan of a night: begin one with --agent."
+        )
+    return night.plan
+
+
+def listed(paths: Sequence[str]) -> str:
+    """Some paths, and how many more there are."""
+    more = f" and {len(paths) - LISTED} more" if len(paths) > LISTED else ""
+    return ", ".join(paths[:LISTED]) + more

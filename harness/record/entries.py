@@ -1,0 +1,304 @@
+"""What the rows of the ledger say, each kind with its types.
+
+A row is a run, a turn of an agent, the beginning of a night, or says that the ledger was renewed.
+It is parsed once, when the ledger is read, and formatted once, when it is appended: between the two
+nobody handles texts. Which kind it is, its cells `role` and `status` say.
+"""
+
+import dataclasses
+import enum
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from harness.contract import schema
+from harness.contract.schema import SchemaError
+from harness.system import words
+
+ALONE = "-"
+"""In the place of a branch, a role or a commit: there is none."""
+
+
+class Status(enum.StrEnum):
+    """How a run stands: begun, with a score, or without one."""
+
+    BEGUN = "begun"
+    SCORED = "scored"
+    KEEP = "keep"
+    DISCARD = "discard"
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    TAMPERED = "tampered"
+    INTERRUPTED = "interrupted"
+    LOST = "lost"
+    INCONCLUSIVE = "inconclusive"
+
+    @property
+    def at_fault(self) -> bool:
+        """Whether the file itself has ended the run; others without a score were cut off."""
+        return self in (Status.CRASH, Status.TIMEOUT)
+
+    @property
+    def decided(self) -> bool:
+        """Whether it says what the run has decided, and not how it ended."""
+        return self in (Status.KEEP, Status.DISCARD, Status.INCONCLUSIVE)
+
+
+class Verdict(enum.StrEnum):
+    """What a run has decided on its challenger."""
+
+    NONE = "none"
+    GO_ON = "go on"
+    KEEP = "keep"
+    DISCARD = "discard"
+    INCONCLUSIVE = "inconclusive"
+
+    @property
+    def final(self) -> bool:
+        """Whether the challenger is run no more after it."""
+        return self not in (Verdict.NONE, Verdict.GO_ON)
+
+
+class Role(enum.StrEnum):
+    """Of a run on a branch; `transfer` is one on any task, which decides nothing."""
+
+    NONE = ALONE
+    CHALLENGER = "challenger"
+    INCUMBENT = "incumbent"
+    TRANSFER = "transfer"
+
+
+class Ending(enum.StrEnum):
+    """How a turn of an agent ends."""
+
+    EDITED = "edit"
+    NO_EDIT = "no-edit"
+    HUNG = "hung"
+    FAILED = "agent-crash"
+    WAITING = "rate-limited"
+    BROKEN = "broken"  # an edit that is no Python
+    ABSENT = "no-agent"  # there is no such program
+
+
+class Fate(enum.StrEnum):
+    """What became of an experiment; `crash`: it failed, and was set back."""
+
+    KEEP = "keep"
+    DISCARD = "discard"
+    INCONCLUSIVE = "inconclusive"
+    CRASH = "crash"
+    ON_TRIAL = "on trial"
+
+
+AGENT, NIGHT, RENEWED = "agent", "night", "renewed"
+"""Cells of rows that are no runs: the role of a turn, that of a night, a renewal's status."""
+
+FORMATS = {"avg_return": ".4f", "std_return": ".4f", "startup": ".2f"}
+"""Of figures that are measured; others are written as they were given."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What all rows have.
+
+    Attributes:
+      run_id: the folder in `runs/`; begins with the time.
+      commit: short hash of the checkout, `+` after it where files were changed; `-` without git.
+        On a branch it is that of the file which ran, or of the incumbent.
+      description: one line of text, from the user or an agent.
+      branch: the experiment branch; `-` for what belongs to none.
+      harness: what measured: the fingerprint of the harness, and the hardware.
+    """
+
+    run_id: str
+    commit: str
+    description: str = ""
+    branch: str = ALONE
+    harness: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run(Entry):
+    """A run, begun or ended.
+
+    Attributes:
+      task: its Gymnasium id.
+      status: `begun` in its first row.
+      avg_return: mean over the episodes; None where there is no score.
+      std_return: over the episodes; likewise.
+      seed: of the training; None where the run was refused before it began.
+      challenger: which edit the run was made for.
+      replicate: which of the runs of its role that were made for this edit, from 1.
+      budget: seconds.
+      backend: that trained it.
+      comparable: not where seed, budget, episodes or file were given by hand.
+      verdict: `none` for a run that is not judged.
+      sandbox: how training and evaluation were confined; `none` if they were not.
+      role: on its branch.
+      objective: all tasks of the branch, with commas.
+      episodes: of the evaluation; 0 where the ledger was begun without this column.
+      reason: of the verdict, in words.
+      startup: seconds from the start of the training process to that of the clock; None where
+        there is no score, or the ledger was begun without this column.
+    """
+
+    task: str
+    status: Status
+    avg_return: float | None = None
+    std_return: float | None = None
+    seed: int | None = None
+    challenger: str = ""
+    replicate: int = 1
+    budget: float
+    backend: str
+    comparable: bool
+    verdict: Verdict = Verdict.NONE
+    sandbox: str = ""
+    role: Role = Role.NONE
+    objective: str = ""
+    episodes: int = 0
+    reason: str = ""
+    startup: float | None = None
+
+    @property
+    def scored(self) -> bool:
+        """Whether the run has a score."""
+        return self.avg_return is not None
+
+    @property
+    def begun(self) -> bool:
+        """Whether this is the first of its two rows."""
+        return self.status == Status.BEGUN
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Turn(Entry):
+    """A turn of an agent.
+
+    Attributes:
+      number: of the branch's turns, from 1.
+      status: how it ended.
+      challenger: the edit that it has brought; None if none.
+      reason: time, tokens and cost, and what was wrong with it, in words.
+    """
+
+    number: int
+    status: Ending
+    challenger: str | None = None
+    reason: str = ""
+
+
+UNLIMITED = 1_000_000
+"""Runs of a night whose hours alone end it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a night was asked for.
+
+    Attributes:
+      agent: a preset, a shell command, or the name of a tuner.
+      hours: after which no new turn begins.
+      runs: after which no new turn begins.
+      agent_seconds: that a turn of the agent may take.
+    """
+
+    agent: str
+    hours: float
+    runs: int
+    agent_seconds: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NightBegun(Entry):
+    """The beginning of a night.
+
+    Attributes:
+      plan: of it; None where the row holds none.
+    """
+
+    plan: Plan | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Renewed(Entry):
+    """The first row of a ledger in the place of another one.
+
+    Attributes:
+      reason: names the end of that one.
+    """
+
+    run_id: str = ""
+    commit: str = ALONE
+    reason: str
+
+
+def stamp(entry: Entry) -> datetime:
+    """When it began.
+
+    Raises:
+      ValueError: its id does not say.
+    """
+    return datetime.strptime(entry.run_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+
+
+def parse(cells: Mapping[str, str]) -> Entry:
+    """What the cells of a row say, by their columns; a column that was added later may lack.
+
+    Raises:
+      SchemaError: a cell makes no sense; the message names it.
+    """
+    if cells.get("role") == AGENT:
+        challenger = cells["challenger"].replace(ALONE, "")
+        own = {"number": cells["replicate"], "challenger": challenger}
+        return _parsed(Turn, {**cells, **own})
+    if cells.get("role") == NIGHT:
+        shared = _parsed(Entry, cells)
+        return NightBegun(**vars(shared), plan=_plan(cells.get("reason", "")))
+    return _parsed(Renewed if cells["status"] == RENEWED else Run, cells)
+
+
+def cells(entry: Entry) -> dict[str, str]:
+    """The cells of a row, by their columns; what its kind does not have is left out."""
+    match entry:
+        case Turn():
+            renamed: dict[str, Any] = {"role": AGENT, "replicate": entry.number}
+            renamed["challenger"] = entry.challenger or ALONE
+        case NightBegun():
+            plan = words.packed(dataclasses.asdict(entry.plan)) if entry.plan else ""
+            renamed = {"role": NIGHT, "status": NIGHT, "reason": plan}
+        case Renewed():
+            renamed = {"role": ALONE, "status": RENEWED}
+        case _:
+            renamed = {}
+    return {name: _text(name, value) for name, value in {**vars(entry), **renamed}.items()}
+
+
+def _parsed(kind: Any, cells: Mapping[str, str]) -> Any:
+    names = _names(kind)
+    return schema.parsed(kind, {name: text for name, text in cells.items() if name in names})
+
+
+def _names(kind: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+def _plan(text: str) -> Plan | None:
+    """The plan of a night from its cell; None where it holds none."""
+    try:
+        given = json.loads(text)
+        return schema.decoded(Plan, given) if isinstance(given, dict) else None
+    except (SchemaError, ValueError, RecursionError):
+        return None
+
+
+def _text(name: str, value: Any) -> str:
+    """One cell."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:{FORMATS.get(name, 'g')}}"
+    return words.line(str(value))
