@@ -99,7 +99,9 @@ def test_a_child_imports_the_harness_what_is_installed_and_then_the_user_s(litte
 def test_with_the_checkout_on_the_path_all_of_it_is_found(littered):
     """So that the test above could fail."""
     look = LOOK.replace("import harness.evaluate, numpy, ", "import numpy, ")
-    look = look.replace('import harness.system.origin; harness.system.origin.allow("my_tasks.envs:X-v0")', "")
+    look = look.replace(
+        'import harness.system.origin; harness.system.origin.allow("my_tasks.envs:X-v0")', ""
+    )
     look = look.replace("harness.evaluate", "my_tasks.envs")
     done = python(littered, "-c", look, PYTHONPATH=str(littered))
     assert done.returncode == 0, done.stderr
