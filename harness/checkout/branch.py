@@ -173,7 +173,7 @@ class Branch:
     def _shows(self, commit: str) -> bool:
         """Whether the working tree is ours and has a commit's training file."""
         there = self._is_out() and (self.root / EDITABLE).is_file()
-        return there and self.edit == self.edit_of(commit)
+        return there and self.edit() == self.edit_of(commit)
 
     def _settle(self, commit: str) -> None:
         """The index as the tip has it, and the trial over: the last step of both outcomes."""
