@@ -245,7 +245,7 @@ def test_a_checkout_of_somebody_else_is_told_in_git_s_words(root, tmp_path, monk
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     git._trusted.cache_clear()
     try:
-        assert create(root, "one").exists
+        assert create(root, "one").exists()
     finally:
         git._trusted.cache_clear()
 
@@ -281,4 +281,4 @@ def test_programs_are_never_taken_from_the_checkout(tmp_path, monkeypatch):
 
 
 def test_a_branch_that_is_not_begun_does_not_exist(root):
-    assert not Branch(root, "test").exists
+    assert not Branch(root, "test").exists()
