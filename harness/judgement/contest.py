@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness import places
 from harness.checkout import branch as branches
-from harness.checkout.branch import Branch
+from harness.checkout.branch import Branch, Refs
 from harness.errors import (
     EndedError,
     HarnessError,
@@ -212,7 +212,8 @@ class Contest:
     def _attempt(self, part: Part, message: str) -> HarnessError | None:
         """Run a replicate of the incumbent; what it has failed with."""
         try:
-            self._replicate(self.read(), part, message)
+            source = self.branch.edit_of(part.commit)
+            self._replicate(self.read(), part, source, message)
         except (*LOST_RUNS, *FAILED) as failure:
             return failure
         return None
@@ -226,7 +227,8 @@ class Contest:
         past = self.read()
         if past.transferred(commit, task) is None:
             part = self._part(Role.TRANSFER, commit, commit, 1)
-            self._run(self._request(past, task, "auto", part, "transfer"))
+            source = self.branch.edit_of(commit)
+            self._run(self._request(past, task, "auto", part, source, "transfer"))
 
     def challenge(self, message: str, edit: bytes | None = None) -> Outcome:
         """Try a training file, to its verdict, and nothing else meanwhile.
@@ -255,12 +257,34 @@ class Contest:
             if self.branch.edit_of(pending) == edit and self.branch.follows_tip(pending):
                 return self.pursue(pending, message, past)
             self.withdraw(pending, past)
-        return self.pursue(self.enter(edit, message), message, past)
+        return self.pursue(self.enter(edit, message, self.branch.read(), past), message, past)
 
-    def enter(self, edit: bytes, message: str) -> str:
-        """Put a training file on trial; its commit."""
+    def ready(self, refs: Refs, past: History) -> tuple[Refs, History]:
+        """Branch and history, once the incumbent's estimate lacks nothing.
+
+        Args:
+          refs: as they were read a moment ago.
+          past: as it was read after them.
+
+        Raises:
+          HarnessError: as `measure`.
+        """
+        while (then := self.measured(past)) is not past:
+            refs = self.branch.read()  # other trials may have ended meanwhile
+            past = self.read() if self.site.slots > 1 else then
+        return refs, past
+
+    def enter(self, edit: bytes, message: str, refs: Refs, past: History) -> str:
+        """Put a training file on trial; its commit.
+
+        Args:
+          edit: the file.
+          message: of its commit.
+          refs: of the branch.
+          past: what was measured, read after them.
+        """
         with self._lock:
-            number = len(self.branch.trials()) + self.read().number("")
+            number = len(refs.trials) + past.number("")
             text = (
                 words.plain(message).strip() or "An edit without a message"
             )  # numbered: no two trials are one commit
@@ -316,19 +340,21 @@ class Contest:
         if due and rulings.judge(past, challenger, scores).step == Role.INCUMBENT:
             beside = self._part(Role.INCUMBENT, past.incumbent, challenger, number)
             with contextlib.suppress(*FAILED):
-                self._replicate(past, beside, "the incumbent beside it")
+                source = self.branch.edit_of(past.incumbent)
+                self._replicate(past, beside, source, "the incumbent beside it")
             return None
         part = self._part(Role.CHALLENGER, challenger, challenger, len(scores) + 1)
-        return self._replicate(past, part, message)
+        return self._replicate(past, part, self.branch.edit_of(challenger), message)
 
-    def _replicate(self, past: History, part: Part, message: str) -> Summary | None:
+    def _replicate(self, past: History, part: Part, source: bytes, message: str) -> Summary | None:
         """Run a replicate's tasks, those that are not there yet; the summary of the last."""
         there = past.replicate(part.role, part.challenger, part.replicate, part.commit)
         backends = dict(zip(self.conditions.tasks, self.conditions.backends, strict=True))
         summary = None
         for task in self.conditions.tasks:
             if task not in there:
-                summary = self._run(self._request(past, task, backends[task], part, message))
+                request = self._request(past, task, backends[task], part, source, message)
+                summary = self._run(request)
         return summary
 
     def _part(self, role: Role, commit: str, challenger: str, replicate: int) -> Part:
@@ -341,10 +367,12 @@ class Contest:
             objective=self.conditions.objective,
         )
 
-    def _request(self, past: History, task: str, backend: str, part: Part, message: str) -> Request:
+    def _request(
+        self, past: History, task: str, backend: str, part: Part, source: bytes, message: str
+    ) -> Request:
         return Request(
             root=self.branch.root,
-            source=self.branch.edit_of(part.commit),
+            source=source,
             task_id=task,
             backend=backend,
             seed=past.seed(part.role, part.challenger, part.replicate, part.commit, task),

@@ -7,7 +7,7 @@ import secrets
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -283,9 +283,9 @@ def _told_where(this: _Underway) -> Iterator[None]:
 def _record(ledger: Ledger, this: _Underway, measured: Measurement) -> Summary:
     """Write a score down, rule on it, and write summary and row with the ruling."""
     returns = measured.score.evaluation.returns
-    summary = _summarise(this, measured)
+    summary, details = _summarise(this, measured), _details(this, measured)
     try:
-        _save(this, summary, measured)  # before the ledger is asked for anything: a score is kept
+        _save(this, summary, details)  # before the ledger is asked for anything: a score is kept
     finally:
 
         def decide(there: Snapshot) -> Run:
@@ -295,7 +295,7 @@ def _record(ledger: Ledger, this: _Underway, measured: Measurement) -> Summary:
         row = ledger.conclude(decide).entries[-1]
     assert isinstance(row, Run)
     summary = dataclasses.replace(summary, verdict=row.verdict, reason=row.reason or None)
-    _save(this, summary, measured)
+    _save(this, summary, details)
     return summary
 
 
@@ -312,9 +312,9 @@ def _noted(ruling: Ruling, training: Training) -> Ruling:
     return dataclasses.replace(ruling, reason=f"{ruling.reason} {note}".strip())
 
 
-def _save(this: _Underway, summary: Summary, measured: Measurement) -> None:
-    details = _details(this, summary, measured)
-    storage.replace(this.folder / SUMMARY, json.dumps(details, indent=1))
+def _save(this: _Underway, summary: Summary, details: Mapping[str, Any]) -> None:
+    text = json.dumps({**dataclasses.asdict(summary), **details}, indent=1)
+    storage.replace(this.folder / SUMMARY, text)
 
 
 def _record_failure(ledger: Ledger, this: _Underway, error: BaseException) -> None:
@@ -386,11 +386,10 @@ def _summarise(this: _Underway, measured: Measurement) -> Summary:
     )
 
 
-def _details(this: _Underway, summary: Summary, measured: Measurement) -> dict[str, Any]:
-    """What summary.json holds: the summary, every episode, and the conditions."""
+def _details(this: _Underway, measured: Measurement) -> dict[str, Any]:
+    """What summary.json holds beside the summary: every episode, and the conditions."""
     training, score, second = measured.training, measured.score, measured.second
     return {
-        **dataclasses.asdict(summary),
         "episode_returns": score.evaluation.returns,
         "episode_lengths": score.evaluation.lengths,
         "episode_seeds": score.evaluation.seeds,

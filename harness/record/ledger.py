@@ -169,10 +169,10 @@ class Ledger:
     def heads(self) -> list[Head]:
         """Where its end is kept: for the user and, where there is one, in the repository."""
         try:
-            folder = git.text(self.path.parent, "rev-parse", "--absolute-git-dir")
+            folder = git.directory(self.path.parent.resolve())
         except (OSError, subprocess.CalledProcessError):
             return [self.head]
-        return [self.head, Head(self.path, Path(folder))]
+        return [self.head, Head(self.path, folder)]
 
     def read(self) -> Snapshot:
         """What it holds.
