@@ -3,18 +3,21 @@
 Training and evaluation are replaced by a number; agent, git, ledger and rule are real. What is
 counted are the files that this process opens and the programs that it starts.
 
+A night runs from a copy of the harness, beside which there is no repository; so does this.
+
 python scripts/bench_turn.py
 """
 
 import collections
-import dataclasses
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import harness
 from harness.checkout.branch import create
 from harness.evaluate import Evaluation
 from harness.judgement import experiment
@@ -32,6 +35,9 @@ AGENT = f'echo "SKILL = -9 # $AUTORL_TURN" > {EDITABLE}'
 
 TURNS = 2
 """The first one asks what is remembered then."""
+
+COPY = "BENCH_TURN_COPY"
+"""Variable that names the copy's folder."""
 
 counts: collections.Counter[str] = collections.Counter()
 
@@ -66,7 +72,17 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
+def become_a_copy() -> None:
+    """As `harness.loop` does."""
+    folder = tempfile.mkdtemp(prefix="autorl-turn-harness-")
+    shutil.copytree(Path(harness.__file__).parent, Path(folder, "harness"))
+    variables = {**os.environ, "PYTHONPATH": folder, COPY: folder}
+    os.execve(sys.executable, [sys.executable, *sys.argv], variables)
+
+
 def main() -> None:
+    if COPY not in os.environ:
+        become_a_copy()
     experiment._measure = measure  # type: ignore[assignment]
     with tempfile.TemporaryDirectory(prefix="autorl-turn-") as name:
         os.environ["XDG_STATE_HOME"] = f"{name}/state"
@@ -75,10 +91,8 @@ def main() -> None:
         contest = Contest(create(folder, "bench"), CONDITIONS, "none")
         contest.measure()
         sys.addaudithook(count)
-        said = []
 
         def say(line: str) -> None:
-            said.append(line)
             if line.endswith("needed to go on."):  # a turn, to its verdict
                 print(f"ledger opened {counts['ledger']} times, git started {counts['git']} times")
                 for what, times in sorted(counts.items()):
@@ -89,7 +103,7 @@ def main() -> None:
         ongoing = turns.Night(contest, turns.Plan(AGENT, 1.0, 10**6, 60.0), say)
         night_ends(ongoing, contest)
         ongoing.run()
-        print("\n".join(said))
+    shutil.rmtree(os.environ[COPY])
 
 
 def night_ends(night: turns.Night, contest: Contest) -> None:

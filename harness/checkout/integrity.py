@@ -49,6 +49,8 @@ def committed(root: Path) -> dict[str, tuple[str, str]] | None:
     Raises:
       InputError: git refuses to read the checkout, as it does one that belongs to somebody else.
     """
+    if not (root / ".git").exists():
+        return None
     try:
         listing = git.run(root, "ls-tree", "-r", "-z", "--full-tree", "HEAD")
     except (OSError, subprocess.CalledProcessError):
