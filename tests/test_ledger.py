@@ -6,8 +6,10 @@ import os
 import pytest
 
 from harness.errors import LedgerError, StorageError
-from harness.record.entries import Renewed
-from harness.record.ledger import Head, Ledger
+from harness.record import ledger as ledgers
+from harness.record.entries import Ending, NightBegun, Plan, Renewed, Role, Status, Turn, Verdict
+from harness.record.ledger import HEADERS, Head, Ledger
+from tests.conftest import ROOT
 from tests.conftest import run_row as row
 
 
