@@ -293,7 +293,7 @@ def test_every_ledger_of_the_evidence_is_read_whatever_its_version():
     assert (first.branch, first.role, first.episodes, first.startup) == ("-", "-", 0, None)
     night = Ledger(ROOT / "docs" / "evidence" / "issue6" / "night_tpe.tsv").rows()
     (begun,) = [row for row in night if isinstance(row, NightBegun)]
-    assert (begun.plan.agent, begun.plan.hours) == ("tpe", 24.0)
+    assert (begun.plan.agent, begun.plan.hours) == ("tpe", 8.0)
     assert [row.number for row in night if isinstance(row, Turn)][:3] == [1, 2, 3]
 
 
