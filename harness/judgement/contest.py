@@ -269,9 +269,8 @@ class Contest:
         Raises:
           HarnessError: as `measure`.
         """
-        while (then := self.measured(past)) is not past:
-            refs = self.branch.read()  # other trials may have ended meanwhile
-            past = self.read() if self.site.slots > 1 else then
+        while self.measured(past) is not past:
+            refs, past = self.branch.read(), self.read()
         return refs, past
 
     def enter(self, edit: bytes, message: str, refs: Refs, past: History) -> str:

@@ -99,7 +99,7 @@ def make(root: Path, run_id: str, seconds: float = SECONDS, width: int = WIDTH) 
         "footer": f"{record.details['task']}  ·  run {run_id}",
         "no_opengl": no_opengl,
     }
-    artifact = record.artifact
+    artifact = record.artifact()
     question = {"sizes": [len(artifact.program), len(artifact.params)]}
     payload = artifact.program + artifact.params + json.dumps(script).encode()
     answer, files = scoring.run_apart(

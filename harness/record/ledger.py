@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
-import functools
 import hashlib
 import os
 import subprocess
@@ -165,7 +164,6 @@ class Ledger:
         self.path = path
         self.head = Head(path)
 
-    @functools.cached_property
     def heads(self) -> list[Head]:
         """Where its end is kept: for the user and, where there is one, in the repository."""
         try:
@@ -211,7 +209,7 @@ class Ledger:
           LedgerError: as `check`.
           OSError: ledger or head cannot be opened for writing.
         """
-        for head in self.heads:
+        for head in self.heads():
             head.prepare()
         with self._locked() as fd:
             self._compare(_verified(_content(fd), self.path))
@@ -231,7 +229,7 @@ class Ledger:
           OSError: ledger or head cannot be written.
         """
         runs = self.path.with_name(RUNS)
-        known = [head for head in self.heads if head.read()]
+        known = [head for head in self.heads() if head.read()]
         if not known or self.read().entries or (runs.is_dir() and any(runs.iterdir())):
             return ""
         self.head.prepare()
@@ -278,7 +276,7 @@ class Ledger:
                 if os.pwrite(fd, data, size) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
                 os.fsync(fd)
-                staged = [(head.stage(longer.digests[-1]), head.path) for head in self.heads]
+                staged = [(head.stage(longer.digests[-1]), head.path) for head in self.heads()]
                 for new_head, path in staged:  # none of them, where one cannot be written
                     new_head.replace(path)
             except OSError:
@@ -289,7 +287,7 @@ class Ledger:
     def _compare(self, there: Snapshot) -> None:
         """Compare with the heads; one row more than they know is what a crash leaves."""
         hashes = there.digests
-        wrong = [head for head in self.heads if head.read() not in ["", *hashes[-2:]]]
+        wrong = [head for head in self.heads() if head.read() not in ["", *hashes[-2:]]]
         if not wrong:
             return
         paths = " and ".join(str(head.path) for head in wrong)
