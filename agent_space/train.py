@@ -41,7 +41,7 @@ LEARNING_RATE_BOUNDS = 1e-6, 3e-3  # it stays in between
 MIN_VALUE_LEARNING_RATE = 1e-3  # [1e-4, 3e-3, log] lower, values lose sight of a slow policy
 TARGET_KL = 0.01  # [0.003, 0.05, log] the policy's change since its rollout, at first
 KL_ADAPTATION = 1.5  # factor on the learning rate when the change is half or twice the target
-MAX_DEVIATIONS = 10.0  # standard deviations to which normalised observations and values are clipped
+MAX_DEVIATIONS = 10.0  # standard deviations to which normalized observations and values are clipped
 
 
 # ---- Network: two multilayer perceptrons, a distribution for each kind of action space ----------
@@ -107,7 +107,7 @@ def applied(action: jax.Array, space: Any) -> jax.Array:
 
 
 class ActorCritic(nn.Module):
-    """A policy and a value function over normalised observations."""
+    """A policy and a value function over normalized observations."""
 
     action_space: Any
 
@@ -143,7 +143,7 @@ class ActorCritic(nn.Module):
         return self.policy(obs), self.value(obs)
 
 
-# ---- Running statistics: observations and values are normalised ---------------------------------
+# ---- Running statistics: observations and values are normalized ---------------------------------
 
 
 class Statistics(NamedTuple):
@@ -169,12 +169,12 @@ def add_samples(stats: Statistics, samples: jax.Array) -> Statistics:
     return Statistics(total, stats.mean + delta * count / total, spread / total)
 
 
-def normalise(stats: Statistics, x: jax.Array) -> jax.Array:
+def normalize(stats: Statistics, x: jax.Array) -> jax.Array:
     """Samples in standard deviations from their mean, clipped."""
     return jnp.clip((x - stats.mean) / jnp.sqrt(stats.var + 1e-8), -MAX_DEVIATIONS, MAX_DEVIATIONS)
 
 
-def denormalise(stats: Statistics, x: jax.Array) -> jax.Array:
+def denormalize(stats: Statistics, x: jax.Array) -> jax.Array:
     """The way back, but for the clipping."""
     return stats.mean + x * jnp.sqrt(stats.var + 1e-8)
 
@@ -206,7 +206,7 @@ class Batch(NamedTuple):
     action: jax.Array
     log_prob: jax.Array
     advantage: jax.Array
-    target: jax.Array  # normalised, as the value is
+    target: jax.Array  # normalized, as the value is
 
 
 def ppo_loss(params: Any, net: ActorCritic, batch: Batch, left: jax.Array) -> tuple[Any, dict]:
@@ -252,7 +252,7 @@ class TrainState:
     left: jax.Array  # the share of the budget that is left, set before every update
 
 
-optimiser = optax.chain(optax.clip_by_global_norm(MAX_GRAD_NORM), optax.scale_by_adam(eps=1e-5))
+optimizer = optax.chain(optax.clip_by_global_norm(MAX_GRAD_NORM), optax.scale_by_adam(eps=1e-5))
 
 
 def init(key: jax.Array, env: Any, net: ActorCritic) -> TrainState:
@@ -261,7 +261,7 @@ def init(key: jax.Array, env: Any, net: ActorCritic) -> TrainState:
     params = net.init(net_key, jnp.zeros(env.observation_space.shape))
     return TrainState(
         params=params,
-        opt_state=optimiser.init(params),
+        opt_state=optimizer.init(params),
         learning_rate=jnp.asarray(LEARNING_RATE),
         obs_stats=fresh_statistics(env.observation_space.shape),
         value_stats=fresh_statistics(()),
@@ -275,7 +275,7 @@ def rollout(state: TrainState, key: jax.Array, env: Any, net: ActorCritic) -> tu
     """Act for ROLLOUT_STEPS; the last environment state, and what happened, as [T, N, ...]."""
 
     def step(env_state: Any, key: jax.Array) -> tuple[Any, tuple]:
-        obs = normalise(state.obs_stats, env_state.obs)
+        obs = normalize(state.obs_stats, env_state.obs)
         policy = net.apply(state.params, obs, method=net.policy)
         action = policy.sample(key)
         after = env.step(env_state, applied(action, env.action_space))
@@ -296,7 +296,7 @@ def learn(state: TrainState, batch: Batch, key: jax.Array, net: ActorCritic) -> 
 
         part = jax.tree.map(lambda x: x[rows], batch)
         grads, metrics = jax.grad(ppo_loss, has_aux=True)(state.params, net, part, state.left)
-        updates, opt_state = optimiser.update(grads, state.opt_state)
+        updates, opt_state = optimizer.update(grads, state.opt_state)
         params = jax.tree.map_with_path(moved, state.params, updates)
         return state.replace(params=params, opt_state=opt_state), metrics
 
@@ -319,18 +319,18 @@ def update(state: TrainState, env: Any, net: ActorCritic) -> tuple[TrainState, d
     env_state, (raw_obs, action, log_prob, outcome) = rollout(state, rollout_key, env, net)
 
     # The statistics of the rollout's own policy, so that the first ratios are exactly one.
-    obs = normalise(state.obs_stats, raw_obs)
+    obs = normalize(state.obs_stats, raw_obs)
 
     def value_of(obs: jax.Array) -> jax.Array:
-        value = net.apply(state.params, normalise(state.obs_stats, obs), method=net.value)
-        return denormalise(state.value_stats, value)
+        value = net.apply(state.params, normalize(state.obs_stats, obs), method=net.value)
+        return denormalize(state.value_stats, value)
 
     value = value_of(raw_obs)
     advantage = gae(value, value_of(outcome.next_obs), outcome)
     target = advantage + value
     value_stats = add_samples(state.value_stats, target.ravel())
 
-    batch = Batch(obs, action, log_prob, advantage, normalise(value_stats, target))
+    batch = Batch(obs, action, log_prob, advantage, normalize(value_stats, target))
     batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
     state, metrics = learn(state, batch, learn_key, net)
 
@@ -382,7 +382,7 @@ def main(trial: Trial) -> None:
     def act(params: Any, obs: jax.Array) -> jax.Array:
         """The policy that is scored: the likeliest action."""
         network, obs_stats = params
-        policy = net.apply(network, normalise(obs_stats, obs), method=net.policy)
+        policy = net.apply(network, normalize(obs_stats, obs), method=net.policy)
         return applied(policy.mode(), env.action_space)
 
     trial.start()

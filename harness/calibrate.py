@@ -28,7 +28,7 @@ DETECTED = 0.8
 
 def calibrate(
     runs: Annotated[
-        int, typer.Option(help="Of the incumbent, with those that it has.", min=2)
+        int, typer.Option(help="Runs of the incumbent, including those that it has.", min=2)
     ] = 10,
 ) -> None:
     """Run the incumbent of an experiment branch again and again, and say what its spread means.

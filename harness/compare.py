@@ -77,7 +77,7 @@ def _past(path: Path) -> History:
         if len(scores) < 2:
             raise InputError(
                 f"{path} has {len(scores)} runs of the {part} by {past.instrument}; two are "
-                "needed. Go on with that night (harness.loop --resume)."
+                "needed. Continue that night (harness.loop --resume)."
             )
     return past
 

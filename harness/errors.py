@@ -24,6 +24,11 @@ class InputError(HarnessError):
     exit_code = 2
 
 
+def how_to_add(extra: str) -> str:
+    """The command that installs an extra: in the checkout's own environment, and in any other."""
+    return f"make {extra}, or pip install -e '.[{extra}]'"
+
+
 def without(package: str, extra: str, error: ImportError) -> InputError:
     """What is said of a package that cannot be imported: that it is missing only where it is.
 
@@ -33,10 +38,10 @@ def without(package: str, extra: str, error: ImportError) -> InputError:
       error: of the import.
     """
     if isinstance(error, ModuleNotFoundError) and error.name == package:
-        return InputError(f"The package {package} is not installed: pip install -e '.[{extra}]'.")
+        return InputError(f"The package {package} is not installed: {how_to_add(extra)}.")
     return InputError(
         f"The package {package} is installed and cannot be imported: {error}. "
-        f"pip install --force-reinstall {package} may mend it."
+        f"pip install --force-reinstall {package} may help."
     )
 
 

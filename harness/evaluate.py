@@ -6,7 +6,6 @@
 import contextlib
 import dataclasses
 import hashlib
-import json
 import math
 import resource
 import time
@@ -17,6 +16,7 @@ import gymnasium
 import numpy as np
 
 from harness.contract import wire
+from harness.contract.messages import Answer, Question, Refusal, Seeds
 from harness.errors import HarnessError, PolicyError
 
 TASK = "HalfCheetah-v5"
@@ -131,7 +131,7 @@ def evaluate(
     from harness.engines import backends  # noqa: PLC0415  (simulators, which constants do not need)
 
     task = tasks.get(task_id)
-    backend = backends.reference(task) if simulator == REFERENCE else simulator
+    backend = backends.scoring_engine(task) if simulator == REFERENCE else simulator
     engine = backends.make_evaluation_engine(task, len(seeds), backend)
     begin, stepping = time.monotonic(), 0.0
     returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), int)
@@ -201,31 +201,28 @@ def limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
-def respond(question: dict[str, Any], payload: bytes) -> wire.Message:
-    """Load the policy and evaluate it; see `scoring` for question and answer."""
+def respond(question: Question, payload: bytes) -> tuple[Answer | Refusal, bytes]:
+    """Load the policy and evaluate it; the answer, and its payload."""
     from harness import tasks  # noqa: PLC0415
     from harness.contract import policy  # noqa: PLC0415
     from harness.contract.artifact import Artifact  # noqa: PLC0415
     from harness.engines import backends  # noqa: PLC0415
 
-    program, params, seeds = wire.split(payload, *question["sizes"])
-    artifact = Artifact(program, params)
-    bound = {"token": question["token"], "digest": artifact.digest}
+    program, params, rest = wire.split(payload, question.program_bytes, question.params_bytes)
+    artifact, seeds = Artifact(program, params), wire.read_text(rest, Seeds).seeds
     try:
-        task = tasks.get(question["task"])
-        actor = policy.load(artifact, *backends.spaces(task, backends.reference(task)))
-        evaluation = evaluate(
-            actor, task.id, json.loads(seeds), question["simulator"], limit=question["limit"]
-        )
+        task = tasks.get(question.task_id)
+        actor = policy.load(artifact, *backends.spaces(task, backends.scoring_engine(task)))
+        evaluation = evaluate(actor, task.id, seeds, question.simulator, limit=question.limit)
     except HarnessError as error:
-        return {"refused": str(error)[:MAX_REFUSAL]} | bound, b""
-    return {"seconds": evaluation.seconds} | bound, evaluation.packed()
+        return Refusal(str(error)[:MAX_REFUSAL]), b""
+    return Answer(evaluation.seconds, question.token, artifact.digest), evaluation.packed()
 
 
 def main() -> None:
     """`python -m harness.evaluate`: the evaluator, over the channel that it was started with."""
     limit_memory()
-    wire.serve(respond)
+    wire.serve(Question, respond)
 
 
 if __name__ == "__main__":

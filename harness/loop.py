@@ -42,31 +42,37 @@ def loop(
     task: Annotated[
         str | None,
         typer.Option(
-            help=f"Gymnasium ids with commas, where a branch is begun; {TASK} if left out.",
+            help=f"Gymnasium ids with commas, for a new branch; {TASK} if left out.",
             show_default=False,
         ),
     ] = None,
     budget: Annotated[
         float | None,
         typer.Option(
-            help=f"Seconds of a training, likewise; {TIME_BUDGET:g} if left out.",
+            help=f"Seconds of a training, for a new branch; {TIME_BUDGET:g} if left out.",
             show_default=False,
         ),
     ] = None,
     backend: Annotated[
         str | None,
-        typer.Option(help="Engine that trains, likewise; auto if left out.", show_default=False),
+        typer.Option(
+            help="Engine that trains, for a new branch; auto if left out.", show_default=False
+        ),
     ] = None,
-    hours: Annotated[float, typer.Option(help="After which no new turn begins.", min=0)] = HOURS,
-    max_runs: Annotated[int, typer.Option(help="Likewise.", min=1)] = UNLIMITED,
+    hours: Annotated[
+        float, typer.Option(help="Hours after which no new turn begins.", min=0)
+    ] = HOURS,
+    max_runs: Annotated[
+        int, typer.Option(help="Runs after which no new turn begins.", min=1)
+    ] = UNLIMITED,
     agent_timeout: Annotated[
         float, typer.Option(help="Seconds of one turn of the agent.", min=1)
     ] = AGENT_TIMEOUT,
     tag: Annotated[
-        str, typer.Option(help="Of the branch autorl/TAG to begin; today's if left out.")
+        str, typer.Option(help="Tag of the branch autorl/TAG to begin; today's date if left out.")
     ] = "",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the night that the ledger has.")
+        bool, typer.Option("--resume", help="Continue the night that the ledger records.")
     ] = False,
     workers: Annotated[
         int,
@@ -79,19 +85,19 @@ def loop(
     ] = "",
     cores: Annotated[
         int | None,
-        typer.Option(help=f"Of each run on a cluster; {cluster.CORES} if left out.", min=1),
+        typer.Option(help=f"Cores of each run on a cluster; {cluster.CORES} if left out.", min=1),
     ] = None,
     wandb: Annotated[
         str, typer.Option(metavar="PROJECT", help="Send metrics to Weights & Biases, too.")
     ] = "",
     no_sandbox: Annotated[bool, typer.Option("--no-sandbox", help="As in harness.run.")] = False,
     list_agents: Annotated[
-        bool, typer.Option("--list-agents", help="Print the presets and end.")
+        bool, typer.Option("--list-agents", help="Print the presets and exit.")
     ] = False,
 ) -> None:
     """Let an agent edit train.py all night, and keep what is better.
 
-    On an experiment branch that is checked out the night goes on from its incumbent, under its
+    On an experiment branch that is checked out the night continues from its incumbent, under its
     conditions; elsewhere a branch is begun.
     """
     if list_agents:
@@ -103,7 +109,7 @@ def loop(
         tracking.use_wandb(wandb)
     if resume and agent:
         raise InputError(
-            "--resume goes on with the night as it was planned, and --agent begins another one: "
+            "--resume continues the night as it was planned, and --agent begins another one: "
             "leave one of them out."
         )
     plan = None if resume else _plan(agent, hours, max_runs, agent_timeout)
@@ -141,7 +147,7 @@ def _plan(agent: str, hours: float, max_runs: int, agent_timeout: float) -> Plan
     if not agent:
         raise InputError("Who edits? --agent takes a preset (--list-agents) or a shell command.")
     if agent in tuners.TUNERS:
-        tuners.check(agent, (Path.cwd() / EDITABLE).read_bytes())
+        tuners.check(agent, options.training_file(Path(EDITABLE)))
     elif complaint := agents.complaint(agent, tuners.TUNERS):
         raise InputError(complaint)
     return Plan(agent, hours, max_runs, agent_timeout)
@@ -180,7 +186,7 @@ def _become_a_copy() -> None:
         **os.environ,
         "PYTHONPATH": path,
         COPY: str(folder),
-        origin.FOLDER: str(Path.cwd()),
+        origin.FOLDER_VARIABLE: str(Path.cwd()),
     }
     # -P: else the working directory, with a harness that an agent can reach, would come first.
     command = [sys.executable, "-P", "-m", "harness.loop", *sys.argv[1:]]

@@ -1,7 +1,8 @@
 """Where things are: every path of the package, of a checkout and of a run's folder, once."""
 
-import os
 from pathlib import Path
+
+from platformdirs.unix import Unix
 
 PACKAGE = Path(__file__).resolve().parent
 """The folder `harness`, wherever this process has it from."""
@@ -45,6 +46,8 @@ def run_folder(root: Path, run_id: str) -> Path:
 
 
 def state_folder() -> Path:
-    """Where the ends of ledgers are kept: for the user, outside every checkout."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "autorl-jax"
+    """Where the ends of ledgers are kept: for the user, outside every checkout.
+
+    The same on macOS as on Linux: what is kept there must be found again.
+    """
+    return Unix("autorl-jax").user_state_path

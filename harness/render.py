@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from harness.morning.video import SECONDS, WIDTH, make
+from harness.morning.video import MAX_SECONDS, VIDEO_WIDTH, make
 from harness.terminal import cli
 
 
@@ -13,8 +13,8 @@ def main(
     run_id: Annotated[str, typer.Argument(help="A run in runs/ that has a score.")],
     seconds: Annotated[
         float, typer.Option(help="Length at most; longer episodes are played faster.")
-    ] = SECONDS,
-    width: Annotated[int, typer.Option(help="Pixels.")] = WIDTH,
+    ] = MAX_SECONDS,
+    width: Annotated[int, typer.Option(help="Pixels.")] = VIDEO_WIDTH,
 ) -> None:
     """Show a run's best, median and worst episode side by side, as mp4 and gif in its folder."""
     video = make(Path.cwd(), run_id, seconds, width)

@@ -11,6 +11,7 @@ import typer
 from scipy import stats
 
 from harness.confinement import sandbox
+from harness.contract.order import Assignment, Order
 from harness.judgement import experiment
 from harness.places import LEDGER, TRAIN_FILE
 from harness.record.entries import Run
@@ -40,18 +41,17 @@ def replay(
     details = record.details
     request = experiment.Request(
         root=root,
-        source=(record.folder / TRAIN_FILE).read_bytes(),
-        task_id=details["task"],
-        backend=details["backend"],
-        seed=details["seed"],
-        budget=details["budget"],
-        episodes=len(record.returns),
+        source=options.training_file(record.folder / TRAIN_FILE),
+        order=Order(
+            Assignment(details["task"], details["backend"], details["seed"], details["budget"]),
+            episodes=len(record.returns),
+            confinement=sandbox.NONE if no_sandbox else sandbox.as_safe_as(details["sandbox"]),
+            allowance=details.get("startup_allowance"),
+        ),
         message=f"replay of {run_id}",
-        confinement=sandbox.NONE if no_sandbox else sandbox.as_safe_as(details["sandbox"]),
         comparable=False,
-        allowance=details.get("startup_allowance"),
     )
-    with options.at_work(root), Display(request.task_id) as display:
+    with options.at_work(root), Display(details["task"]) as display:
         summary = experiment.run(request, display.watch, display.announce)
     again = Record.load(root, summary.run_id).returns
     mine, used = _row(root, run_id), request.site.instrument

@@ -1,22 +1,24 @@
 """`python -m harness.report`: the morning, as one page and its pictures."""
 
 import base64
-import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.checkout.branch import PREFIX, Branch
-from harness.errors import HarnessError, StorageError
-from harness.morning import charts, curves, findings, page
+from harness.checkout.git import GitError
+from harness.errors import HarnessError, InputError, StorageError
+from harness.morning import charts, curves, episodes, findings, page, singles
 from harness.morning import video as movie
 from harness.morning.charts import Chart
 from harness.morning.findings import Experiment, Findings
 from harness.places import LEDGER, run_folder
+from harness.record.entries import Run
 from harness.terminal import cli
 
-FOLDER = "report"
+FOLDER, PAGE = "report", "index.html"
 
 VIDEO_SECONDS = 10.0
 """Of the video in the page."""
@@ -28,38 +30,72 @@ LARGEST_VIDEO = 6 * 2**20
 def report(
     ledger: Annotated[Path, typer.Option(help="The ledger to report on.")] = Path(LEDGER),
     branch: Annotated[
-        str, typer.Option(metavar="TAG", help="Of the branch; the one worked on last if left out.")
+        str,
+        typer.Option(metavar="TAG", help="Tag of the branch; the one worked on last if left out."),
     ] = "",
     output: Annotated[Path, typer.Option(help="Folder for the page and its pictures.")] = Path(
         FOLDER
     ),
-    video: Annotated[bool, typer.Option(help="Render the incumbent.")] = True,
+    video: Annotated[
+        bool, typer.Option(help="Render the incumbent, or the last single run.")
+    ] = True,
 ) -> None:
-    """Write what a night has found into one page that opens from the disk.
+    """Write what a night has found, or single runs, into one page that opens from the disk.
 
     Learning curves, times and the video need the runs' folders beside the ledger; diffs need the
     checkout's git. What is missing is left out.
     """
-    name = branch and PREFIX + branch.removeprefix(PREFIX)
-    found = findings.read(ledger, name)
     root = ledger.resolve().parent
+    if not branch and ledger.exists() and singles.are_all(ledger):
+        said = _of_singles(singles.read(ledger), root, output, video)
+    else:
+        name = branch and PREFIX + branch.removeprefix(PREFIX)
+        said = _of_branch(findings.read(ledger, name), root, output, video)
+    print(f"{output / PAGE}: {said}")
+
+
+def _of_branch(found: Findings, root: Path, output: Path, video: bool) -> str:
+    """Write what a branch has found; what that is, in words."""
     drawn = draw(found, root)
-    film, why_not = _video(found, root) if video else (b"", "")
-    text = page.write(
-        found,
-        {chart.name: chart.svg for chart in drawn},
-        diffs(found, root),
-        base64.b64encode(film).decode(),
-        why_not,
-    )
+    film, why_not = _video(found.reigns[-1].runs[-1], root) if video else ("", "")
+    svgs = {chart.name: chart.svg for chart in drawn}
+    _write(output, page.write(found, svgs, diffs(found, root), film, why_not), drawn)
+    return f"{len(found.experiments)} experiments, {len(found.kept)} kept"
+
+
+def _of_singles(runs: Sequence[Run], root: Path, output: Path, video: bool) -> str:
+    """Write what single runs have brought; what that is, in words.
+
+    Raises:
+      InputError: there is none.
+    """
+    if not runs:
+        raise InputError("No run has ended yet: harness.status says what is going on.")
+    last = singles.last(runs)
+    drawn = [
+        chart
+        for chart in (episodes.draw(runs, root), curves.of_singles(runs, root))
+        if chart is not None
+    ]
+    film, why_not = _video(last.run_id, root) if video and last else ("", "")
+    svgs = {chart.name: chart.svg for chart in drawn}
+    _write(output, page.write_singles(runs, svgs, film, why_not), drawn)
+    return f"{len(runs)} runs, and no experiment branch"
+
+
+def _write(output: Path, text: str, drawn: Sequence[Chart]) -> None:
+    """The page, and its charts as pictures beside it.
+
+    Raises:
+      StorageError: the folder cannot be written.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        (output / "index.html").write_text(text, encoding="utf-8")
+        (output / PAGE).write_text(text, encoding="utf-8")
         for chart in drawn:
             (output / f"{chart.name}.png").write_bytes(chart.png)
     except OSError as error:
         raise StorageError(f"Cannot write {output}: {error.strerror}.") from error
-    print(f"{output / 'index.html'}: {len(found.experiments)} experiments, {len(found.kept)} kept")
 
 
 def draw(found: Findings, root: Path) -> list[Chart]:
@@ -69,7 +105,7 @@ def draw(found: Findings, root: Path) -> list[Chart]:
       found: what the ledger says.
       root: the folder that holds `runs/`.
     """
-    drawn = [charts.progress(found), curves.draw(found, root), charts.transfer(found)]
+    drawn = [charts.progress(found), curves.of_branch(found, root), charts.transfer(found)]
     spent = findings.hours(found, root)
     if spent.training:
         drawn.append(charts.time(spent))
@@ -84,25 +120,24 @@ def diffs(found: Findings, root: Path) -> list[tuple[Experiment, list[tuple[str,
     for experiment in found.kept:
         try:
             edits = [checkout.edit_of(commit) for commit in (before, experiment.commit)]
-        except (OSError, subprocess.CalledProcessError):
+        except GitError:
             return []
         changes.append((experiment, page.diff(*edits)))
         before = experiment.commit
     return changes
 
 
-def _video(found: Findings, root: Path) -> tuple[bytes, str]:
-    """The incumbent's last run as MP4; else nothing, and why."""
-    run_id = found.reigns[-1].runs[-1]
+def _video(run_id: str, root: Path) -> tuple[str, str]:
+    """A run as MP4 in base64; else nothing, and why."""
     if not run_folder(root, run_id).is_dir():
-        return b"", f"No video: the folder of run {run_id} is not here."
+        return "", f"No video: the folder of run {run_id} is not here."
     try:
         film = movie.render(root, run_id, VIDEO_SECONDS).read_bytes()
     except (HarnessError, OSError) as error:
-        return b"", f"No video: {error}"
+        return "", f"No video: {error}"
     if len(film) > LARGEST_VIDEO:
-        return b"", f"The video is too large for the page; it is runs/{run_id}/video.mp4."
-    return film, ""
+        return "", f"The video is too large for the page; it is runs/{run_id}/video.mp4."
+    return base64.b64encode(film).decode(), ""
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`python -m harness.run`: one experiment, from start to score or verdict."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,14 +11,16 @@ from harness import tasks
 from harness.checkout import branch
 from harness.checkout.branch import Branch
 from harness.confinement import sandbox
+from harness.contract.order import SEED_BITS, Assignment, Order, draw_seed
 from harness.engines import backends
 from harness.errors import InputError
 from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
-from harness.judgement import contest, experiment, objective
+from harness.judgement import contest, objective
 from harness.judgement.contest import Contest, Outcome
 from harness.judgement.experiment import Request, Summary
 from harness.judgement.history import Conditions
 from harness.measurement import tracking
+from harness.morning import meaning
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Verdict
 from harness.record.ledger import Ledger
@@ -39,14 +42,16 @@ def run(
         ),
     ] = None,
     backend: Annotated[str, typer.Option(help="Engine that trains; auto is the fastest.")] = "auto",
-    seed: Annotated[int | None, typer.Option(help="Of the training; drawn if left out.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the training; drawn if left out.")
+    ] = None,
     train: Annotated[
         Path | None, typer.Option(help=f"Training file; {EDITABLE} if left out.")
     ] = None,
     message: Annotated[str, typer.Option(help="One line for the ledger and the commit.")] = "",
     eval_engine: Annotated[
         str | None,
-        typer.Option(help="A second simulator to evaluate in, beside the reference: mjx."),
+        typer.Option(help="A second simulator to evaluate in, next to the reference: mjx."),
     ] = None,
     wandb: Annotated[
         str, typer.Option(metavar="PROJECT", help="Send metrics to Weights & Biases, too.")
@@ -56,7 +61,7 @@ def run(
     ] = False,
     episodes: Annotated[
         int | None,
-        typer.Option(help=f"Of the evaluation; {NUM_EVAL_EPISODES} if left out.", min=1),
+        typer.Option(help=f"Episodes of the evaluation; {NUM_EVAL_EPISODES} if left out.", min=1),
     ] = None,
     init: Annotated[
         str | None,
@@ -76,7 +81,7 @@ def run(
     """Train on a task for a fixed time, score the policy, and write it down.
 
     On an experiment branch (see --init) the training file is tried against the incumbent: it is
-    committed, run as often as the keep rule asks for, and kept or set back. With --task, --budget,
+    committed, run as often as the keep rule asks for, and kept or discarded. With --task, --budget,
     --backend, --seed, --train, --episodes or --no-sandbox it is one run that no verdict counts.
     """
     if wandb:
@@ -117,18 +122,19 @@ def run(
     request = Request(
         root=Path.cwd(),
         source=source,
-        task_id=task_ids[0],
-        backend=backend,
-        seed=_seed(seed),
-        budget=conditions.budget,
-        episodes=conditions.episodes,
+        order=Order(
+            Assignment(task_ids[0], backend, _seed(seed), conditions.budget),
+            episodes=conditions.episodes,
+            confinement=options.confinement(conditions.sandbox),
+            eval_engine=eval_engine,
+        ),
         message=message,
-        confinement=options.confinement(conditions.sandbox),
         comparable=(seed, budget, episodes, train) == (None,) * 4,
-        eval_engine=eval_engine,
     )
     with options.at_work(Path.cwd()):
-        _print_block(options.shown(request))
+        summary = options.shown(request)
+    _print_block(summary)
+    _explain(summary, conditions.budget)
 
 
 def _begun(tag: str) -> Contest | None:
@@ -153,10 +159,17 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
     print(f"branch: {started.branch.name}")
     print(f"objective: {started.conditions.objective}")
     print(f"incumbent: {contest.estimate(scores)}")
+    message = '--message "what was changed, why"'
+    _advise(
+        (f"harness.run {message}", f"after an edit of {EDITABLE}: it is tried, and kept or not"),
+        ("harness.loop --agent claude --hours 8", "a night of an agent's edits"),
+        ("harness.status", "how it stands"),
+    )
 
 
 def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
     """Try the file of the working tree; or, for an A/A test, files that change nothing."""
+    _note_a_change(ongoing)
     if aa is None:
         options.training_file(Path(EDITABLE))
         _print_outcome(ongoing, ongoing.challenge(message))
@@ -169,6 +182,13 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
         kept += outcome.verdict == Verdict.KEEP
         print(f"A/A {i}: {outcome.verdict}. {outcome.reason}", flush=True)
     print(f"---\nchallengers: {aa}\nfalse_keeps: {kept}")
+
+
+def _note_a_change(ongoing: Contest) -> None:
+    """Say so where the runs of the branch were measured by something else: hours may follow."""
+    if {row.harness for row in ongoing.read().runs[-1:]} - {ongoing.site.instrument}:
+        print("note: harness or hardware are not those of the last run: the incumbent is measured "
+              "anew.", file=sys.stderr)  # fmt: skip
 
 
 def _print_outcome(ongoing: Contest, outcome: Outcome) -> None:
@@ -188,12 +208,41 @@ def _print_block(summary: Summary) -> None:
         print(f"{name}: {value:.2f}" if isinstance(value, float) else f"{name}: {value}")
 
 
-def _seed(seed: int | None) -> int | None:
-    if seed is not None and not 0 <= seed < 2**experiment.SEED_BITS:
-        raise InputError(
-            f"--seed is {seed}; a number from 0 to 2^{experiment.SEED_BITS} - 1 is needed."
-        )
-    return seed
+def _explain(summary: Summary, budget: float) -> None:
+    """What a score means, and what may be next: of a run by itself, no verdict says it.
+
+    On standard error and indented: the block stays the last that is on standard output, and no
+    line of this begins as one of its lines does.
+    """
+    sys.stdout.flush()  # the block first, where both go into one file
+    print("what it means:", file=sys.stderr)
+    for line in meaning.lines(summary.task, budget, summary.avg_return):
+        print(f"  {line}", file=sys.stderr)
+    task = "" if summary.task == TASK else f" --task {summary.task}"
+    _advise(
+        ("harness.report", "this run and those before it as a page, with a video"),
+        *([(f"harness.run{task}", "the full twelve minutes")] if budget < TIME_BUDGET else []),
+        (f"harness.run --init TAG{task}", "a branch: its baseline, then every edit against it"),
+        (f"harness.loop --agent random{task}", "the same all night, with no language model"),
+    )
+
+
+def _advise(*steps: tuple[str, str]) -> None:
+    """Commands that may be next, and what each is for."""
+    sys.stdout.flush()
+    print("next:", file=sys.stderr)
+    width = max(len(command) for command, _ in steps)
+    for command, purpose in steps:
+        print(f"  {cli.python()} -m {command:{width}}  {purpose}", file=sys.stderr)
+
+
+def _seed(given: int | None) -> int:
+    """The seed of the training: what was given, or a new one."""
+    if given is None:
+        return draw_seed()
+    if not 0 <= given < 2**SEED_BITS:
+        raise InputError(f"--seed is {given}; a number from 0 to 2^{SEED_BITS} - 1 is needed.")
+    return given
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def _table(ongoing: Contest, tasks: tuple[str, ...]) -> None:
     past = ongoing.read()
     first, incumbent = past.runs[0].commit, past.incumbent
     print(
-        f"| task | random | baseline {first} | incumbent {incumbent} | autoRL's best | normalised |"
+        f"| task | random | baseline {first} | incumbent {incumbent} | autoRL's best | normalized |"
     )
     print("|---|---|---|---|---|---|")
     for name in tasks:
@@ -55,8 +55,8 @@ def _table(ongoing: Contest, tasks: tuple[str, ...]) -> None:
         known = [anchors.RANDOM.get(name), anchors.AUTORL.get(name)]
         random, best = ("–" if value is None else f"{value:,.1f}" for value in known)
         scaled = "–"
-        if values[1] is not None and objective.reference(name) and name in anchors.RANDOM:
-            scaled = f"{objective.normalised(name, values[1]):.2f}"
+        if values[1] is not None and objective.unit_return(name) and name in anchors.RANDOM:
+            scaled = f"{objective.normalized(name, values[1]):.2f}"
         print(f"| {name} | {random} | {texts[0]} | {texts[1]} | {best} | {scaled} |")
 
 

@@ -27,10 +27,11 @@ from typing import Any
 
 import gymnasium
 import jax
-import numpy as np
 
 from harness import envs, tasks
 from harness.contract import policy, wire
+from harness.contract.messages import Clock, Log, Publish, Start
+from harness.contract.order import Assignment, draw_seed
 from harness.contract.wire import CHANNEL_VARIABLE
 from harness.engines import backends
 from harness.errors import InputError
@@ -69,22 +70,24 @@ class TaskInfo:
 class Trial:
     """One training, seen from inside.
 
+    Args:
+      assignment: what it was told.
+      channel: to the parent; None where nobody holds the clock.
+
     Attributes:
       task: its id and spaces.
       seed: all randomness of the training comes from it; assigned by the harness.
       num_envs_hint: a good number of environments for this engine and device.
     """
 
-    def __init__(
-        self, task_id: str, seed: int, backend: str, budget: float, channel: socket.socket | None
-    ) -> None:
-        task = tasks.get(task_id)
+    def __init__(self, assignment: Assignment, channel: socket.socket | None) -> None:
+        task = tasks.get(assignment.task_id)
         accelerator = jax.default_backend() != "cpu"
-        self._backend = backends.resolve(task, backend, accelerator)
-        self.task = TaskInfo(task_id, *backends.spaces(task, self._backend))
-        self.seed = seed
+        self._backend = backends.resolve(task, assignment.backend, accelerator)
+        self.task = TaskInfo(assignment.task_id, *backends.spaces(task, self._backend))
+        self.seed = assignment.seed
         self.num_envs_hint = _num_envs(self._backend, accelerator)
-        self._budget = budget
+        self._budget = assignment.budget
         self._channel = channel
         self._deadline: float | None = None
         self._program: Callable | None = None
@@ -106,9 +109,9 @@ class Trial:
         budget = self._budget
         if self._channel is not None:
             device = f"{len(jax.devices())} × {jax.devices()[0].device_kind}"
-            self._send({"kind": "start", "device": device, "backend": self._backend})
+            self._send(wire.header(Start(device, self._backend)))
             answer, _ = wire.receive(self._channel)
-            budget = float(answer["time_left"])
+            budget = wire.read(answer, Clock).time_left
         self._deadline = time.monotonic() + budget
 
     def time_left(self) -> float:
@@ -131,14 +134,7 @@ class Trial:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
             print(f"{self._budget - self.time_left():7.1f} s  step {step:>10,}  {shown}")
             return
-        self._send(
-            {
-                "kind": "log",
-                "step": int(step),
-                "metrics": numbers,
-                "compile_seconds": self._compile_seconds,
-            }
-        )
+        self._send(wire.header(Log(int(step), numbers, self._compile_seconds)))
 
     def publish(self, act: policy.Act, params: Any, carry: Any = None) -> None:
         """Hand over a policy; the last one that arrives before the deadline is scored.
@@ -159,8 +155,7 @@ class Trial:
             self._program = act
         arrays = policy.pack(params, carry)
         if self._channel is not None:
-            header = {"kind": "publish", "program_bytes": len(program)}
-            self._send(header, program + arrays)
+            self._send(wire.header(Publish(len(program))), program + arrays)
 
     def _send(self, header: dict[str, Any], payload: bytes = b"") -> None:
         assert self._channel is not None
@@ -194,13 +189,11 @@ def connect() -> Trial:
     descriptor = os.environ.get(CHANNEL_VARIABLE)
     if descriptor is None:
         print(f"By hand: {TASK} for {BY_HAND_BUDGET:.0f} s. Nothing is scored.", file=sys.stderr)
-        seed = int(np.random.SeedSequence().generate_state(1)[0])
-        return Trial(TASK, seed, "auto", BY_HAND_BUDGET, channel=None)
+        return Trial(Assignment(TASK, "auto", draw_seed(), BY_HAND_BUDGET), channel=None)
     channel = socket.socket(fileno=int(descriptor))
-    settings, _ = wire.receive(channel)
-    task, seed = settings["task"], settings["seed"]
+    told, _ = wire.receive(channel)
     try:
-        return Trial(task, seed, settings["backend"], settings["budget"], channel)
+        return Trial(wire.read(told, Assignment), channel)
     except InputError as error:  # of the user, not of the training file: no traceback
         sys.exit(str(error))
 

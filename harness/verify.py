@@ -8,7 +8,7 @@ import typer
 from harness.confinement import sandbox
 from harness.errors import InputError, LedgerError
 from harness.evaluate import REFERENCE
-from harness.measurement import scoring
+from harness.measurement import instrument, scoring
 from harness.places import LEDGER, RUNS, SUMMARY, run_folder
 from harness.record.entries import Run
 from harness.record.ledger import Ledger
@@ -92,7 +92,7 @@ def _elsewhere(details: dict[str, Any]) -> str:
     then, now = details.get("versions", {}), machine.versions()
     other = [f"{name} {then[name]}" for name in then if name in now and then[name] != now[name]]
     recorded, here = (
-        text.split(", ")[:-1] for text in (details.get("machine", ""), machine.where())
+        text.split(", ")[:-1] for text in (details.get("machine", ""), instrument.where())
     )
     other += recorded if recorded != here else []  # without the kernel
     return f"; it was scored with {', '.join(other)}" if other else ""

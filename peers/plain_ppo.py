@@ -1,6 +1,6 @@
 """Plain PPO: one environment, CleanRL's published settings, nothing tuned.
 
-What it took from where: constants, normalisation, clipping and the treatment of episode ends are
+What it took from where: constants, normalization, clipping and the treatment of episode ends are
 those of CleanRL's `ppo_continuous_action.py` (Huang et al. 2022, JMLR 23(274); Huang et al. 2022,
 "The 37 implementation details of PPO"). Different: written in JAX; the last observation of an
 episode does not count in the statistics, which are in single precision; the learning rate falls
@@ -26,7 +26,7 @@ GAE_LAMBDA = 0.95
 CLIP = 0.2  # of the ratio, and of the value's change
 VALUE_COEF = 0.5
 MAX_GRAD_NORM = 0.5
-LIMIT = 10.0  # of normalised observations and rewards
+LIMIT = 10.0  # of normalized observations and rewards
 
 
 class Network(nn.Module):
@@ -71,7 +71,7 @@ def running(shape: tuple[int, ...]) -> Running:
     return Running(jnp.asarray(1e-4), jnp.zeros(shape), jnp.ones(shape))
 
 
-def normalised(seen: Running, obs: jax.Array) -> jax.Array:
+def normalized(seen: Running, obs: jax.Array) -> jax.Array:
     """Observations in standard deviations from their mean, clipped."""
     return jnp.clip((obs - seen.mean) / seen.deviation(), -LIMIT, LIMIT)
 
@@ -90,7 +90,7 @@ class State(NamedTuple):
     seen_obs: Running
     seen_return: Running
     return_so_far: jax.Array
-    obs: jax.Array  # [observation], normalised
+    obs: jax.Array  # [observation], normalized
     env_state: Any
     key: jax.Array
 
@@ -106,7 +106,7 @@ class Batch(NamedTuple):
     done: jax.Array
 
 
-optimiser = optax.chain(optax.clip_by_global_norm(MAX_GRAD_NORM), optax.scale_by_adam(eps=1e-5))
+optimizer = optax.chain(optax.clip_by_global_norm(MAX_GRAD_NORM), optax.scale_by_adam(eps=1e-5))
 
 
 def init(key: jax.Array, env: Any, net: Network) -> State:
@@ -116,8 +116,8 @@ def init(key: jax.Array, env: Any, net: Network) -> State:
     seen = running(env.observation_space.shape).add(env_state.obs[0])
     params = net.init(net_key, env_state.obs[0])
     return State(
-        params, optimiser.init(params), seen, running(()), jnp.zeros(()),
-        normalised(seen, env_state.obs[0]), env_state, key,
+        params, optimizer.init(params), seen, running(()), jnp.zeros(()),
+        normalized(seen, env_state.obs[0]), env_state, key,
     )  # fmt: skip
 
 
@@ -140,7 +140,7 @@ def rollout(state: State, env: Any, net: Network) -> tuple[State, tuple[Batch, A
             seen_obs=seen_obs,
             seen_return=seen_return,
             return_so_far=total,
-            obs=normalised(seen_obs, after.obs[0]),
+            obs=normalized(seen_obs, after.obs[0]),
             env_state=after,
         )
         return state, (sample, (after.episode_return[0], after.episode_length[0]))
@@ -191,7 +191,7 @@ def update(state: State, rate: jax.Array, env: Any, net: Network) -> tuple[State
         params, opt_state = carry
         part = jax.tree.map(lambda x: x[rows], data)
         grads, metrics = jax.grad(loss, has_aux=True)(params, net, *part)
-        updates, opt_state = optimiser.update(grads, opt_state)
+        updates, opt_state = optimizer.update(grads, opt_state)
         return (jax.tree.map(lambda p, u: p - rate * u, params, updates), opt_state), metrics
 
     def epoch(carry: Any, key: jax.Array) -> Any:
@@ -223,7 +223,7 @@ def main(trial: Trial) -> None:
 
     def act(params: Any, obs: jax.Array) -> jax.Array:
         network, seen = params
-        return net.apply(network, normalised(seen, obs))[0]
+        return net.apply(network, normalized(seen, obs))[0]
 
     trial.start()
     state = start(key)

@@ -3,9 +3,9 @@
 What it took from where: the algorithm is the library's (Raffin et al. 2021, JMLR 22(268)), the
 settings are those of DLR-RM/rl-baselines3-zoo, `hyperparams/ppo.yml`; its MuJoCo tasks are of
 version 3. As there, environments are Gymnasium's own, stepped in turn in one process, observations
-and rewards are normalised. Different: it ends with the time instead of after a number of steps,
+and rewards are normalized. Different: it ends with the time instead of after a number of steps,
 which none of these settings depends on. Tasks that are not in `SETTINGS` get the library's, also
-where the Zoo has some: BipedalWalkerHardcore's fall with the steps, Pendulum's are not normalised.
+where the Zoo has some: BipedalWalkerHardcore's fall with the steps, Pendulum's are not normalized.
 The policy is carried over by its weights.
 """
 
@@ -112,7 +112,7 @@ SETTINGS = {
 
 
 def build(task: str, seed: int) -> PPO:
-    """The library's model with its normalised environments."""
+    """The library's model with its normalized environments."""
     settings = SETTINGS.get(task, Settings())
     gamma = settings.ppo.get("gamma", 0.99)
     envs = VecNormalize(make_vec_env(task, settings.num_envs, seed=seed), gamma=gamma)
@@ -122,12 +122,12 @@ def build(task: str, seed: int) -> PPO:
 def policy(model: PPO) -> Callable[[Any, jax.Array], jax.Array]:
     """`act(params, obs)` that computes what `model.predict(…, deterministic=True)` does."""
     activation = {torch.nn.ReLU: jax.nn.relu, torch.nn.Tanh: jnp.tanh}[model.policy.activation_fn]
-    normalised: Any = model.get_vec_normalize_env()
+    normalized: Any = model.get_vec_normalize_env()
 
     def act(params: Any, obs: jax.Array) -> jax.Array:
         (mean, var), (*hidden, (weight, bias)) = params
-        x = (obs - mean) / jnp.sqrt(var + normalised.epsilon)
-        x = jnp.clip(x, -normalised.clip_obs, normalised.clip_obs)
+        x = (obs - mean) / jnp.sqrt(var + normalized.epsilon)
+        x = jnp.clip(x, -normalized.clip_obs, normalized.clip_obs)
         for hidden_weight, hidden_bias in hidden:
             x = activation(x @ hidden_weight + hidden_bias)
         return x @ weight + bias

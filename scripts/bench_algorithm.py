@@ -3,13 +3,14 @@
     python scripts/bench_algorithm.py --cores 1 --budget 180 --tasks Hopper-v5,Ant-v5
     python scripts/bench_algorithm.py --only shipped --runs 3
 
-Every variant is the shipped file with a few lines replaced; `matrix.py` runs them, with the seeds
-1, 2, 3, … Prints all scores, and each variant's difference from the shipped file.
+Every variant is the shipped file with a few lines replaced, as it was when they were measured: its
+copy lies with their evidence, and `agent_space/train.py` may go on. `matrix.py` runs them, with the
+seeds 1, 2, 3, … Prints all scores, and each variant's difference from the shipped file.
 """
 
 from matrix import ROOT, SHIPPED, main
 
-FILE = ROOT / "agent_space" / "train.py"
+FILE = ROOT / "docs" / "evidence" / "issue8" / "train.py"
 
 Replacements = tuple[tuple[str, str], ...]
 
@@ -97,7 +98,7 @@ def source(name: str) -> str:
     """The text of a variant, or of several joined by " + ".
 
     Raises:
-      ValueError: the shipped file has no longer what a variant replaces.
+      ValueError: the file has not what a variant replaces, or has it twice.
     """
     text = FILE.read_text()
     for part in name.split(" + "):

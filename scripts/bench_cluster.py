@@ -26,6 +26,7 @@ import psutil
 import ray
 
 from harness.confinement import sandbox
+from harness.contract.order import Assignment, Order, draw_seed
 from harness.errors import WorkerError
 from harness.judgement import experiment
 from harness.judgement.experiment import Request, Summary
@@ -72,9 +73,12 @@ def make(site: Site, folder: Path, budget: float) -> Callable[[int], Summary]:
 
     def one(number: int) -> Summary:
         request = Request(
-            root=folder, source=(folder / EDITABLE).read_bytes(), task_id=TASK, backend="auto",
-            seed=None, budget=budget, episodes=20, message=str(number), comparable=False,
-            confinement=sandbox.available(), site=site,
+            root=folder, source=(folder / EDITABLE).read_bytes(),
+            order=Order(
+                Assignment(TASK, "auto", draw_seed(), budget), episodes=20,
+                confinement=sandbox.available(),
+            ),
+            message=str(number), comparable=False, site=site,
         )  # fmt: skip
         try:
             return experiment.run(request)

@@ -27,6 +27,7 @@ import numpy as np
 
 import shipped
 from harness.contract import policy
+from harness.contract.order import Assignment
 from harness.engines.engine import HostEngine, Step
 from harness.trial import Trial
 
@@ -79,7 +80,7 @@ def seconds(function: Callable[[], Any], repeats: int) -> float:
 
 def shares(task_id: str, warm_up: float, updates: int) -> dict[str, float]:
     """Seconds an update, and the share of each part of it."""
-    trial = Trial(task_id, SEED, "auto", warm_up, channel=None)
+    trial = Trial(Assignment(task_id, "auto", SEED, warm_up), channel=None)
     env = trial.make_env(trial.num_envs_hint)
     net = train.ActorCritic(env.action_space)
     key = jax.random.key(SEED, impl="rbg")
@@ -143,7 +144,7 @@ def _policy(state: Any, key: jax.Array, net: Any) -> jax.Array:
     """A rollout's actions without its environments."""
 
     def step(obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        policy = net.apply(state.params, train.normalise(state.obs_stats, obs), method=net.policy)
+        policy = net.apply(state.params, train.normalize(state.obs_stats, obs), method=net.policy)
         action = policy.sample(key)
         return obs, policy.log_prob(action)
 

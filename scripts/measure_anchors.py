@@ -1,7 +1,9 @@
 """Returns of uniformly random actions, the lower anchors of `harness/tasks/anchors.py`.
 
-python scripts/measure_anchors.py
+python scripts/measure_anchors.py [TASK ...]    # all tasks where none is named
 """
+
+import sys
 
 import numpy as np
 
@@ -14,7 +16,7 @@ class RandomActor:
     """Acts uniformly within the bounds of an action space."""
 
     def __init__(self, task: tasks.Task) -> None:
-        _, self.space = backends.spaces(task, backends.reference(task))
+        _, self.space = backends.spaces(task, backends.scoring_engine(task))
         self.generator = np.random.default_rng(0)
 
     def begin(self, batch: int) -> None:
@@ -28,7 +30,7 @@ class RandomActor:
 
 
 if __name__ == "__main__":
-    for task in tasks.TASKS.values():
+    for task in map(tasks.get, sys.argv[1:] or tasks.TASKS):
         result = evaluate(RandomActor(task), task.id, list(range(NUM_EVAL_EPISODES)))
         error = np.std(result.returns, ddof=1) / len(result.returns) ** 0.5
         print(f'    "{task.id}": {np.mean(result.returns):.1f},  # ± {error:.1f}')

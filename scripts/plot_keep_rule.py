@@ -37,7 +37,7 @@ def main() -> None:
     generator = random.Random(0)
     for offset, (name, rule), colour in zip((-0.2, 0.2), RULES.items(), (INK, PALE), strict=True):
         kept = [
-            statistics.fmean(rule(draw, [0.0] * verdict.NIGHT, generator).false_keeps
+            statistics.fmean(rule(draw, [0.0] * verdict.NIGHT_LENGTH, generator).false_keeps
                              for _ in range(NIGHTS))
             for draw in noises.values()
         ]  # fmt: skip

@@ -96,7 +96,7 @@ def noise(text: str) -> Draw:
 
 def quiet(rule: Rule, draw: Draw, count: int, generator: random.Random) -> list[Night]:
     """Nights in which nothing is better."""
-    return [rule(draw, [0.0] * verdict.NIGHT, generator) for _ in range(count)]
+    return [rule(draw, [0.0] * verdict.NIGHT_LENGTH, generator) for _ in range(count)]
 
 
 def detected(
@@ -105,7 +105,7 @@ def detected(
     """For each night, whether the one better challenger was kept."""
     found = []
     for _ in range(count):
-        place = generator.randrange(verdict.NIGHT)
+        place = generator.randrange(verdict.NIGHT_LENGTH)
         night = rule(draw, [0.0] * place + [shift], generator)
         found.append(float(bool(night.last_kept)))
     return found
@@ -128,7 +128,9 @@ def selective(draw: Draw, count: int, seed: int) -> None:
         for prefix, these in both.items():
             generator = random.Random(seed)
             idle = [
-                simulation.sequential(draw, [0.0] * verdict.NIGHT, generator, conditions=these)
+                simulation.sequential(
+                    draw, [0.0] * verdict.NIGHT_LENGTH, generator, conditions=these
+                )
                 for _ in range(count)
             ]
             better = [
@@ -194,7 +196,7 @@ def main() -> None:
         show(f"{prefix}final_true_gain", [night.gain for night in busy])
         show(f"{prefix}estimate_error", [error for night in busy for error in night.errors])
         show(f"{prefix}morning_estimate_error", [night.errors[-1] for night in busy])
-    harmonic = sum(1 / i for i in range(1, verdict.NIGHT + 2))
+    harmonic = sum(1 / i for i in range(1, verdict.NIGHT_LENGTH + 2))
     print(f"chance_keeps_per_night: {harmonic - 1:.4f}")
 
 

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import dataclasses
 import os
 import random
 import shutil
@@ -11,16 +12,14 @@ from pathlib import Path
 import jax
 import pytest
 
-from harness.errors import TrainingError
-from harness.evaluate import Evaluation
-from harness.judgement import experiment
+from harness.checkout.branch import create
+from harness.confinement import sandbox
+from harness.judgement.contest import Contest
 from harness.judgement.history import Conditions
-from harness.measurement import scoring
-from harness.measurement.sites import Measurement
-from harness.measurement.training import Training
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Run, Status, Turn
 from harness.record.ledger import Ledger
+from tests.fake_site import FakeSite
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN_FILES = Path(__file__).resolve().parent / "train_files"
@@ -31,6 +30,16 @@ HALF_CHEETAH = Conditions(("HalfCheetah-v5",), ("native",), 1.0, 2)
 # The heads of the ledgers that tests write.
 HEADS = tempfile.TemporaryDirectory(prefix="autorl-state-")
 os.environ["XDG_STATE_HOME"] = HEADS.name
+
+# What one test has compiled no other one compiles again, in whichever of pytest's workers it runs.
+# What the harness starts never sees it: a variable that only these processes read says where it is.
+COMPILED = "AUTORL_TESTS_COMPILED"
+if COMPILED not in os.environ:
+    SESSION = tempfile.TemporaryDirectory(prefix="autorl-compiled-", ignore_cleanup_errors=True)
+    os.environ[COMPILED] = SESSION.name
+jax.config.update("jax_compilation_cache_dir", os.environ[COMPILED])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 # As in every training process: host callbacks can hang with asynchronous dispatch.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -99,24 +108,29 @@ def run_row(run_id="r1", **fields):
     return Run(**usual | {"run_id": run_id} | fields)
 
 
-class KilledError(BaseException):
-    """What a SIGKILL does, in a process that can be looked at afterwards."""
+def begin(folder, tag="tag", score=1000.0):
+    """A checkout of a quick training file on a branch whose incumbent was measured in no time."""
+    (folder / EDITABLE).parent.mkdir(exist_ok=True)
+    (folder / EDITABLE).write_bytes((TRAIN_FILES / "honest.py").read_bytes())
+    (folder / ".gitignore").write_text("/runs/\n/results.tsv\n")
+    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "--allow-empty", "-m", "go")):
+        git(folder, *arguments)
+    noise = random.Random(0)
+    site = FakeSite(score=lambda order, text: score + noise.gauss(0, 1))
+    conditions = dataclasses.replace(HALF_CHEETAH, budget=2.0)
+    Contest(create(folder, tag), conditions, sandbox.available(), site=site).measure()
+    return folder
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
-    """A committed checkout in which `SKILL = x` in the training file gives scores around x."""
-    noise = random.Random(0)
+def site():
+    """Where the runs of a test's branch are measured: by the words of their training file."""
+    return FakeSite()
 
-    def measure(this, watch, announce):
-        words = this.request.source.decode().split()
-        if "crash" in words:
-            raise TrainingError("as the file wants it")
-        skill = float(words[2]) + noise.gauss(0, 1)
-        evaluation = Evaluation([skill, skill], [1, 1], [0, 1], 0.0)
-        return Measurement(Training(1.0), scoring.Score(evaluation, "00", "00"))
 
-    monkeypatch.setattr(experiment, "_measure", measure)
+@pytest.fixture
+def root(tmp_path):
+    """A committed checkout whose training file says what it is worth, see `FakeSite`."""
     folder = tmp_path / "checkout"
     (folder / "agent_space").mkdir(parents=True)
     (folder / EDITABLE).write_text("SKILL = 0\n")

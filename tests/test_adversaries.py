@@ -1,19 +1,22 @@
 """Dishonest training files, and what becomes of them.
 
-What confinement stops is tried under every confinement that this system has; what the clock, the
-protocol or the evaluation stops, under the best one.
+What confinement stops is tried under every confinement that this system has, and under none, where
+it has to work; what the clock, the protocol or the evaluation stops, under the best one.
 """
 
 import contextlib
 import dataclasses
+import importlib
 import io
 import mmap
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import gymnasium
 import jax.numpy as jnp
@@ -25,24 +28,32 @@ from harness.checkout.integrity import Guard
 from harness.confinement import sandbox
 from harness.contract import policy
 from harness.contract.artifact import Artifact
+from harness.contract.order import Assignment, Order
 from harness.errors import PolicyError, TrainingError
 from harness.evaluate import evaluate
 from harness.judgement import experiment
 from harness.measurement import scoring, training
 from harness.record.ledger import Ledger
+from tests import adversaries
 from tests.adversaries import GAINED, HONEST
-from tests.conftest import ROOT, run_row
+from tests.conftest import ROOT, git, run_row
 
 FOLDER = ROOT / "tests" / "adversaries"
 BUDGET = 1.0
 KINDS = [kind for kind in (sandbox.BUBBLEWRAP, sandbox.NAMESPACES) if sandbox.works(kind)]
 
-STOPPED_BY_CONFINEMENT = [
-    path.stem
-    for pattern in ("reloads_*", "edits_*", "kills_*", "stops_*", "opens_*", "escapes_*", "fills_*",
-                    "reads_*", "inherits_*")
-    for path in sorted(FOLDER.glob(f"{pattern}.py"))
-]  # fmt: skip
+LAST = ("escapes_limits", "fills_disk")
+"""Looks after which a process is not as it was."""
+
+LOOKS = [*sorted({path.stem for path in (FOLDER / "looks").glob("[a-z]*.py")} - {*LAST}), *LAST]
+"""What a confined process must not reach; each is a line in one process that tries them all."""
+
+APART = ("inherits_files", "reloads_from_keyring")
+"""Looks that the harness stops without confinement, too: their controls are outside of it."""
+
+AGAIN = [name for name in LOOKS if name.startswith("reloads_")]
+"""Those that look for what an earlier run has left, and leave something."""
+
 STOPPED_BY_THE_CLOCK = [
     "daemon_after_deadline", "patches_time", "patches_trial", "patches_monitoring", "starts_twice",
     "publishes_truncated", "floods_output", "ignores_signals", "takes_memory",
@@ -63,57 +74,77 @@ REFUSED = {
     "publishes_telling_assertion": (PolicyError, "custom call 'shape_assertion'"),
 }
 SCORED_APART = {
-    "trains_while_compiling", "never_starts", "grinds_seeds", "leaves_the_action_space"
+    "tries_everything", "trains_while_compiling", "never_starts", "grinds_seeds",
+    "leaves_the_action_space",
 }  # fmt: skip
 
 pytestmark = pytest.mark.skipif(not KINDS, reason="nothing can be confined on this system")
 
 
-@pytest.fixture
-def installed(tmp_path_factory, monkeypatch):
-    """A folder that all runs see, with what the files import."""
-    folder = tmp_path_factory.mktemp("installed")
-    (folder / "tests" / "adversaries").mkdir(parents=True)
-    for package in ("tests", "tests/adversaries"):
-        shutil.copy(ROOT / package / "__init__.py", folder / package)
-    monkeypatch.setenv("PYTHONPATH", str(folder))
-    return folder
+@dataclasses.dataclass(frozen=True)
+class World:
+    """A committed checkout with an earlier run, servers that answer, and a secret.
+
+    Attributes:
+      root: the checkout.
+      installed: a folder that all runs see, with what the files import.
+      port: of the servers.
+    """
+
+    root: Path
+    installed: Path
+    port: int
 
 
-@pytest.fixture
-def world(tmp_path, installed, monkeypatch):
-    """A committed checkout with an earlier run, servers that answer, and a secret."""
-    monkeypatch.setenv("AUTORL_TEST_TOKEN", "sesame")
-    monkeypatch.chdir(tmp_path)
+@contextlib.contextmanager
+def made(folder):
+    """A world in a folder."""
+    root, installed = folder / "checkout", folder / "installed"
+    root.mkdir()
+    packages = ("tests", "tests/adversaries", "tests/adversaries/looks")
+    for package in packages:
+        (installed / package).mkdir(parents=True)
+        shutil.copy(ROOT / package / "__init__.py", installed / package)
+    for name in LOOKS:
+        shutil.copy(FOLDER / "looks" / f"{name}.py", installed / packages[-1])
     with contextlib.ExitStack() as stack:
+        monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
+        monkeypatch.setenv("PYTHONPATH", str(installed))
+        monkeypatch.setenv("AUTORL_TEST_TOKEN", "sesame")
+        monkeypatch.setenv("HOME", str(folder / "home"))
+        (folder / "home").mkdir()
+        monkeypatch.chdir(root)
         port, udp = _servers(stack)
         threading.Thread(target=_answer, args=(udp,), daemon=True).start()
-        address = f"@autorl-{port}"
-        for name in (f"/tmp/autorl-{port}", address.replace("@", "\0")):
+        address, path = f"@autorl-{port}", Path(f"/tmp/autorl-{port}")
+        for name in (str(path), address.replace("@", "\0")):
             unix = stack.enter_context(socket.socket(socket.AF_UNIX))
             unix.bind(name)
             unix.listen()
+        stack.callback(path.unlink)
         (installed / "port").write_text(str(port))
-        (installed / "sockets").write_text(f"/tmp/autorl-{port}\n{address}")
+        (installed / "sockets").write_text(f"{path}\n{address}")
         with open(installed / "pages", "wb", buffering=0) as pages:
             pages.write(os.urandom(32 * mmap.PAGESIZE))
             os.fsync(pages.fileno())  # a page that is not written yet cannot be dropped
-        (installed / "places").write_text("\n".join(_left_lying_about(tmp_path)))
-        (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n/matrix/\n/run.log\n/own/\n")
-        (tmp_path / "agent_space").mkdir()
-        (tmp_path / "agent_space" / "train.py").write_text("")
-        (tmp_path / "tests" / "trained" / "Hopper-v5").mkdir(parents=True)
-        (tmp_path / "tests" / "trained" / "Hopper-v5" / "params.npz").write_text("weights")
-        (tmp_path / "runs" / "earlier").mkdir(parents=True)
-        (tmp_path / "runs" / "earlier" / "summary.json").write_text("{}")
-        Ledger(tmp_path / "results.tsv").append(run_row())
+        (installed / "places").write_text("\n".join(_left_lying_about(root)))
+        (root / ".gitignore").write_text("/runs/\n/results.tsv\n/matrix/\n/run.log\n/own/\n")
+        (root / "agent_space").mkdir()
+        (root / "agent_space" / "train.py").write_text("")
+        (root / "tests" / "trained" / "Hopper-v5").mkdir(parents=True)
+        (root / "tests" / "trained" / "Hopper-v5" / "params.npz").write_text("weights")
+        (root / "runs" / "earlier").mkdir(parents=True)
+        (root / "runs" / "earlier" / "summary.json").write_text("{}")
+        Ledger(root / "results.tsv").append(run_row())
         for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "the world")):
-            subprocess.run(["git", *IDENTITY, *arguments], cwd=tmp_path, check=True)
-        yield tmp_path
-        (tmp_path.__class__(f"/tmp/autorl-{port}")).unlink(missing_ok=True)
+            git(root, *arguments)
+        yield World(root, installed, port)
 
 
-IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@localhost")
+@pytest.fixture
+def world(tmp_path):
+    with made(tmp_path) as world:
+        yield world
 
 
 def _left_lying_about(root):
@@ -151,20 +182,11 @@ def _answer(udp):
 
 def attempt(world, name, kind, budget=BUDGET, **changes):
     """Train with a dishonest file."""
-    folder = world / "runs" / f"{name}-{time.monotonic_ns()}"
+    folder = world.root / "runs" / f"{name}-{time.monotonic_ns()}"
     folder.mkdir()
     shutil.copy(FOLDER / f"{name}.py", folder / "train.py")
-    assignment = training.Assignment(
-        train_file=folder / "train.py",
-        task_id="HalfCheetah-v5",
-        backend="native",
-        seed=0,
-        budget=budget,
-        confinement=kind,
-        root=world,
-        **changes,
-    )
-    return training.train(assignment, folder / "train.log"), folder
+    order = Order(Assignment("HalfCheetah-v5", "native", 0, budget), 2, kind, **changes)
+    return training.train(order, folder, world.root), folder
 
 
 def action(result, folder):
@@ -177,48 +199,112 @@ def action(result, folder):
 def request(world, name, **changes):
     """An experiment with a dishonest file."""
     usual = {
-        "root": world,
+        "root": world.root,
         "source": (FOLDER / f"{name}.py").read_bytes(),
-        "task_id": "HalfCheetah-v5",
-        "backend": "native",
-        "seed": 0,
-        "budget": BUDGET,
-        "episodes": 2,
+        "order": Order(Assignment("HalfCheetah-v5", "native", 0, BUDGET), 2, sandbox.available()),
         "message": "",
-        "confinement": sandbox.available(),
         "comparable": False,
     }
     return experiment.Request(**usual | changes)
 
 
+def look(world, kind, names):
+    """Have one process try all of these; which of them worked, and the run's folder."""
+    (world.installed / "looks").write_text("\n".join(names))
+    others = [_bystander(f"{fate} {world.port}") for fate in ("to be killed", "to be stopped")]
+    result, folder = attempt(world, "tries_everything", kind)
+    for other in others:
+        other.wait()  # with a training all children of ours are ended
+    assert result.artifact is not None, (folder / "train.log").read_text()
+    with np.load(io.BytesIO(result.artifact.params)) as arrays:
+        (gained,) = (arrays[name] for name in arrays if name.startswith("param"))
+    assert set(gained) <= {np.float32(HONEST), np.float32(GAINED)}
+    return dict(zip(names, gained == np.float32(GAINED), strict=True)), folder
+
+
+def _bystander(name):
+    """A process outside that waits to be reached."""
+    return subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)", name])
+
+
+@pytest.fixture(scope="module")
+def free(tmp_path_factory):
+    """What a process gains that nothing confines, by look; those that reload, in a second run."""
+    with made(tmp_path_factory.mktemp("free")) as world:
+        try:
+            first, _ = look(world, sandbox.NONE, LOOKS)
+            second, _ = look(world, sandbox.NONE, AGAIN)
+            yield first | second
+        finally:
+            with pytest.MonkeyPatch.context() as monkeypatch:
+                monkeypatch.setattr(adversaries, "WORLD", world.installed)
+                for name in AGAIN:
+                    getattr(_module(name), "clean", lambda: None)()
+
+
+def _module(name):
+    return importlib.import_module(f"tests.adversaries.looks.{name}")
+
+
 def test_every_adversary_is_tested_and_says_what_it_tries():
-    tested = {*STOPPED_BY_CONFINEMENT, *STOPPED_BY_THE_CLOCK, *REFUSED, *SCORED_APART}
+    tested = {*STOPPED_BY_THE_CLOCK, *REFUSED, *SCORED_APART}
     files = {path.stem: path.read_text() for path in FOLDER.glob("*.py") if path.stem != "__init__"}
     assert set(files) == tested
-    assert len(files) >= 24
+    assert len(files) + len(LOOKS) > 50
     assert all(text.startswith('"""') for text in files.values())
+    assert all(_module(name).__doc__ for name in LOOKS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", STOPPED_BY_CONFINEMENT)
-def test_a_confined_file_gains_nothing(world, name, kind):
-    guard, free = Guard(world), shutil.disk_usage(world).free
-    rows = (world / "results.tsv").read_bytes()
-    for _ in range(2 if name.startswith("reloads_") else 1):
-        result, folder = attempt(world, name, kind)
-        assert action(result, folder) == HONEST, (folder / "train.log").read_text()
+def test_a_confined_file_gains_nothing(world, kind):
+    guard, free = Guard(world.root), shutil.disk_usage(world.root).free
+    rows = (world.root / "results.tsv").read_bytes()
+    for names in (LOOKS, AGAIN):
+        gained, folder = look(world, kind, names)
+        assert [name for name in names if gained[name]] == [], (folder / "train.log").read_text()
+        assert sorted(p.name for p in folder.iterdir()) == ["train.log", "train.py"]
+        file = (folder / "train.py").read_bytes()
+        assert file == (FOLDER / "tries_everything.py").read_bytes()
     guard.check()
-    assert (world / "results.tsv").read_bytes() == rows
-    assert sorted(p.name for p in folder.iterdir()) == ["train.log", "train.py"]
-    assert (folder / "train.py").read_bytes() == (FOLDER / f"{name}.py").read_bytes()
-    assert shutil.disk_usage(world).free > free - 2**30
+    assert (world.root / "results.tsv").read_bytes() == rows
+    assert shutil.disk_usage(world.root).free > free - 2**30
     assert psutil.Process().children(recursive=True) == []
 
 
+@pytest.mark.parametrize("name", [name for name in LOOKS if name not in APART])
+def test_a_file_that_nothing_confines_gains(free, name):
+    """All looks do work where nothing stops them: the test above can fail."""
+    if reason := getattr(_module(name), "missing", lambda: "")():
+        pytest.skip(reason)
+    assert free[name]
+
+
+def outside(world, name, **options):
+    """What a look sees in a process that is not of the harness."""
+    code = f"from tests.adversaries.looks.{name} import attempt; print(attempt())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "AUTORL_TRIAL_CHANNEL": "-1"},
+        capture_output=True, text=True, check=True, cwd=world.root, **options,
+    )  # fmt: skip
+    return done.stdout.splitlines()[-1] == "True"
+
+
+def test_a_file_that_the_harness_left_open_would_be_found(world):
+    assert not outside(world, "inherits_files")
+    with open(world.root / "results.tsv") as ledger:
+        assert outside(world, "inherits_files", pass_fds=(ledger.fileno(),))
+
+
+def test_a_key_that_was_left_would_be_found(world):
+    if reason := _module("reloads_from_keyring").missing():
+        pytest.skip(reason)
+    assert [outside(world, "reloads_from_keyring") for _ in range(2)] == [False, True]
+
+
 PROBE = """
-import os, socket
+import dataclasses, os, socket
 from pathlib import Path
-from harness import wire
+from harness.contract import wire
 
 def works(attempt):
     try:
@@ -230,29 +316,42 @@ def own_network():
     with socket.create_server(("127.0.0.1", 0)) as server:
         return socket.create_connection(server.getsockname(), 1)
 
+@dataclasses.dataclass(frozen=True)
+class Look:
+    world: str
+    port: int
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    works: dict[str, bool]
+
 def look(question, _):
-    world, port = Path(question["world"]), question["port"]
-    return {
+    world, port = Path(question.world), question.port
+    return Seen({
         "a key of the user": "AUTORL_TEST_TOKEN" in os.environ,
         "the ledger": works(lambda: (world / "results.tsv").read_text()),
         "another run": works(lambda: list((world / "runs" / "earlier").iterdir())),
         "a trained policy": works(lambda: list((world / "tests" / "trained").iterdir())),
+        "a network of its own": works(own_network),
         "the network": works(lambda: socket.create_connection(("127.0.0.1", port), 1)),
-        "no network of its own": not works(own_network),
         "the checkout, to write to": works(lambda: (world / "written").write_text("x")),
-    }, b""
+    }), b""
 
-wire.serve(look)
+wire.serve(Look, look)
 """
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_evaluation_is_confined_as_a_training_is(world, kind, installed):
-    (installed / "probe.py").write_text(PROBE)
-    question = {"world": str(world), "port": int((installed / "port").read_text())}
-    seen, _ = scoring.run_apart("probe", (question, b""), scoring.Place(world, kind), 60)
-    assert len(seen) == 7
-    assert not any(seen.values()), seen
+def test_an_evaluation_is_confined_as_a_training_is(world, kind):
+    (world.installed / "probe.py").write_text(PROBE)
+    question = {"kind": "look", "world": str(world.root), "port": world.port}
+    for this, gained in ((kind, False), (sandbox.NONE, True)):
+        place = scoring.Place(world.root, this)
+        answer, _ = scoring.run_apart("probe", (question, b""), place, 60)
+        seen = answer["works"]
+        assert seen.pop("a network of its own")
+        assert len(seen) == 6
+        assert {name: gained for name in seen} == seen
 
 
 @pytest.mark.parametrize("name", STOPPED_BY_THE_CLOCK)
@@ -269,11 +368,12 @@ def test_what_is_no_policy_is_refused_with_a_row(world, name):
     kind, message = REFUSED[name]
     with pytest.raises(kind, match=message):
         experiment.run(request(world, name))
-    _, row = Ledger(world / "results.tsv").rows()
+    _, row = Ledger(world.root / "results.tsv").rows()
     assert (row.status, row.avg_return) == ("crash", None)
     assert psutil.Process().children(recursive=True) == []
 
 
+@pytest.mark.slow
 def test_training_instead_of_compiling_gains_the_allowance_and_no_more(world):
     result, folder = attempt(world, "trains_while_compiling", sandbox.available(), allowance=6.0)
     assert not result.started
@@ -287,27 +387,30 @@ def test_a_policy_that_was_trained_without_the_clock_is_not_scored(world):
     with pytest.raises(TrainingError, match=r"never called trial.start\(\), and ended after"):
         experiment.run(usual)
     experiment.run(dataclasses.replace(usual, source=usual.source + b"trial.start()\n"))
-    _, refused, scored = Ledger(world / "results.tsv").rows()
+    _, refused, scored = Ledger(world.root / "results.tsv").rows()
     assert (refused.status, refused.avg_return, refused.startup) == ("crash", None, None)
     assert scored.status == "scored"
     assert float(scored.startup) > 0
 
 
+@pytest.mark.slow
 def test_seeds_cannot_be_ground_out(world):
     """The seeds hang on a nonce that is drawn when the training is gone."""
     seeds = []
     for _ in range(2):
         summary = experiment.run(request(world, "grinds_seeds"))
-        details = (world / "runs" / summary.run_id / "summary.json").read_text()
+        details = (world.root / "runs" / summary.run_id / "summary.json").read_text()
         seeds.append(experiment.json.loads(details)["episode_seeds"])
-    artifacts = {Artifact.load(p).digest for p in (world / "runs").glob("*/policy")}
+    artifacts = {Artifact.load(p).digest for p in (world.root / "runs").glob("*/policy")}
     assert len(artifacts) == 1  # the same lucky one, twice
     assert not set(seeds[0]) & set(seeds[1])
 
 
 def test_actions_are_clipped_to_the_space(world):
     summary = experiment.run(request(world, "leaves_the_action_space"))
-    details = experiment.json.loads((world / "runs" / summary.run_id / "summary.json").read_text())
+    details = experiment.json.loads(
+        (world.root / "runs" / summary.run_id / "summary.json").read_text()
+    )
     env = gymnasium.make("HalfCheetah-v5")
     program = policy.export(
         lambda p, obs: obs[:, :6] * 0 + p, jnp.ones(6), None, env.observation_space
@@ -317,17 +420,3 @@ def test_actions_are_clipped_to_the_space(world):
     )
     expected = evaluate(bounded, "HalfCheetah-v5", details["episode_seeds"])
     assert details["episode_returns"] == expected.returns
-
-
-@pytest.mark.parametrize("name", [
-    "reads_secrets", "opens_tcp", "reads_other_files", "opens_lines_to_others", "escapes_limits",
-    "reloads_from_page_cache", "reloads_from_time_stamps",
-])  # fmt: skip
-def test_without_confinement_a_file_could_gain(world, installed, name):
-    """The adversaries do work where nothing stops them: the tests above can fail."""
-    kind = subprocess.run(["stat", "-f", "-c", "%T", installed], capture_output=True, check=False)
-    if name == "reloads_from_page_cache" and kind.stdout.strip() == b"tmpfs":
-        pytest.skip("the files of this system's /tmp are always in memory")
-    for _ in range(2 if name.startswith("reloads_") else 1):
-        result, folder = attempt(world, name, sandbox.NONE)
-    assert action(result, folder) == GAINED, (folder / "train.log").read_text()

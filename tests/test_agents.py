@@ -109,9 +109,10 @@ def test_a_file_that_may_not_be_read_is_told_and_costs_the_turn_at_most(call, or
     assert EDITABLE in itself.detail
 
 
-def test_a_night_of_unruly_agents_has_all_its_turns_and_a_report(root, capsys):
+@pytest.mark.slow
+def test_a_night_of_unruly_agents_has_all_its_turns_and_a_report(root, site, capsys):
     """One turn a case, then `--resume`: ledger, git, terminal and page take every word."""
-    ongoing = Contest(create(root, "night"), HALF_CHEETAH, "none")
+    ongoing = Contest(create(root, "night"), HALF_CHEETAH, "none", site=site)
     ongoing.measure()
     cases = ["surrogate", "utf-16", "nul", "title", "long sum", "no folder", "name"]
     chosen = (
@@ -167,8 +168,8 @@ def test_how_a_turn_has_ended_is_told_by_its_exit_code_and_its_last_words(code, 
 
 
 @pytest.mark.parametrize("shell", ["cluade -p", "exec /dev/null"])
-def test_a_command_that_is_no_program_ends_the_night_in_its_first_turn(root, shell):
-    ongoing = Contest(create(root, "night"), HALF_CHEETAH, "none")
+def test_a_command_that_is_no_program_ends_the_night_in_its_first_turn(root, site, shell):
+    ongoing = Contest(create(root, "night"), HALF_CHEETAH, "none", site=site)
     said = []
     night = Night(ongoing, Plan(shell, 100.0, 10**6, 20.0), said.append, pause=said.append)
     night.run()

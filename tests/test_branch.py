@@ -15,13 +15,14 @@ from harness.judgement.contest import LOSSES, Contest, estimate, history, resume
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Renewed
 from harness.record.ledger import Ledger
-from tests.conftest import HALF_CHEETAH, KilledError, git, rows
+from tests.conftest import HALF_CHEETAH, git, rows
+from tests.fake_site import KilledError
 
 
 @pytest.fixture
-def contest(root):
+def contest(root, site):
     """A branch with a measured baseline."""
-    made = Contest(create(root, "test"), HALF_CHEETAH, "none")
+    made = Contest(create(root, "test"), HALF_CHEETAH, "none", site=site)
     made.measure()
     return made
 
@@ -56,14 +57,14 @@ def test_a_branch_name_is_checked_and_never_taken_twice(root):
 
 
 @pytest.mark.parametrize("skill", [5, -5], ids=["kept", "discarded"])
-def test_a_branch_that_was_worked_on_is_not_measured_without_its_rows(root, contest, skill):
+def test_a_branch_that_was_worked_on_is_not_measured_without_its_rows(root, contest, site, skill):
     edit(root, skill)
     contest.challenge("tried")
     (root / LEDGER).rename(root / "notes.tsv")
     (root / "runs").rename(root.parent / "runs")
     assert "begins anew" in Ledger(root / LEDGER).renew()
     edit(root, 10)
-    again = Contest(contest.branch, HALF_CHEETAH, "none")
+    again = Contest(contest.branch, HALF_CHEETAH, "none", site=site)
     ways = (
         again.settle,
         lambda: again.challenge("from one again"),
@@ -73,7 +74,7 @@ def test_a_branch_that_was_worked_on_is_not_measured_without_its_rows(root, cont
         with pytest.raises(InputError, match=r"no row of it.*Restore it.*another tag"):
             way()
     assert [type(row) for row in Ledger(root / LEDGER).rows()] == [Renewed]
-    Contest(create(root, "another"), HALF_CHEETAH, "none").settle()
+    Contest(create(root, "another"), HALF_CHEETAH, "none", site=site).settle()
 
 
 def test_a_name_whose_challengers_are_there_is_not_begun_anew(root, contest):
@@ -150,35 +151,28 @@ def test_the_incumbent_itself_is_no_challenger(root, contest):
         contest.challenge("")
 
 
-def test_tampering_during_a_run_is_told_in_a_row_and_costs_no_edit(root, contest, monkeypatch):
-    measure = experiment._measure
-
-    def tampers(*arguments):
-        (root / "README.md").write_text("no rules\n")
-        return measure(*arguments)
-
+def test_tampering_during_a_run_is_told_in_a_row_and_costs_no_edit(
+    root, contest, site, monkeypatch
+):
     edit(root, 5)
-    monkeypatch.setattr(experiment, "_measure", tampers)
-    with pytest.raises(IntegrityError, match=r"README\.md.*git restore"):
-        contest.challenge("five more")
-    monkeypatch.setattr(experiment, "_measure", measure)
+    with monkeypatch.context() as patched:
+        patched.setattr(site, "before", lambda row: (root / "README.md").write_text("no rules\n"))
+        with pytest.raises(IntegrityError, match=r"README\.md.*git restore"):
+            contest.challenge("five more")
     assert (rows(root)[-1].status, rows(root)[-1].verdict) == ("tampered", "none")
     assert contest.branch.edit() == b"SKILL = 5 \n"
     git(root, "restore", "README.md")
     assert contest.challenge("five more").verdict == "keep"
 
 
-def test_a_human_and_their_tools_may_write_beside_a_trial(root, contest, monkeypatch):
-    measure = experiment._measure
-
-    def meanwhile(*arguments):
+def test_a_human_and_their_tools_may_write_beside_a_trial(root, contest, site):
+    def meanwhile(row):
         (root / "program.md").write_text("be bold\n")
         (root / "nohup.out").write_text("turn 1\n")
         (root / ".~lock.results.tsv#").write_text("me,host,1\n")
-        return measure(*arguments)
 
     edit(root, 5)
-    monkeypatch.setattr(experiment, "_measure", meanwhile)
+    site.before = meanwhile
     assert contest.challenge("five more").verdict == "keep"
     assert (root / "program.md").read_text() == "be bold\n"
     assert (root / "nohup.out").exists()
@@ -202,7 +196,7 @@ def test_what_a_person_commits_between_challengers_is_accepted(root, contest):
     assert (root / "program.md").read_text() == "be bold\n"
 
 
-def test_a_keep_goes_on_top_of_what_was_committed_during_the_trial(root, contest):
+def test_a_keep_goes_on_top_of_what_was_committed_during_the_trial(root, contest, site):
     runs = []
 
     def run(request):
@@ -213,7 +207,7 @@ def test_a_keep_goes_on_top_of_what_was_committed_during_the_trial(root, contest
         return experiment.run(request)
 
     edit(root, 5)
-    outcome = Contest(contest.branch, HALF_CHEETAH, "none", run).challenge("five more")
+    outcome = Contest(contest.branch, HALF_CHEETAH, "none", run, site).challenge("five more")
     assert outcome.verdict == "keep"
     assert (root / "program.md").read_text() == "be bold\n"
     assert contest.branch.edit() == contest.branch.edit_of("tip") == b"SKILL = 5 \n"
@@ -245,15 +239,9 @@ def test_both_outcomes_leave_a_clean_index_and_what_is_ignored(root, contest):
                           check=True).stdout == b""  # fmt: skip
 
 
-def test_what_is_written_meanwhile_is_not_overwritten(root, contest, monkeypatch):
-    measure = experiment._measure
-
-    def meanwhile(*arguments):
-        edit(root, 7)
-        return measure(*arguments)
-
+def test_what_is_written_meanwhile_is_not_overwritten(root, contest, site):
     edit(root, -5)
-    monkeypatch.setattr(experiment, "_measure", meanwhile)
+    site.before = lambda row: edit(root, 7)
     contest.challenge("worse")
     assert contest.branch.edit() == b"SKILL = 7 \n"
 
@@ -295,18 +283,13 @@ def test_a_kill_in_the_middle_of_a_keep_is_made_good(root, contest, monkeypatch,
     assert len(contest.measure()) >= verdict.FRESH_RUNS
 
 
-def test_a_trial_that_was_killed_between_its_runs_goes_on_with_them(root, contest, monkeypatch):
-    measure, calls = experiment._measure, []
-
-    def third_dies(*arguments):
-        calls.append(None)
-        if len(calls) == 3:
-            raise KilledError
-        return measure(*arguments)
-
-    monkeypatch.setattr(experiment, "_measure", third_dies)
+def test_a_trial_that_was_killed_between_its_runs_goes_on_with_them(root, contest, site):
+    seen = []
     edit(root, 5)
-    with pytest.raises(KilledError):
+    with (
+        site.killing(lambda row, score: seen.append(row) or len(seen) == 3),
+        pytest.raises(KilledError),
+    ):
         contest.challenge("better")
     on_trial = contest.branch.trials()
     assert [contest.challenge("better").challenger] == on_trial
@@ -314,25 +297,19 @@ def test_a_trial_that_was_killed_between_its_runs_goes_on_with_them(root, contes
     assert replicates == [i + 1 for i in range(len(replicates))]
 
 
-def test_another_edit_ends_the_trial_of_the_one_before(root, contest, monkeypatch):
-    measure = experiment._measure
-
-    def dies(*arguments):
-        raise KilledError
-
-    monkeypatch.setattr(experiment, "_measure", dies)
+def test_another_edit_ends_the_trial_of_the_one_before(root, contest, site):
     edit(root, 5)
-    with pytest.raises(KilledError):
+    with site.killing(lambda row, score: True), pytest.raises(KilledError):
         contest.challenge("never measured")
     (first,) = contest.branch.trials()
-    monkeypatch.setattr(experiment, "_measure", measure)
     edit(root, -5)
     contest.challenge("worse")
     assert first in refs(root).values()
 
 
+@pytest.mark.slow
 def test_thirty_experiments_leave_branch_refs_files_and_ledger_consistent(
-    root, contest, monkeypatch
+    root, contest, site, monkeypatch
 ):
     """Keeps, discards, crashes, tampering, kills: in an order that is drawn."""
     (root / "notes").mkdir()
@@ -342,7 +319,7 @@ def test_thirty_experiments_leave_branch_refs_files_and_ledger_consistent(
     kinds = ["keep"] * 4 + ["discard"] * 12 + ["crash"] * 6 + ["tamper"] * 4 + ["kill"] * 4
     generator.shuffle(kinds)
     for kind in kinds:
-        contest = Contest(contest.branch, HALF_CHEETAH, "none")  # as a new process
+        contest = Contest(contest.branch, HALF_CHEETAH, "none", site=site)  # as a new process
         if kind == "keep":
             skill += 5
         better = skill if kind == "keep" else skill - 5
@@ -381,17 +358,13 @@ def test_thirty_experiments_leave_branch_refs_files_and_ledger_consistent(
     git(root, "fsck", "--strict")
 
 
-def test_a_run_of_the_incumbent_that_fails_counts_as_its_lowest(root, monkeypatch):
-    measure, runs = experiment._measure, []
-
-    def third_fails(*arguments):
-        runs.append(None)
-        if len(runs) == 3:
+def test_a_run_of_the_incumbent_that_fails_counts_as_its_lowest(root, site):
+    def third_fails(row):
+        if len(rows(root)) == 2:
             raise TrainingError("a bad seed")
-        return measure(*arguments)
 
-    monkeypatch.setattr(experiment, "_measure", third_fails)
-    made = Contest(create(root, "test"), HALF_CHEETAH, "none")
+    site.before = third_fails
+    made = Contest(create(root, "test"), HALF_CHEETAH, "none", site=site)
     scores = made.measure()
     assert len(rows(root)) == len(scores) == verdict.BASELINE_RUNS
     assert [row.status for row in rows(root)].count("crash") == 1
@@ -429,19 +402,18 @@ def test_the_working_tree_of_another_branch_is_left_alone(root, kept):
 
 
 @pytest.mark.parametrize(("good", "tries"), [(0, 1), (2, LOSSES)])
-def test_a_baseline_that_only_fails_is_told(root, monkeypatch, good, tries):
+def test_a_baseline_that_only_fails_is_told(root, site, good, tries):
     """At once where it never had a score, after some tries where it had."""
-    measure, runs = experiment._measure, []
+    runs = []
 
-    def fails(*arguments):
-        runs.append(None)
-        if len(runs) <= good:
-            return measure(*arguments)
-        raise TrainingError("a bad file")
+    def fails(row):
+        runs.append(row)
+        if len(runs) > good:
+            raise TrainingError("a bad file")
 
-    monkeypatch.setattr(experiment, "_measure", fails)
+    site.before = fails
     with pytest.raises(IncumbentError, match=r"no edit is to blame\. a bad file"):
-        Contest(create(root, "test"), HALF_CHEETAH, "none").measure()
+        Contest(create(root, "test"), HALF_CHEETAH, "none", site=site).measure()
     assert len(runs) == good + tries
 
 

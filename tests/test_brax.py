@@ -27,6 +27,7 @@ def pendulum():
     return env, jax.jit(env.step)
 
 
+@pytest.mark.slow
 def test_a_brax_environment_steps_as_brax_steps_it(pendulum):
     env, step = pendulum
     state = jax.jit(env.reset)(jax.random.key(0))
@@ -67,8 +68,9 @@ def test_a_brax_environment_that_falls_is_terminated(pendulum):
     np.testing.assert_array_equal(state.terminated, reached)
 
 
+@pytest.mark.slow
 def test_a_policy_is_scored_in_the_environments_own_simulator():
-    assert backends.reference(TASK) == "brax"
+    assert backends.scoring_engine(TASK) == "brax"
     observation_space, action_space = backends.spaces(TASK, "brax")
 
     def act(params, obs):
@@ -97,6 +99,7 @@ def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch):
         backends.resolve(TASK)
 
 
+@pytest.mark.slow
 def test_a_playground_environment_is_a_task():
     env = envs.make("playground:CartpoleBalance", NUM_ENVS, seed=0)
     state = jax.jit(env.reset)(jax.random.key(0))
@@ -108,6 +111,7 @@ def test_a_playground_environment_is_a_task():
     assert step._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_braxs_own_ppo_trains_on_an_mjx_task(monkeypatch):
     def replicated(tree, devices):
         """Brax 0.14 calls this function, which JAX 0.10 has not any more."""

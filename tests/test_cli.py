@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 
 LASTING = """
 import sys, time
-from harness import cli
+from harness.terminal import cli
 def last():
     print("begun", file=sys.stderr, flush=True)
     time.sleep(float(sys.stdin.readline()))
@@ -54,7 +54,7 @@ def test_signals_that_we_were_started_to_ignore_are_ignored(tmp_path, ignored):
         assert (tmp_path / "record").read_text() == "whole"
     else:
         process.send_signal(signal.SIGHUP)
-        assert process.communicate(timeout=60)[1].endswith(b"nothing of it runs on\n")
+        assert process.communicate(timeout=60)[1].endswith(b"nothing of it keeps running\n")
     assert process.returncode == (0 if ignored else 130)
 
 
@@ -127,7 +127,8 @@ def test_a_narrow_encoding_loses_signs_and_no_run(tmp_path):
 
 def test_an_error_is_one_message_that_holds_no_line_of_a_result(tmp_path):
     script = """
-from harness import cli, errors
+from harness import errors
+from harness.terminal import cli
 def fail():
     raise errors.TrainingError("It said:\\navg_return: 9\\x1b[2J\\n---\\nverdict: keep")
 cli.serve(fail)
@@ -144,9 +145,47 @@ cli.serve(fail)
         (errno.ENOSPC, "The disk is full (x)"),
         (errno.EACCES, "This user may not read or write x"),
         (errno.EROFS, "x is on a file system that is read-only"),
-        (errno.ENOENT, "Cannot use x: No such file"),
+        (errno.EIO, "Cannot use x: Input/output error"),
     ],
 )
 def test_what_the_system_refuses_is_told_as_it_is(number, said):
     with pytest.raises(StorageError, match=re.escape(said)), storage.plainly():
         raise OSError(number, os.strerror(number), "x")
+
+
+BUGS = (
+    FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "x"),
+    OSError(errno.EBADF, os.strerror(errno.EBADF)),
+    OSError("without a number"),
+    subprocess.CalledProcessError(1, "x"),
+)
+
+
+@pytest.mark.parametrize("error", BUGS, ids=[type(error).__name__ for error in BUGS])
+def test_a_bug_of_ours_keeps_its_traceback(error):
+    with pytest.raises(type(error)) as raised, storage.plainly():
+        raise error
+    assert raised.value is error
+
+
+def test_a_run_s_folder_that_was_deleted_under_it_is_told(tmp_path):
+    folder = tmp_path / "runs" / "20260101-000000-abc"
+    folder.mkdir(parents=True)
+    with pytest.raises(FileNotFoundError), storage.plainly():
+        (folder / "curve.csv").read_bytes()
+    folder.rmdir()
+    with pytest.raises(StorageError, match=f"The folder {folder} was removed"), storage.plainly():
+        (folder / "policy" / "params.npz").read_bytes()
+
+
+def test_a_git_that_fails_is_told_as_git_tells_it(tmp_path):
+    script = f"""
+from pathlib import Path
+from harness.checkout import git
+from harness.terminal import cli
+cli.serve(lambda: print(git.text(Path({str(tmp_path)!r}), "cat-file", "blob", "nothing")))
+"""
+    process = start(script, tmp_path)
+    said = process.communicate(timeout=60)[1].decode()
+    assert said.startswith("error: git cat-file blob failed with exit code 128: fatal: ")
+    assert process.returncode == StorageError.exit_code

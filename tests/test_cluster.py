@@ -16,7 +16,7 @@ import pytest
 
 from harness.checkout.branch import create
 from harness.errors import HarnessError, InputError, WorkerError
-from harness.judgement import experiment, verdict
+from harness.judgement import verdict
 from harness.judgement.contest import LOSSES, Contest
 from harness.measurement import cluster
 from harness.measurement.cluster import Crew, Room
@@ -26,6 +26,7 @@ from harness.places import EDITABLE, LEDGER, TRAIN_FILE
 from harness.record.entries import Plan, Role
 from harness.record.ledger import Ledger
 from tests.conftest import HALF_CHEETAH, TRAIN_FILES, command, git, rows, turns
+from tests.fake_site import FakeSite
 from tests.test_branch import refs
 
 SLOTS = 4
@@ -33,34 +34,40 @@ ATTEMPTS = 3  # to start a cluster: its port may be taken between the look and t
 
 
 @pytest.fixture
-def ongoing(root, monkeypatch):
-    """A branch in a place with several slots; training and evaluation are replaced."""
-    measure, free = experiment._measure, threading.Semaphore(SLOTS)
+def site():
+    """A place with several slots, where a measurement takes its time."""
+    free = threading.Semaphore(SLOTS)  # as with a crew: what finds no free slot waits for one
+    made = FakeSite(SLOTS, "test")
 
-    def takes_time(*arguments):
-        with free:  # as with a crew: what finds no free slot waits for one
+    def takes_time(row):
+        with free:
             time.sleep(0.01)
-            return measure(*arguments)
 
-    monkeypatch.setattr(experiment, "_measure", takes_time)
-    return Contest(create(root, "night"), HALF_CHEETAH, "none", site=Site("test", SLOTS, None))
+    made.before = takes_time
+    return made
 
 
-def test_the_baseline_is_measured_in_all_slots_at_a_time(root, ongoing, monkeypatch):
-    measure, first = experiment._measure, iter(range(SLOTS))
+@pytest.fixture
+def ongoing(root, site):
+    """A branch in that place."""
+    return Contest(create(root, "night"), HALF_CHEETAH, "none", site=site)
+
+
+def test_the_baseline_is_measured_in_all_slots_at_a_time(root, ongoing, site):
+    first = iter(range(SLOTS))
     all_there = threading.Barrier(SLOTS, timeout=60)
 
-    def together(*arguments):
+    def together(row):
         if next(first, None) is not None:
             all_there.wait()
-        return measure(*arguments)
 
-    monkeypatch.setattr(experiment, "_measure", together)
+    site.before = together
     assert len(ongoing.measure()) == verdict.BASELINE_RUNS == len(rows(root))
     numbers = {str(i + 1) for i in range(verdict.BASELINE_RUNS)}
     assert {row.replicate for row in rows(root)} == numbers
 
 
+@pytest.mark.slow
 def test_a_night_in_several_slots_ends_with_everything_in_the_ledger(root, ongoing):
     """Every edit is five better than the incumbent that the agent was shown."""
     agent = (
@@ -98,7 +105,7 @@ def test_the_incumbents_runs_beside_a_challenger_are_those_of_the_incumbent_now(
 
 def test_other_hardware_measures_its_incumbent_anew(root, ongoing):
     ongoing.measure()
-    elsewhere = Contest(ongoing.branch, HALF_CHEETAH, "none", site=Site("bigger", 1, None))
+    elsewhere = Contest(ongoing.branch, HALF_CHEETAH, "none", site=FakeSite(1, "bigger"))
     assert elsewhere.read().fresh() == []
     assert len(elsewhere.measure()) == verdict.BASELINE_RUNS
     assert len(rows(root)) == 2 * verdict.BASELINE_RUNS
@@ -106,17 +113,16 @@ def test_other_hardware_measures_its_incumbent_anew(root, ongoing):
 
 
 @pytest.mark.parametrize("deaths", [1, LOSSES])
-def test_a_run_whose_worker_died_is_made_again_but_not_for_ever(root, ongoing, monkeypatch, deaths):
+def test_a_run_whose_worker_died_is_made_again_but_not_for_ever(root, ongoing, site, deaths):
     ongoing.measure()
-    measure, died = experiment._measure, []
+    died = []
 
-    def dies(*arguments):
+    def dies(row):
         if len(died) < deaths:
-            died.append(None)
+            died.append(row)
             raise WorkerError("The worker died.")
-        return measure(*arguments)
 
-    monkeypatch.setattr(experiment, "_measure", dies)
+    site.before = dies
     (root / EDITABLE).write_text("SKILL = 9\n")
     if deaths < LOSSES:
         assert ongoing.challenge("better").verdict == "keep"
@@ -130,24 +136,22 @@ def test_a_run_whose_worker_died_is_made_again_but_not_for_ever(root, ongoing, m
     )
 
 
-def test_a_baseline_that_only_kills_workers_ends_the_night(ongoing, monkeypatch):
-    def dies(*arguments):
+def test_a_baseline_that_only_kills_workers_ends_the_night(ongoing, site):
+    def dies(row):
         raise WorkerError("The worker died.")
 
-    monkeypatch.setattr(experiment, "_measure", dies)
+    site.before = dies
     with pytest.raises(WorkerError):
         ongoing.measure()
 
 
-def test_an_error_in_one_slot_ends_the_others(root, ongoing, monkeypatch):
+def test_an_error_in_one_slot_ends_the_others(root, ongoing, site, monkeypatch):
     ongoing.measure()
-    stopped = []
-    ongoing.site = Site("test", SLOTS, None, lambda: stopped.append(None))
     monkeypatch.setattr(ongoing, "pursue", lambda *arguments: 1 / 0)
     agent = f'echo "SKILL = $AUTORL_TURN" > {EDITABLE}'
     with pytest.raises(ZeroDivisionError):
         Night(ongoing, Plan(agent, 1.0, 80, 60.0)).run()
-    assert stopped
+    assert site.stopped
 
 
 def test_no_core_is_claimed_twice(tmp_path, monkeypatch):
@@ -159,7 +163,7 @@ def test_no_core_is_claimed_twice(tmp_path, monkeypatch):
         cluster.claim(1, patience=0)
     for one in held:
         for lock in one.values():
-            os.close(lock)
+            lock.release()
     assert len(cluster.claim(there, patience=0)) == there
 
 
@@ -239,6 +243,7 @@ def kill_a_worker(folder):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_night_on_a_cluster_of_two_nodes_survives_the_death_of_a_worker(address, checkout):
     killer = threading.Thread(target=kill_a_worker, args=(checkout,))
     killer.start()
@@ -370,7 +375,7 @@ def lonely_crew(monkeypatch, get):
     crew, worker = Crew(), mock.Mock()
     crew._ray = SimpleNamespace(get=get, exceptions=kinds, kill=mock.Mock())
     crew._workers, crew._free = {worker: "node"}, queue.Queue()
-    crew._stopping, crew._recruiting = False, threading.Lock()
+    crew.instrument, crew._stopping, crew._recruiting = "test", False, threading.Lock()
     crew._free.put(worker)
     return crew
 

@@ -14,6 +14,7 @@ import pytest
 from harness.checkout.branch import create
 from harness.confinement import launcher, sandbox, view
 from harness.confinement.launcher import Mount
+from harness.contract.order import Assignment, Order
 from harness.errors import InputError
 from harness.judgement import contest, experiment
 from harness.judgement.contest import Contest
@@ -49,15 +50,15 @@ def program(folder, text):
     (folder / "bwrap").chmod(0o755)
 
 
-def test_a_branch_that_was_begun_confined_goes_on_so_or_not_at_all(root, path, monkeypatch):
-    Contest(create(root, "test"), HALF_CHEETAH, sandbox.BUBBLEWRAP).measure()
+def test_a_branch_that_was_begun_confined_goes_on_so_or_not_at_all(root, site, path, monkeypatch):
+    Contest(create(root, "test"), HALF_CHEETAH, sandbox.BUBBLEWRAP, site=site).measure()
     monkeypatch.chdir(root)
     with pytest.raises(InputError, match=r"begun confined by bubblewrap .* is not installed"):
         contest.resume(root, options.confinement, experiment.run)
 
 
-def test_a_branch_that_was_begun_free_goes_on_so(root, path):
-    Contest(create(root, "test"), HALF_CHEETAH, sandbox.NONE).measure()
+def test_a_branch_that_was_begun_free_goes_on_so(root, site, path):
+    Contest(create(root, "test"), HALF_CHEETAH, sandbox.NONE, site=site).measure()
     ongoing = contest.resume(root, options.confinement, experiment.run)
     assert ongoing.conditions == Conditions(("HalfCheetah-v5",), ("native",), 1.0, 2, sandbox.NONE)
     assert ongoing._confinement == sandbox.NONE
@@ -157,7 +158,7 @@ def test_without_git_a_checkout_hides_what_the_harness_writes(files):
     for name in ("runs/1/policy", "results.tsv", "matrix/5/x", "report/index.html", ".ssh/id"):
         assert not sees(seen, root / name), name
         package = name.partition("/")[0]
-        if package in view.OUTPUT:
+        if package in view.LEFT_BEHIND:
             assert not sees(view.checkout(root, f"{package}:X-v0"), root / name), name
 
 
@@ -270,10 +271,8 @@ def test_a_long_confined_training_begins_with_cold_files(tmp_path, monkeypatch):
     (tmp_path / "train.py").write_text("")
     monkeypatch.setattr(sandbox, "forget", lambda mounts: begun.append(len(mounts)))
     for budget, kind in ((9.9, KINDS[0]), (10.0, sandbox.NONE), (10.0, KINDS[0])):
-        order = training.Assignment(
-            tmp_path / "train.py", "HalfCheetah-v5", "native", 0, budget, kind, tmp_path
-        )
-        training.train(order, tmp_path / "log")
+        order = Order(Assignment("HalfCheetah-v5", "native", 0, budget), 2, kind)
+        training.train(order, tmp_path, tmp_path)
     assert len(begun) == 1
     assert begun[0] > 0
 

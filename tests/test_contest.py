@@ -9,13 +9,9 @@ import pytest
 from harness.checkout.branch import create
 from harness.confinement import sandbox
 from harness.errors import BusyError, IncumbentError, InputError, IntegrityError, TrainingError
-from harness.evaluate import Evaluation
 from harness.judgement import contest, experiment, objective, verdict
 from harness.judgement.contest import LOSSES, Contest
 from harness.judgement.history import RUNS_PER_END, Conditions, History
-from harness.measurement import scoring
-from harness.measurement.sites import Measurement
-from harness.measurement.training import Training
 from harness.places import EDITABLE, LEDGER
 from harness.record import life
 from harness.record.entries import Role, Status
@@ -24,13 +20,14 @@ from harness.tasks import anchors
 from tests.conftest import (
     HALF_CHEETAH,
     TRAIN_FILES,
-    KilledError,
+    begin,
     command,
     git,
     rows,
     run_row,
     summary_block,
 )
+from tests.fake_site import FakeSite, KilledError
 
 TASKS = ("HalfCheetah-v5", "Hopper-v5")
 RUNS = 11
@@ -51,6 +48,13 @@ def branch(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """The same, measured in no time."""
+    return begin(tmp_path_factory.mktemp("begun"))
+
+
+@pytest.mark.slow
 def test_a_worse_edit_gets_one_run_and_its_reason(branch):
     before = (branch / EDITABLE).read_text()
     (branch / EDITABLE).write_text(before.replace("action_size, 0.1", "action_size, 0.9"))
@@ -62,7 +66,7 @@ def test_a_worse_edit_gets_one_run_and_its_reason(branch):
         "1",
         "autorl/tag",
     )
-    assert "is needed to go on" in block["reason"]
+    assert "is needed to continue" in block["reason"]
     assert (branch / EDITABLE).read_text() == before
     row = rows(branch)[-1]
     assert (row.status, row.description, row.comparable) == ("discard", "push harder", True)
@@ -71,6 +75,7 @@ def test_a_worse_edit_gets_one_run_and_its_reason(branch):
     assert verified.returncode == 0, verified.stderr
 
 
+@pytest.mark.slow
 def test_edits_that_change_nothing_go_through_the_whole_machinery(branch):
     count = len(rows(branch))
     committed = (branch / EDITABLE).read_text()
@@ -84,6 +89,7 @@ def test_edits_that_change_nothing_go_through_the_whole_machinery(branch):
     assert len(tried) == 2
 
 
+@pytest.mark.slow
 def test_calibration_says_how_noisy_runs_are_and_what_can_be_seen(branch):
     done = command(branch, "harness.calibrate", "--runs", RUNS)
     assert done.returncode == 0, done.stderr
@@ -95,6 +101,7 @@ def test_calibration_says_how_noisy_runs_are_and_what_can_be_seen(branch):
     assert "of at most 12" in block["replicates"]
 
 
+@pytest.mark.slow
 def test_a_transfer_table_has_a_line_for_every_task(branch):
     count = len(rows(branch))
     for _ in range(2):
@@ -106,6 +113,7 @@ def test_a_transfer_table_has_a_line_for_every_task(branch):
     assert len(rows(branch)) == count + 2  # the second time, they are there
 
 
+@pytest.mark.slow
 def test_a_run_under_other_conditions_stays_outside_the_contest(branch):
     done = command(branch, "harness.run", "--budget", 1, "--episodes", 2)
     assert done.returncode == 0, done.stderr
@@ -123,24 +131,25 @@ def test_a_run_under_other_conditions_stays_outside_the_contest(branch):
         (["--task", "Hopper-v5,CartPole-v1", "--init", "x"], "CartPole-v1 cannot be one of"),
         (["--task", "Hopper-v5,Walker2d-v5"], "give --init"),
         (["--task", "Hopper-v5", "--aa", "2"], "--aa needs an experiment branch"),
-        (["--init", "tag", "--budget", "9"], "another --budget would change nothing"),
+        (["--init", "tag", "--budget", "9"], "another --budget has no effect"),
     ],
 )
-def test_bad_arguments_get_one_message(branch, arguments, message):
-    count = len(rows(branch))
-    done = command(branch, "harness.run", *arguments)
+def test_bad_arguments_get_one_message(begun, arguments, message):
+    count = len(rows(begun))
+    done = command(begun, "harness.run", *arguments)
     assert done.returncode == 2
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
-    assert len(rows(branch)) == count
+    assert len(rows(begun)) == count
 
 
-def test_a_night_takes_no_other_conditions_than_its_branch(branch):
+@pytest.mark.slow
+def test_a_night_takes_no_other_conditions_than_its_branch(begun):
     given = ("--agent", "true", "--budget", "5", "--task", "HalfCheetah-v5", "--tag", "new")
-    done = command(branch, "harness.loop", *given)
+    done = command(begun, "harness.loop", *given)
     assert done.returncode == 2
     assert "autorl/tag is checked out" in done.stderr
-    assert "another --tag, --budget would change nothing" in done.stderr
+    assert "another --tag, --budget has no effect" in done.stderr
 
 
 @pytest.mark.parametrize("module", ["harness.calibrate", "harness.transfer"])
@@ -154,7 +163,7 @@ def test_one_task_is_its_return_and_several_are_shares_of_the_way_to_the_referen
     assert objective.score(["HalfCheetah-v5"], {"HalfCheetah-v5": 1234.0}) == 1234.0
     halfway = {task: (anchors.RANDOM[task] + anchors.AUTORL[task]) / 2 for task in TASKS}
     assert objective.score(TASKS, halfway) == pytest.approx(0.5)
-    assert objective.normalised("Ant-v5", anchors.RANDOM["Ant-v5"]) == 0
+    assert objective.normalized("Ant-v5", anchors.RANDOM["Ant-v5"]) == 0
 
 
 def test_an_unknown_task_among_several_is_told():
@@ -162,24 +171,22 @@ def test_an_unknown_task_among_several_is_told():
         objective.parse("HalfCheetah-v5,Hoper-v5")
 
 
-def test_a_replicate_of_several_tasks_is_judged_when_all_are_there(tmp_path, monkeypatch):
-    """Training and evaluation are replaced by returns that are twice the reference's."""
+def test_a_replicate_of_several_tasks_is_judged_when_all_are_there(tmp_path):
+    """Returns are around the reference's, or twice as high."""
 
-    def measure(this, watch, announce):
-        request = this.request
-        value = anchors.AUTORL[request.task_id] * (2 if b"better" in request.source else 1)
-        value *= 1 + this.seed % 1000 / 10_000
-        score = scoring.Score(Evaluation([value], [1], [0], 0.0), "00", "00")
-        return Measurement(Training(1.0), score)
+    def score(order, text):
+        told = order.assignment
+        value = anchors.AUTORL[told.task_id] * (2 if "better" in text else 1)
+        return value * (1 + told.seed % 1000 / 10_000)
 
-    monkeypatch.setattr(experiment, "_measure", measure)
     (tmp_path / "agent_space").mkdir()
     (tmp_path / EDITABLE).write_text("first")
     (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n")
     for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
         git(tmp_path, *arguments)
     conditions = Conditions(TASKS, ("auto", "auto"), 1.0, 1, sandbox=sandbox.NONE)
-    contest = Contest(create(tmp_path, "several"), conditions, "none")
+    site = FakeSite(score=score)
+    contest = Contest(create(tmp_path, "several"), conditions, "none", site=site)
     assert len(contest.measure()) == verdict.BASELINE_RUNS
     assert len(rows(tmp_path)) == 2 * verdict.BASELINE_RUNS
     assert contest.read().conditions == conditions
@@ -200,8 +207,8 @@ def test_a_trial_that_goes_on_with_other_hardware_is_a_new_challenger_of_the_bra
     assert History(trials, "autorl/tag", "f 16x cpu").number("a" * 40) == 3
 
 
-def test_nothing_is_judged_against_an_incumbent_that_lacks_runs(root, monkeypatch):
-    ongoing = Contest(create(root, "tag"), HALF_CHEETAH, "none")
+def test_nothing_is_judged_against_an_incumbent_that_lacks_runs(root, site, monkeypatch):
+    ongoing = Contest(create(root, "tag"), HALF_CHEETAH, "none", site=site)
     ongoing.measure()
     part = ongoing._part(Role.CHALLENGER, "a" * 40, "a" * 40, 1)
     there = Ledger(root / LEDGER).read()
@@ -214,9 +221,9 @@ def test_nothing_is_judged_against_an_incumbent_that_lacks_runs(root, monkeypatc
 
 
 @pytest.fixture
-def ongoing(root):
+def ongoing(root, site):
     """A branch with a measured baseline."""
-    made = Contest(create(root, "tag"), HALF_CHEETAH, "none")
+    made = Contest(create(root, "tag"), HALF_CHEETAH, "none", site=site)
     made.measure()
     return made
 
@@ -225,34 +232,11 @@ def offer(root, skill, word=""):
     (root / EDITABLE).write_text(f"SKILL = {skill} {word}\n")
 
 
-def ends(monkeypatch, which, error):
-    """Runs that end with an error instead of their score, where `which` of part and score is so."""
-    measure = experiment._measure
-
-    def ended(this, *arguments):
-        measured = measure(this, *arguments)
-        if which(this.request.part, statistics.fmean(measured.score.evaluation.returns)):
-            raise error
-        return measured
-
-    monkeypatch.setattr(experiment, "_measure", ended)
-
-
-def killed(monkeypatch, which):
-    """The same, by a kill of the harness, which writes nothing any more."""
-
-    def nothing(ledger, this, error):
-        raise error
-
-    ends(monkeypatch, which, KilledError())
-    monkeypatch.setattr(experiment, "_record_failure", nothing)
-
-
-def until_its_verdict(ongoing, error, most=50):
+def until_its_verdict(ongoing, ending, most=50):
     """Hand the same file in again whenever its run was ended; the trial's last row."""
     text = ongoing.branch.edit()
     for _ in range(most):
-        with contextlib.suppress(error):
+        with contextlib.suppress(KeyboardInterrupt, KilledError), ending():
             ongoing.challenge("nothing is changed", text)
         ongoing.settle()
         last = [row for row in rows(ongoing.branch.root) if row.role == "challenger"][-1]
@@ -261,22 +245,28 @@ def until_its_verdict(ongoing, error, most=50):
     raise AssertionError("there is no verdict")
 
 
-def unlucky(part, score):
-    return part.role == "challenger" and score < 1
+def unlucky(row, score):
+    return row.role == "challenger" and score < 1
+
+
+def of_a_challenger(row, score):
+    return row.role == "challenger"
+
+
+def second(row, score):
+    return row.role == "challenger" and row.replicate == "2"
 
 
 def test_a_run_whose_harness_was_killed_has_its_row_and_is_made_again_as_the_same(
-    root, ongoing, monkeypatch
+    root, ongoing, site
 ):
     offer(root, 5)
-    with monkeypatch.context() as patched:
-        killed(patched, lambda part, _: part.role == "challenger" and part.replicate == 2)
-        with pytest.raises(KilledError):
-            ongoing.challenge("better")
+    with site.killing(second), pytest.raises(KilledError):
+        ongoing.challenge("better")
     (begun,) = Ledger(root / LEDGER).open()
-    assert (begun.status, begun.role, begun.replicate) == ("begun", "challenger", "2")
+    assert (begun.status, begun.role, begun.replicate) == ("begun", "challenger", 2)
     (on_trial,) = ongoing.branch.trials()
-    again = Contest(ongoing.branch, HALF_CHEETAH, "none")
+    again = Contest(ongoing.branch, HALF_CHEETAH, "none", site=site)
     assert again.challenge("better").challenger == on_trial
     assert Ledger(root / LEDGER).open() == []
     first, cut_off, repeated, *_ = [row for row in rows(root) if row.role == "challenger"]
@@ -287,49 +277,49 @@ def test_a_run_whose_harness_was_killed_has_its_row_and_is_made_again_as_the_sam
     assert repeated.run_id != cut_off.run_id
 
 
-def test_beside_a_run_that_another_process_holds_nothing_is_measured(root, ongoing, monkeypatch):
+def test_beside_a_run_that_another_process_holds_nothing_is_measured(root, ongoing, site):
     """As a harness that was stopped holds one, and its checkout was freed by hand."""
     offer(root, 5)
-    with monkeypatch.context() as patched:
-        killed(patched, lambda part, _: part.role == "challenger" and part.replicate == 2)
-        with pytest.raises(KilledError):
-            ongoing.challenge("better")
+    with site.killing(second), pytest.raises(KilledError):
+        ongoing.challenge("better")
     (begun,) = Ledger(root / LEDGER).open()
     part = ongoing._part(Role.CHALLENGER, begun.commit, begun.challenger, 2)
-    again = Contest(ongoing.branch, HALF_CHEETAH, "none")
-    alone = dataclasses.replace(again._request(begun.task, "auto", part, ""), part=None)
+    again = Contest(ongoing.branch, HALF_CHEETAH, "none", site=site)
+    alone = dataclasses.replace(
+        again._request(again.read(), begun.task, "auto", part, ""), part=None
+    )
     count = len(rows(root))
     with life.alive(root / "runs" / begun.run_id):
         for act in (lambda: again.challenge("better"), lambda: experiment.run(alone)):
             with pytest.raises(BusyError, match=f"{begun.run_id}.*kill the process"):
                 act()
-        assert again._request(begun.task, "auto", part, "").seed == int(begun.seed)
+        request = again._request(again.read(), begun.task, "auto", part, "")
+        assert request.order.assignment.seed == begun.seed
     assert (len(rows(root)), len(Ledger(root / LEDGER).open())) == (count, 1)
     assert again.challenge("better").verdict == "keep"
 
 
-def test_a_run_of_this_process_stands_in_no_other_ones_way(root, ongoing, monkeypatch):
-    measure, seen = experiment._measure, []
+def test_a_run_of_this_process_stands_in_no_other_ones_way(root, ongoing, site):
+    seen = []
 
-    def beside(*arguments):
+    def beside(row):
         ongoing.settle()
         seen.extend(Ledger(root / LEDGER).open())
-        return measure(*arguments)
 
-    monkeypatch.setattr(experiment, "_measure", beside)
+    site.before = beside
     offer(root, -5)
     assert ongoing.challenge("worse").verdict == "discard"
     assert [row.role for row in seen] == ["challenger"]
 
 
 @pytest.mark.parametrize("how", ["interrupt", "kill"])
-def test_who_ends_runs_that_look_unlucky_gets_nothing_kept(root, ongoing, monkeypatch, how):
+def test_who_ends_runs_that_look_unlucky_gets_nothing_kept(root, ongoing, site, how):
     offer(root, 0, "# no change")
-    if how == "kill":
-        killed(monkeypatch, unlucky)
-    else:
-        ends(monkeypatch, unlucky, KeyboardInterrupt())
-    last = until_its_verdict(ongoing, (KeyboardInterrupt, KilledError))
+    ways = {
+        "kill": lambda: site.killing(unlucky),
+        "interrupt": lambda: site.ending(unlucky, KeyboardInterrupt()),
+    }
+    last = until_its_verdict(ongoing, ways[how])
     assert last.verdict == "discard"
     assert "cut off too often: 3 times, the last one as interrupted" in last.reason
     mine = [row for row in rows(root) if row.challenger == last.challenger]
@@ -339,11 +329,10 @@ def test_who_ends_runs_that_look_unlucky_gets_nothing_kept(root, ongoing, monkey
 
 
 def test_a_trial_that_was_cut_off_too_often_is_told_where_its_file_is_handed_in_again(
-    root, ongoing, monkeypatch
+    root, ongoing, site
 ):
     offer(root, 5)
-    with monkeypatch.context() as patched:
-        ends(patched, lambda part, _: part.role == "challenger", KeyboardInterrupt())
+    with site.ending(of_a_challenger, KeyboardInterrupt()):
         for _ in range(LOSSES):
             with pytest.raises(KeyboardInterrupt):
                 ongoing.challenge("better")
@@ -354,22 +343,20 @@ def test_a_trial_that_was_cut_off_too_often_is_told_where_its_file_is_handed_in_
 
 
 def test_where_ends_are_free_who_ends_unlucky_runs_has_nothing_kept_as_better(
-    root, ongoing, monkeypatch
+    root, ongoing, site, monkeypatch
 ):
     """The adversary of the test above does gain where nothing bounds it: that one can fail."""
     offer(root, 0, "# no change")
-    ends(monkeypatch, unlucky, KeyboardInterrupt())
     monkeypatch.setattr(contest, "LOSSES", 1000)
     monkeypatch.setattr(verdict, "picks", lambda runs, again: 1)
-    assert until_its_verdict(ongoing, KeyboardInterrupt, 200).verdict == "keep"
+    last = until_its_verdict(ongoing, lambda: site.ending(unlucky, KeyboardInterrupt()), 200)
+    assert last.verdict == "keep"
 
 
-def test_a_run_that_was_made_again_is_paid_for_at_every_look_after_it(root, ongoing, monkeypatch):
+def test_a_run_that_was_made_again_is_paid_for_at_every_look_after_it(root, ongoing, site):
     offer(root, 2)
-    with monkeypatch.context() as patched:
-        ends(patched, lambda part, _: part.replicate == 2, KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            ongoing.challenge("better")
+    with site.ending(second, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        ongoing.challenge("better")
     ongoing.challenge("better")
     challenger = next(row.challenger for row in rows(root) if row.role == "challenger")
     looks = ongoing.read().looks(challenger)
@@ -389,28 +376,25 @@ def test_what_is_refused_before_it_begins_costs_a_trial_nothing(root, ongoing):
     assert all(row.status != "tampered" for row in rows(root))
 
 
-def test_a_trial_that_was_given_up_has_used_its_level(root, ongoing, monkeypatch):
+def test_a_trial_that_was_given_up_has_used_its_level(root, ongoing, site):
     """Neither another file nor the same one again is where the first one was."""
     numbers = []
     for text in ("# one", "# two", "# one"):
         offer(root, 0, text)
-        with monkeypatch.context() as patched:
-            killed(patched, lambda part, _: part.role == "challenger")
-            with pytest.raises(KilledError):
-                ongoing.challenge(text)
+        with site.killing(of_a_challenger), pytest.raises(KilledError):
+            ongoing.challenge(text)
         ongoing.settle()
         (on_trial,) = ongoing.branch.trials()
         numbers.append(ongoing.read().number(on_trial))
     assert numbers == [1, 2, 3]
 
 
-def test_runs_of_the_incumbent_that_are_cut_off_ask_for_more_of_them(root, monkeypatch):
-    made = Contest(create(root, "tag"), HALF_CHEETAH, "none")
-    for replicate in (3, 7):
-        with monkeypatch.context() as patched:
-            ends(patched, lambda part, _, n=replicate: part.replicate == n, KeyboardInterrupt())
-            with pytest.raises(KeyboardInterrupt):
-                made.measure()
+def test_runs_of_the_incumbent_that_are_cut_off_ask_for_more_of_them(root, site):
+    made = Contest(create(root, "tag"), HALF_CHEETAH, "none", site=site)
+    for replicate in ("3", "7"):
+        this = site.ending(lambda row, _, n=replicate: row.replicate == n, KeyboardInterrupt())
+        with this, pytest.raises(KeyboardInterrupt):
+            made.measure()
     assert len(made.measure()) == 2 * RUNS_PER_END
     third = [row for row in rows(root) if row.replicate == 3]
     assert [row.status for row in third] == ["interrupted", "scored"]
@@ -441,16 +425,16 @@ def test_runs_that_end_together_with_the_harness_are_one_end(runs, ends):
 
 
 def test_an_incumbent_that_fails_beside_every_challenger_does_not_keep_its_place(
-    root, ongoing, monkeypatch
+    root, ongoing, site
 ):
     """Nor is the challenger told that it failed: its trial goes on, and it is kept."""
 
-    def beside(part, _):
-        return part.role == "incumbent" and part.commit != part.challenger
+    def beside(row, _):
+        return row.role == "incumbent" and row.commit != row.challenger
 
-    ends(monkeypatch, beside, TrainingError("the incumbent's own fault"))
     offer(root, 1.5)
-    outcome = ongoing.challenge("better")
+    with site.ending(beside, TrainingError("the incumbent's own fault")):
+        outcome = ongoing.challenge("better")
     assert outcome.verdict in ("keep", "discard")
     failed = [row for row in rows(root) if row.status == "crash"]
     assert failed
@@ -460,17 +444,17 @@ def test_an_incumbent_that_fails_beside_every_challenger_does_not_keep_its_place
 
 
 def test_a_file_that_fails_where_its_own_return_is_low_is_measured_no_higher(
-    root, ongoing, monkeypatch
+    root, ongoing, site, monkeypatch
 ):
     skill = 5
 
-    def low(part, score):
-        return (part.role, part.commit) == ("incumbent", part.challenger) and score < skill
+    def low(row, score):
+        return (row.role, row.commit) == ("incumbent", row.challenger) and score < skill
 
-    ends(monkeypatch, low, TrainingError("a bad seed"))
     monkeypatch.setattr(contest, "LOSSES", 1000)  # where it fails now and then, not in a row
     offer(root, skill)
-    outcome = ongoing.challenge("better")
+    with site.ending(low, TrainingError("a bad seed")):
+        outcome = ongoing.challenge("better")
     fresh = [row for row in rows(root)[-len(outcome.incumbent) :] if row.role == "incumbent"]
     finished = [row.avg_return for row in fresh if row.scored]
     assert len(finished) < len(outcome.incumbent) == len(fresh)
@@ -478,12 +462,12 @@ def test_a_file_that_fails_where_its_own_return_is_low_is_measured_no_higher(
     assert statistics.fmean(outcome.incumbent) < skill
 
 
-def test_an_incumbent_that_only_fails_is_told_as_no_edits_fault(root, ongoing, monkeypatch):
-    def beside(part, _):
-        return part.role == "incumbent" and part.commit == part.challenger
+def test_an_incumbent_that_only_fails_is_told_as_no_edits_fault(root, ongoing, site):
+    def fresh(row, _):
+        return row.role == "incumbent" and row.commit == row.challenger
 
-    ends(monkeypatch, beside, TrainingError("the machine is broken"))
-    with pytest.raises(IncumbentError, match="no edit is to blame"):
+    broken = site.ending(fresh, TrainingError("the machine is broken"))
+    with broken, pytest.raises(IncumbentError, match="no edit is to blame"):
         ongoing.repeat(verdict.BASELINE_RUNS + LOSSES)
 
 

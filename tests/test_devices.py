@@ -52,6 +52,7 @@ def three_updates(backend, devices):
     return json.loads(answer.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["mjx", "native"])
 def test_four_devices_learn_what_one_learns(backend):
     one, four = three_updates(backend, 1), three_updates(backend, 4)

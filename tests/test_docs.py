@@ -1,5 +1,6 @@
-"""The documentation: every command in it exists, with every option that it gives."""
+"""The documentation: every command, file and message in it exists, and its examples run."""
 
+import ast
 import importlib
 import json
 import re
@@ -11,10 +12,30 @@ import pytest
 import typer
 
 from harness.places import EDITABLE
-from tests.conftest import ROOT
+from harness.tasks import anchors
+from tests.conftest import ROOT, summary_block
 
 PAGES = ["README.md", "CONTRIBUTING.md", "program.md", *sorted(
-    str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]  # fmt: skip
+    str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))]  # fmt: skip
+
+WIDTH = 120
+"""Characters of a line of prose."""
+
+README_LINES = 150
+"""What a newcomer reads at once."""
+
+MADE = {
+    "results.tsv", "runs/", "report/index.html", "run.log", "matrix", "report",
+    "harness/tasks/inverted_pendulum_v4.py", "harness/engines/sync.py", "harness/engines/NAME.py",
+}  # fmt: skip
+"""Paths in the pages that a user makes, or a command."""
+
+OTHERS = {
+    "ensurepip is not available", "No module named harness", "FileNotFoundError",
+    "An NVIDIA GPU may be present on this machine, but a CUDA-enabled jaxlib is not installed",
+    "Permission denied", "Network is unreachable", "backend: native", "exact: no",
+}  # fmt: skip
+"""Messages in the page of trouble that are not the harness's, or lines of a result."""
 
 
 def commands(page):
@@ -119,3 +140,79 @@ def test_every_published_run_that_was_made_beside_other_changed_files_is_listed(
     listed = re.findall(r"^\| `(\S+)`", (folder / "README.md").read_text(), re.M)
     assert len(listed) == len(set(listed))
     assert set(listed) == beside
+
+
+def prose(page):
+    """The lines of a page that are filled: without code, tables, headings and single long words."""
+    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE)
+    return [line for line in text.splitlines() if re.match(r"\s*[^\s|#]+ ", line)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_lines_of_prose_have_one_length(page):
+    assert [line for line in prose(page) if len(line) > WIDTH] == []
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) < README_LINES
+
+
+def spans(page):
+    """What stands in code spans in a page's sentences and tables."""
+    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.S | re.M)
+    return [" ".join(span.split()) for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_of_the_project_in_a_page_exists(page):
+    folders = "harness|agent_space|peers|scripts|tests|docs"
+    named = [
+        found.group() for span in spans(page)
+        for found in [re.match(rf"({folders})/[\w./-]*\w/?(?![\w*])|\w+\.md", span)] if found
+    ]  # fmt: skip
+    links = re.findall(r"\]\((?!http|#)([^)]+)\)", (ROOT / page).read_text())
+    here = (ROOT / page).parent
+    missing = [path for path in {*named} - MADE if not (ROOT / path).exists()]
+    assert missing + [link for link in links if not (here / link.partition("#")[0]).exists()] == []
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "README.md").read_text()
+    missing = [page for page in PAGES if page.count("/") == 1 and f"`{page}`" not in index]
+    assert missing == []
+    pages = [page for page in PAGES if page.startswith("docs/evidence/") and page.count("/") == 2]
+    cited = "".join((ROOT / page).read_text() for page in PAGES)
+    assert [page for page in pages if f"`{page}`" not in cited] == []
+
+
+def messages():
+    """All texts in the harness's code, without what is filled into them."""
+    for path in (ROOT / "harness").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+    yield (ROOT / "Makefile").read_text()
+
+
+def test_every_message_in_the_page_of_trouble_is_one_of_the_harness():
+    text = (ROOT / "docs" / "trouble.md").read_text().partition("## Exit codes")[0]
+    first = "\n".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| "))
+    parts = {
+        part.strip(" .:'") for span in re.findall(r"`([^`]+)`", first) for part in span.split("…")
+    }
+    known = "\n".join(messages())
+    assert len(parts) > 50
+    assert [part for part in parts - OTHERS if part and part not in known] == []
+
+
+def test_the_complete_training_file_trains_and_is_scored(harness_run, checkout):
+    page = (ROOT / "docs" / "trial.md").read_text()
+    name, code = re.search(r"```python\n# (\S+)\n(.*?)```", page, re.DOTALL).groups()
+    (checkout / name).write_text(code)
+    done = harness_run(
+        "--train", name, "--task", "InvertedPendulum-v5", "--budget", 4, "--episodes", 10
+    )
+    assert done.returncode == 0, done.stderr
+    assert (
+        float(summary_block(done.stdout)["avg_return"]) > 2 * anchors.RANDOM["InvertedPendulum-v5"]
+    )

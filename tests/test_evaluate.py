@@ -15,6 +15,7 @@ from harness import tasks
 from harness.confinement import sandbox
 from harness.contract import policy, wire
 from harness.contract.artifact import Artifact
+from harness.contract.order import Assignment, Order
 from harness.errors import PolicyError
 from harness.evaluate import REFERENCE, Evaluation, episode_seeds, evaluate
 from harness.judgement import experiment
@@ -111,13 +112,8 @@ def test_the_nonce_is_drawn_when_no_process_of_the_training_is_left(monkeypatch,
     request = experiment.Request(
         root=tmp_path,
         source=(TRAIN_FILES / "leaves_daemon.py").read_bytes(),
-        task_id="HalfCheetah-v5",
-        backend="native",
-        seed=1,
-        budget=5.0,
-        episodes=2,
+        order=Order(Assignment("HalfCheetah-v5", "native", 1, 5.0), 2, HERE.confinement),
         message="",
-        confinement=HERE.confinement,
         comparable=False,
     )
     experiment.run(request)
@@ -195,9 +191,8 @@ def test_a_score_cannot_be_forged_in_the_folders_of_an_evaluation(tmp_path, monk
 
 def answer(**changes):
     """What an evaluator could say of one episode, and what else."""
-    usual = {"token": "t", "digest": "d", "seconds": 1.0, "returns": [1.0], "lengths": [5]}
-    said = usual | changes
-    numbers = Evaluation(said.pop("returns"), said.pop("lengths"), [], 0.0).packed()
+    said = {"kind": "answer", "token": "t", "digest": "d", "seconds": 1.0, **changes}
+    numbers = Evaluation(said.pop("returns", [1.0]), said.pop("lengths", [5]), [], 0.0).packed()
     return said, said.pop("data", numbers)
 
 
@@ -211,9 +206,13 @@ def answer(**changes):
         ({"returns": [np.nan]}, "no episodes have"),
         ({"returns": [np.inf]}, "no episodes have"),
         ({"lengths": [0]}, "no episodes have"),
-        ({"seconds": "nan"}, "no episodes have"),
-        ({"seconds": [1]}, "is none"),
-        ({"refused": "no\x1b]0;owned\x07\n---"}, "^no�]0;owned� ---$"),
+        ({"seconds": np.nan}, "no episodes have"),
+        ({"seconds": "1"}, "whose seconds is of type str"),
+        ({"seconds": [1]}, "whose seconds is of type list"),
+        ({"seconds": 10**400}, "whose seconds is int too large"),
+        ({"avg_return": 9e9}, "with fields that are none"),
+        ({"kind": "score"}, "of no kind that there is"),
+        ({"kind": ["answer"]}, "of no kind that there is"),
     ],
 )
 def test_an_evaluator_that_was_taken_over_is_not_believed(monkeypatch, changes, message):
@@ -228,6 +227,13 @@ def test_an_evaluator_that_was_taken_over_is_not_believed(monkeypatch, changes, 
     said = changes
     with pytest.raises(PolicyError, match=message):
         scoring.evaluate_apart(artifact, "Hopper-v5", [7], REFERENCE, HERE)
+
+
+def test_the_words_of_a_refusal_hold_no_codes_and_begin_no_line(monkeypatch):
+    refusal = {"kind": "refusal", "reason": "no\x1b]0;owned\x07\n---"}
+    monkeypatch.setattr(scoring, "run_apart", lambda *_, **__: (refusal, b""))
+    with pytest.raises(PolicyError, match=r"^no�\]0;owned� ---$"):
+        scoring.evaluate_apart(Artifact(b"", b""), "Hopper-v5", [7], REFERENCE, HERE)
 
 
 @pytest.mark.parametrize(

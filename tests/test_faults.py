@@ -19,7 +19,9 @@ SMALL_DISK = 2**18  # bytes: room for a ledger and a training's log, not for its
 HONEST = ["--train", str(TRAIN_FILES / "honest.py"), "--budget", "1", "--episodes", "2"]
 
 
-@pytest.mark.parametrize("phase", ["train.py", "harness.evaluate"])
+@pytest.mark.parametrize(
+    "phase", ["train.py", pytest.param("harness.evaluate", marks=pytest.mark.slow)]
+)
 def test_a_killed_harness_leaves_no_process_and_a_ledger_that_goes_on(harness_run, checkout, phase):
     process = subprocess.Popen(
         [sys.executable, "-m", "harness.run", *HONEST, "--episodes", "2000"],
@@ -61,6 +63,7 @@ def small_disk(checkout):
     return run
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_the_run_after_it_works(small_disk):
     """A real one: a file fills it before the first run and is removed before the second."""
     harness = f"{sys.executable} -m harness.run --no-sandbox {' '.join(HONEST)}"
@@ -75,6 +78,7 @@ def test_a_full_disk_is_told_and_the_run_after_it_works(small_disk):
     assert lines[-4:] == ["second: 0", "status", "begun", "scored"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_during_a_training_costs_the_run_and_not_the_ledger(small_disk):
     """The file floods its log with as much as the disk holds."""
     (flood,) = TRAIN_FILES.parent.glob("adversaries/floods_output.py")

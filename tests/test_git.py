@@ -166,7 +166,7 @@ def test_an_object_that_is_missing_is_fetched_from_nowhere(root, tmp_path):
         "core.repositoryFormatVersion": "1",
     }.items():  # fmt: skip
         by_hand(root, "config", name, value)
-    with pytest.raises(subprocess.CalledProcessError):
+    with pytest.raises(git.GitError):
         git.run(root, "cat-file", "blob", blob)
     assert not mark.exists()
     subprocess.run(["git", "cat-file", "blob", blob], cwd=root, capture_output=True, check=False)
@@ -183,12 +183,12 @@ def test_another_git_that_holds_the_index_for_a_moment_is_waited_for(root, tmp_p
 
 
 def test_a_lock_that_nobody_takes_away_is_told_as_git_tells_it(root, monkeypatch):
-    monkeypatch.setattr(git, "PATIENCE", 0.0)
+    monkeypatch.setattr(git, "LOCK_PATIENCE", 0.0)
     (root / ".git" / "index.lock").touch()
-    with pytest.raises(subprocess.CalledProcessError) as raised:
+    with pytest.raises(git.GitError) as raised:
         git.run(root, "update-index", "--force-remove", "x")
-    assert "index.lock': File exists" in git.said(raised.value)
-    assert raised.value.cmd[:2] == ["git", "update-index"]
+    assert "index.lock': File exists" in raised.value.said
+    assert str(raised.value).startswith("git update-index --force-remove failed with exit code 128")
 
 
 def test_a_tag_of_a_branch_s_name_changes_nothing(root, tmp_path):
@@ -212,13 +212,13 @@ def test_a_folder_in_another_repository_is_left_alone(root):
     folder = root / "vendored"
     folder.mkdir()
     before = asked(root, "symbolic-ref", "HEAD")
-    with pytest.raises(InputError, match=f"lies in the repository of {root}"):
+    with pytest.raises(InputError, match=f"is inside the repository of {root}"):
         create(folder, "mine")
     assert asked(root, "symbolic-ref", "HEAD") == before
     assert "refs/heads/autorl" not in asked(root, "for-each-ref")
     assert current(folder) is None
     assert integrity.commit(folder) == ("-", "")
-    assert "lies in the repository of" in integrity.unguarded(folder)
+    assert "is inside the repository of" in integrity.unguarded(folder)
     assert integrity.unguarded(root) == ""
 
 
@@ -230,7 +230,7 @@ def test_a_name_that_git_does_not_take_is_told_so(root, tag):
 
 def test_a_branch_that_stands_in_the_way_is_named(root):
     by_hand(root, "branch", "autorl")
-    with pytest.raises(InputError, match="There is a branch autorl, and git keeps none"):
+    with pytest.raises(InputError, match="There is a branch autorl, and git cannot have one"):
         create(root, "one")
 
 

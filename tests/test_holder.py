@@ -1,5 +1,6 @@
 """One command at a time works in a checkout, and whoever waits is told for whom."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -57,7 +58,7 @@ def test_all_threads_of_the_holder_may_work_and_none_of_them_twice(tmp_path):
 
 def test_a_checkout_is_free_when_its_holder_is_killed(tmp_path):
     code = (
-        "import sys, pathlib; from harness import holder\n"
+        "import sys, pathlib; from harness.checkout import holder\n"
         "with holder.hold(pathlib.Path.cwd()): print('held', flush=True); sys.stdin.read()"
     )
     held = subprocess.Popen(
@@ -96,3 +97,16 @@ def test_commands_that_read_go_on(checkout):
     with holder.hold(checkout):
         done = command(checkout, "harness.verify")
     assert done.returncode == 0, done.stderr
+
+
+def test_who_is_at_work_can_be_asked_and_keeps_nobody_from_work(tmp_path):
+    assert holder.at_work(tmp_path) == ""
+    with holder.hold(tmp_path):
+        assert f"(process {os.getpid()}, since" in holder.at_work(tmp_path)
+        (tmp_path / places.HOLDER).write_text("\x1b[2J")
+        assert holder.at_work(tmp_path) == "Another command"
+    looking = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)  # as a look does, for a moment
+    threading.Timer(holder.LOOK / 4, os.close, (looking,)).start()
+    with holder.hold(tmp_path):
+        pass

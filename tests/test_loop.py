@@ -13,7 +13,7 @@ import pytest
 
 from harness import loop
 from harness.places import EDITABLE
-from tests.conftest import ROOT, TRAIN_FILES, command, git, rows
+from tests.conftest import ROOT, TRAIN_FILES, begin, command, git, rows
 
 HERE = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -78,10 +78,11 @@ def test_the_loop_runs_from_its_copy_also_where_the_checkout_has_a_harness(check
 
 def test_a_night_that_is_interrupted_leaves_nothing_and_goes_on(checkout):
     """Ctrl-C in the first turn, then `--resume` to the end of its runs."""
+    begin(checkout, "night")
     agent = f"sed -i 's/action_size, 0.1/action_size, 0.9/' {EDITABLE}; sleep $((4 - AUTORL_TURN))"
     night = subprocess.Popen(
-        [sys.executable, "-m", "harness.loop", "--agent", agent, "--budget", "0.5",
-         "--max-runs", "1", "--tag", "night"],
+        [sys.executable, "-m", "harness.loop", "--agent", agent,
+         "--max-runs", "1"],
         cwd=checkout, env=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 300
@@ -96,7 +97,7 @@ def test_a_night_that_is_interrupted_leaves_nothing_and_goes_on(checkout):
     night.send_signal(signal.SIGINT)
     _, stderr = night.communicate(timeout=30)
     assert night.returncode == 130
-    assert stderr.strip() == "interrupted; nothing of it runs on"
+    assert stderr.strip() == "interrupted; nothing of it keeps running"
     assert not [child for child in children if child.is_running()]
     done = command(checkout, "harness.loop", "--resume")
     assert done.returncode == 0, done.stderr

@@ -5,9 +5,8 @@ import math
 
 import pytest
 
-from harness.checkout import integrity
 from harness.errors import IntegrityError
-from harness.measurement import sites
+from harness.measurement import instrument, sites
 from harness.record.ledger import Ledger
 from harness.system import machine
 from tests.conftest import run_row
@@ -55,11 +54,11 @@ def test_gpus_are_told_by_the_driver(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "DRIVER", tmp_path)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
-    assert machine.hardware().endswith(", 2x NVIDIA A")
+    assert instrument.hardware().endswith(", 1x NVIDIA A, 1x NVIDIA B")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-bbbb")
-    assert machine.hardware().endswith(", 1x NVIDIA B")
+    assert instrument.hardware().endswith(", 1x NVIDIA B")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert "NVIDIA" not in machine.hardware()
+    assert "NVIDIA" not in instrument.hardware()
 
 
 @pytest.mark.parametrize(
@@ -94,22 +93,22 @@ def test_a_quota_of_a_control_group_counts_as_cores(tmp_path, groups, files, cor
 
 
 def test_half_a_core_is_another_machine(monkeypatch):
-    before = machine.hardware()
+    before = instrument.hardware()
     monkeypatch.setattr(machine, "quota", lambda groups, mounted: 0.5)
-    assert machine.hardware().startswith("0.5x ")
-    assert machine.hardware() != before
+    assert instrument.hardware().startswith("0.5x ")
+    assert instrument.hardware() != before
 
 
 @pytest.mark.parametrize(
     "package", ["jax", "jaxlib", "mujoco", "mujoco-mjx", "gymnasium", "envpool", "flax", "optax"]
 )
 def test_another_version_of_what_trains_or_simulates_is_another_instrument(monkeypatch, package):
-    before, version = sites.instrument(), importlib.metadata.version
+    before, version = instrument.described(), importlib.metadata.version
     monkeypatch.setattr(
         importlib.metadata, "version", lambda name: "99.9" if name == package else version(name)
     )
-    assert sites.instrument() != before
-    assert f"{package} 99.9" in sites.instrument()
+    assert instrument.described() != before
+    assert f"{package} 99.9" in instrument.described()
 
 
 @pytest.mark.parametrize(
@@ -126,25 +125,25 @@ def test_another_version_of_what_trains_or_simulates_is_another_instrument(monke
 )
 def test_variables_that_change_a_training_are_of_the_instrument(monkeypatch, name, counts):
     monkeypatch.delenv(name, raising=False)
-    before = sites.instrument()
+    before = instrument.described()
     monkeypatch.setenv(name, "1")
-    assert (sites.instrument() != before) == counts
-    assert (f"{name}=1" in sites.instrument()) == counts
+    assert (instrument.described() != before) == counts
+    assert (f"{name}=1" in instrument.described()) == counts
 
 
 def test_an_instrument_stands_in_the_ledger_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", " --a=1   --b=2\t--c\n\udcffé \x1b[2J")
-    tool = sites.instrument()
+    tool = instrument.described()
     ledger = Ledger(tmp_path / "results.tsv")
     ledger.append(run_row(harness=tool))
     assert ledger.rows()[0].harness == tool
-    assert tool.split()[0] == integrity.fingerprint()
+    assert tool.split()[0] == instrument.fingerprint()
 
 
 def test_a_measurement_by_another_instrument_than_was_ordered_is_refused(monkeypatch):
     sites._check("")
-    sites._check(sites.instrument())
-    wanted = sites.instrument()
+    sites._check(instrument.described())
+    wanted = instrument.described()
     monkeypatch.setenv("JAX_DISABLE_JIT", "1")
     with pytest.raises(IntegrityError, match="What measures has changed"):
         sites._check(wanted)

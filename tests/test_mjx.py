@@ -13,6 +13,7 @@ from mujoco import mjx
 from mujoco.mjx._src import collision_driver, collision_primitive
 
 from harness import envs, tasks
+from harness.contract.order import Assignment
 from harness.engines import backends, mjx_corrections
 from harness.engines.mjx import CARRIED, JaxDraws, MjxEngine
 from harness.engines.native import NativeEngine
@@ -23,6 +24,7 @@ from harness.trial import Trial
 
 MUJOCO = [task for task in tasks.TASKS.values() if isinstance(task, tasks.MujocoTask)]
 NUM_ENVS = 3
+QUICK = ("InvertedPendulum-v5", "HalfCheetah-v5")  # to compile; the others are as large or larger
 
 # Two shapes in contact, by the pair of their types; small, for errors of MJX are absolute.
 CONTACTS = {
@@ -43,9 +45,14 @@ CONTACTS = {
 CORRECTED = {tuple(kind.name for kind in pair): pair for pair in mjx_corrections.COLLISIONS}
 
 
-@pytest.fixture(params=MUJOCO, ids=lambda task: task.id)
-def task(request):
-    return request.param
+every_task = pytest.mark.parametrize("task", MUJOCO, ids=lambda task: task.id)
+compiled_task = pytest.mark.parametrize(
+    "task",
+    [
+        pytest.param(task, id=task.id, marks=() if task.id in QUICK else pytest.mark.slow)
+        for task in MUJOCO
+    ],
+)
 
 
 def error_of(collide, pair):
@@ -72,6 +79,7 @@ def test_two_shapes_in_contact_accelerate_as_in_c(pair):
     assert error_of(mjx_corrections.COLLISIONS[CORRECTED[pair]], pair) < 5e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", CONTACTS, ids="–".join)
 def test_upstream_still_needs_the_correction(pair):
     """When this fails, MJX has mended the pair: delete our function for it."""
@@ -83,6 +91,7 @@ def test_every_correction_has_its_minimal_model():
     assert set(CORRECTED) == set(CONTACTS)
 
 
+@compiled_task
 @pytest.mark.timeout(900)
 def test_every_task_compiles_steps_as_c_mujoco_does_and_publishes(task):
     """From the same states under the same actions, on the solver that MJX has."""
@@ -100,7 +109,7 @@ def test_every_task_compiles_steps_as_c_mujoco_does_and_publishes(task):
     for _ in range(3):
         warmed_up = native.step(random_actions())
     assert not warmed_up.terminated.any()
-    trial = Trial(task.id, seed=0, backend="mjx", budget=60.0, channel=None)
+    trial = Trial(Assignment(task.id, "mjx", 0, 60.0), channel=None)
     env = trial.make_env(NUM_ENVS)
     trial.start()
     state = jax.jit(env.reset)(jax.random.key(0, impl="rbg"))  # as train.py's
@@ -122,6 +131,7 @@ def test_every_task_compiles_steps_as_c_mujoco_does_and_publishes(task):
     trial.publish(lambda params, obs: obs @ params, weights)
 
 
+@every_task
 def test_reset_laws_have_the_same_distribution_on_host_and_device(task):
     """Each coordinate, by the Kolmogorov–Smirnov test."""
     count = 2000
@@ -147,6 +157,7 @@ def short():
     return env, jax.jit(env.step)
 
 
+@pytest.mark.slow
 def test_auto_reset_gives_the_true_successor_and_fresh_states(short):
     env, step = short
     state = jax.jit(env.reset)(jax.random.key(1))
@@ -221,6 +232,7 @@ def test_humanoid_says_once_that_its_solver_is_another_one(capsys):
     assert capsys.readouterr().err.count("no PGS solver") == 1
 
 
+@compiled_task
 def test_first_states_of_the_evaluation_are_gymnasiums(task):
     seeds = [3, 5, 7]
     native = NativeEngine(task, len(seeds), seed=0, autoreset=False)

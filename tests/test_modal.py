@@ -52,6 +52,7 @@ def test_everything_that_a_run_checks_is_sent(launcher):
     assert ignore(launcher.Path(".venv/bin/python"))
 
 
+@pytest.mark.slow
 def test_a_run_in_the_cloud_comes_back_with_its_output_and_its_row(launcher, checkout, tmp_path):
     arguments = ["--task", "InvertedPendulum-v5", "--budget", "1", "--episodes", "2"]
     outcome = launcher.experiment.local(arguments)

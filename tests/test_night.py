@@ -27,7 +27,8 @@ from harness.places import EDITABLE, LEDGER
 from harness.record.entries import NightBegun, Plan
 from harness.record.ledger import Ledger
 from harness.system import words
-from tests.conftest import HALF_CHEETAH, ROOT, KilledError, git, rows, turns
+from tests.conftest import HALF_CHEETAH, ROOT, git, rows, turns
+from tests.fake_site import KilledError
 from tests.test_branch import refs
 
 BAD = ("no-edit", "agent-crash", "rate-limited", "forbidden", "broken", "crash", "tampers")
@@ -64,9 +65,9 @@ pathlib.Path("DESCRIPTION").write_text(f"idea {{turn}}\\n")
 
 
 @pytest.fixture
-def ongoing(root):
+def ongoing(root, site):
     """A branch with a measured baseline."""
-    made = Contest(create(root, "night"), HALF_CHEETAH, "none")
+    made = Contest(create(root, "night"), HALF_CHEETAH, "none", site=site)
     made.measure()
     return made
 
@@ -93,6 +94,7 @@ def play(ongoing, command, turns, seconds=20.0):
     return waits
 
 
+@pytest.mark.slow
 def test_sixty_turns_with_fifteen_bad_ones_end_with_everything_in_the_ledger(ongoing, root, agent):
     bad = dict(
         zip(
@@ -124,6 +126,7 @@ def test_sixty_turns_with_fifteen_bad_ones_end_with_everything_in_the_ledger(ong
     assert psutil.Process().children(recursive=True) == []
 
 
+@pytest.mark.slow
 def test_a_command_that_only_fails_is_called_ever_more_rarely_and_given_up(ongoing, root):
     waits = play(ongoing, "echo 'usage limit reached'; exit 1", 100)
     assert waits[:4] == [60.0, 120.0, 240.0, 480.0]
@@ -132,6 +135,7 @@ def test_a_command_that_only_fails_is_called_ever_more_rarely_and_given_up(ongoi
     assert {row.status for row in turns(root)} == {"rate-limited"}
 
 
+@pytest.mark.slow
 def test_a_night_that_was_given_up_can_be_begun_again(ongoing, root, agent):
     """Patience and waits are those of one night: what earlier ones had is not counted."""
     assert play(ongoing, "exit 1", 100)[:1] == [60.0]
@@ -150,18 +154,15 @@ def test_nobody_waits_beyond_the_hours(ongoing, monkeypatch):
     ("error", "times"), [(IntegrityError, ATTEMPTS - 1), (StorageError, ATTEMPTS)]
 )
 def test_what_stops_a_trial_from_outside_is_tried_again_but_not_for_ever(
-    ongoing, root, agent, monkeypatch, error, times
+    ongoing, root, site, agent, error, times
 ):
-    from harness.judgement import experiment
+    stops = [error("a stray file")] * times
 
-    measure, stops = experiment._measure, [error("a stray file")] * times
-
-    def stopped(this, *arguments):
-        if this.request.part.role == "challenger" and stops:
+    def stopped(row):
+        if row.role == "challenger" and stops:
             raise stops.pop()
-        return measure(this, *arguments)
 
-    monkeypatch.setattr(experiment, "_measure", stopped)
+    site.before = stopped
     if times < ATTEMPTS:
         play(ongoing, agent({}, better=(1,)), 1)
         assert ongoing.branch.edit_of("tip") == b"SKILL = 5 #  1\n"
@@ -173,18 +174,13 @@ def test_what_stops_a_trial_from_outside_is_tried_again_but_not_for_ever(
 
 
 def test_a_trial_whose_workers_all_died_is_discarded_and_the_night_goes_on(
-    ongoing, root, agent, monkeypatch
+    ongoing, root, site, agent
 ):
-    from harness.judgement import experiment
-
-    measure = experiment._measure
-
-    def dies(this, *arguments):
-        if "idea 1" in this.request.message:
+    def dies(row):
+        if "idea 1" in row.description:
             raise WorkerError("The worker died.")
-        return measure(this, *arguments)
 
-    monkeypatch.setattr(experiment, "_measure", dies)
+    site.before = dies
     play(ongoing, agent({}, better=(2,)), 2)
     ended = {row.description: row.verdict for row in rows(root) if row.verdict.final}
     assert ended == {"idea 1": "discard", "idea 2": "keep"}
@@ -238,7 +234,7 @@ def test_a_brief_says_what_was_tried_and_why_it_was_not_kept(ongoing, root, agen
     assert text.startswith("be honest\n")
     assert "Objective: HalfCheetah-v5, 1 seconds" in text
     assert "| idea 1 | discard | -" in text
-    assert "is needed to go on" in text
+    assert "is needed to continue" in text
     assert "be careful" in text
 
 
@@ -266,24 +262,19 @@ def test_tokens_and_cost_are_written_down_where_an_agent_reports_them(ongoing, r
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
-def test_a_night_that_was_killed_goes_on_to_the_same_end(ongoing, root, agent, monkeypatch, cut):
+def test_a_night_that_was_killed_goes_on_to_the_same_end(ongoing, root, site, agent, cut):
     """Killed after so many runs of the second turn; the ledger knows the agent and the limits."""
-    from harness.judgement import experiment
-
     command = agent({}, better=(2,))
-    measure, calls = experiment._measure, []
+    seen = []
 
-    def dies(this, *arguments):
-        if this.request.part.role == "challenger" and "idea 2" in this.request.message:
-            calls.append(None)
-            if len(calls) == cut:
-                raise KilledError
-        return measure(this, *arguments)
+    def of_the_second_turn(row, score):
+        if row.role == "challenger" and "idea 2" in row.description:
+            seen.append(row)
+        return len(seen) == cut
 
-    monkeypatch.setattr(experiment, "_measure", dies)
-    with pytest.raises(KilledError):
+    with site.killing(of_the_second_turn), pytest.raises(KilledError):
         Night(ongoing, Plan(command, 1.0, 10**6, 20.0)).run()
-    again = Contest(ongoing.branch, HALF_CHEETAH, "none")
+    again = Contest(ongoing.branch, HALF_CHEETAH, "none", site=site)
     night = Night(again, None)
     over = night._over
     night._over = lambda now: over(now) or ("done" if len(now.past.turns) >= 3 else None)

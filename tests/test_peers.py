@@ -15,8 +15,8 @@ LIBRARIES = {
     "brax_ppo": "brax",
 }
 
-BUDGET = 30  # seconds: an update of SB3's takes several where two tests share the cores
-COMPILATION = 90  # more that Brax may need for it
+BUDGETS = {"plain_ppo": 10, "sb3_ppo": 30, "sbx_sac": 30, "brax_ppo": 90}
+"""Seconds: an update of SB3's takes several on shared cores; Brax compiles in them."""
 
 
 def some_observations(space):
@@ -34,8 +34,8 @@ def test_sb3_policy_acts_as_the_library_predicts(task):
     model = sb3_ppo.build(task, seed=1)
     model.learn(512)  # so that statistics and weights are no longer the first ones
     obs = some_observations(model.observation_space)
-    normalised = model.get_vec_normalize_env().normalize_obs(obs)
-    expected, _ = model.predict(normalised, deterministic=True)
+    normalized = model.get_vec_normalize_env().normalize_obs(obs)
+    expected, _ = model.predict(normalized, deterministic=True)
     found = sb3_ppo.policy(model)(sb3_ppo.weights(model), obs)
     clipped = np.clip(found, model.action_space.low, model.action_space.high)
     assert np.abs(expected).max() > 0
@@ -79,13 +79,14 @@ def test_brax_is_told_how_an_episode_ended(task, steps, cut):
     assert not done[:first].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_peer_goes_through_the_same_door(harness_run, checkout, name):
     pytest.importorskip(LIBRARIES[name])
-    budget = BUDGET + (COMPILATION if name == "brax_ppo" else 0)
     done = harness_run(
         "--task", "InvertedPendulum-v5", "--train", ROOT / "peers" / f"{name}.py",
-        "--backend", "mjx" if name == "brax_ppo" else "native", "--budget", budget, "--episodes", 4,
+        "--backend", "mjx" if name == "brax_ppo" else "native",
+        "--budget", BUDGETS[name], "--episodes", 4,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     block = summary_block(done.stdout)
@@ -94,6 +95,7 @@ def test_a_peer_goes_through_the_same_door(harness_run, checkout, name):
     assert rows(checkout)[0].status == "scored"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_peer_says_that_it_has_no_discrete_actions(harness_run, name):
     pytest.importorskip(LIBRARIES[name])

@@ -83,11 +83,11 @@ def test_running_statistics_equal_those_of_all_samples_at_once(ppo):
 def test_normalised_samples_come_back_unless_they_were_clipped(ppo):
     samples = np.random.default_rng(1).normal(-200, 30, (500,)).astype(np.float32)
     stats = ppo.add_samples(ppo.fresh_statistics(()), jnp.asarray(samples))
-    normal = ppo.normalise(stats, jnp.asarray(samples))
+    normal = ppo.normalize(stats, jnp.asarray(samples))
     assert float(normal.mean()) == pytest.approx(0, abs=0.01)
     assert float(normal.std()) == pytest.approx(1, abs=0.01)
-    np.testing.assert_allclose(ppo.denormalise(stats, normal), samples, rtol=1e-5)
-    assert ppo.normalise(stats, jnp.asarray(1e9)) == ppo.MAX_DEVIATIONS
+    np.testing.assert_allclose(ppo.denormalize(stats, normal), samples, rtol=1e-5)
+    assert ppo.normalize(stats, jnp.asarray(1e9)) == ppo.MAX_DEVIATIONS
 
 
 def test_actions_are_scaled_to_the_bounds_and_counted_from_the_first(ppo):

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness import places, replay, verify
@@ -12,11 +13,11 @@ from harness.checkout import integrity
 from harness.checkout.branch import create
 from harness.checkout.integrity import Guard
 from harness.confinement import sandbox
-from harness.errors import InputError, IntegrityError, LedgerError, StandstillError, TrainingError
+from harness.errors import InputError, IntegrityError, LedgerError, StandstillError
 from harness.judgement import experiment
 from harness.judgement.contest import Contest
 from harness.judgement.history import History
-from harness.measurement import training
+from harness.measurement import instrument, training
 from harness.record.entries import Role, Verdict
 from harness.record.ledger import HEADERS, Ledger
 from harness.record.runs import Record
@@ -31,6 +32,7 @@ from tests.conftest import (
     run_row,
     summary_block,
 )
+from tests.fake_site import FakeSite, KilledError
 
 
 @pytest.fixture
@@ -276,6 +278,7 @@ def test_rows_that_were_cut_off_are_missed_by_their_folders(scored):
         ledger.head.write(end)
 
 
+@pytest.mark.slow
 def test_a_replay_trains_again_and_says_whether_it_agrees(scored):
     folder, run_id = scored
     path = folder / "runs" / run_id / "summary.json"
@@ -285,24 +288,31 @@ def test_a_replay_trains_again_and_says_whether_it_agrees(scored):
     done = command(folder, "harness.replay", run_id)
     assert done.returncode == 0, done.stderr
     block = summary_block(done.stdout)
-    assert block["within"] in ("yes", "no")
-    again = folder / "runs" / block["run_id"] / "summary.json"
-    assert json.loads(again.read_text())["startup_allowance"] == 77.0
+    again = json.loads((folder / "runs" / block["run_id"] / "summary.json").read_text())
+    assert again["startup_allowance"] == 77.0
+    returns = [one["episode_returns"] for one in (details, again)]
+    middle, replayed = map(np.mean, returns)
+    half = 1.959964 * np.sqrt(sum(np.var(some) / len(some) for some in returns))
+    assert block["interval"].startswith(f"{middle - half:.2f} to {middle + half:.2f} (95%, from")
+    assert block["within"] == ("yes" if abs(replayed - middle) <= half else "no")
     row = Ledger(folder / "results.tsv").rows()[-1]
     first = Ledger(folder / "results.tsv").rows()[0]
     assert (row.description, row.seed, row.comparable) == (f"replay of {run_id}", first.seed, False)
 
 
+@pytest.mark.slow
 def test_a_replay_is_confined_whatever_a_folder_from_elsewhere_says(scored):
     folder, run_id = scored
     copy = folder / "runs" / "20261126-000000-0badf00d"
     shutil.copytree(folder / "runs" / run_id, copy)
     details = json.loads((copy / "summary.json").read_text())
-    (copy / "summary.json").write_text(json.dumps({**details, "sandbox": "none"}))
+    boasted = {"sandbox": "none", "episode_returns": [1e6, 1e6 + 1, 1e6 + 2]}
+    (copy / "summary.json").write_text(json.dumps(details | boasted))
     try:
-        command(folder, "harness.replay", copy.name)
+        done = command(folder, "harness.replay", copy.name)
     finally:
         shutil.rmtree(copy)
+    assert summary_block(done.stdout)["within"] == "no"
     assert Ledger(folder / "results.tsv").rows()[-1].sandbox == sandbox.available()
 
 
@@ -364,21 +374,23 @@ def test_a_branch_from_before_start_ups_were_in_the_ledger_lays_none_down():
     assert allowance(grown) == 9 + 3
 
 
-def test_a_challengers_start_up_beyond_that_is_on_its_clock_and_in_the_reason(root, monkeypatch):
-    measure, allowed = experiment._measure, []
+def test_a_challengers_start_up_beyond_that_is_on_its_clock_and_in_the_reason(root):
+    allowed = []
 
-    def starts_late(this, watch, announce):
-        measured = measure(this, watch, announce)
+    def score(order, text):
+        allowed.append(order.allowance)
+        return float(text.split()[2])
+
+    def starts_late(row, measured):
         trained = measured.training
-        allowed.append(this.request.allowance)
         trained.clock_start = trained.begun + 2.0
-        if this.request.part.role == "challenger":
-            trained.allowance = this.request.allowance
+        if row.role == "challenger":
+            trained.allowance = allowed[-1]
             trained.excess, trained.startup_cpu_seconds = 7.5, 3.0
-        return measured
 
-    monkeypatch.setattr(experiment, "_measure", starts_late)
-    contest = Contest(create(root, "tag"), HALF_CHEETAH, "none")
+    site = FakeSite(score=score)
+    site.after = starts_late
+    contest = Contest(create(root, "tag"), HALF_CHEETAH, "none", site=site)
     (root / places.EDITABLE).write_text("SKILL = -9\n")
     contest.challenge("begins to train before its clock")
     assert allowed[:5] == [None] * 5
@@ -397,16 +409,10 @@ def damage(folder):
     path.write_bytes(path.read_bytes().replace(b"the incumbent", b"an incumbent", 1))
 
 
-def test_a_score_outlives_a_ledger_that_is_damaged_while_it_is_made(root, monkeypatch):
-    contest = Contest(create(root, "tag"), HALF_CHEETAH, "none")
+def test_a_score_outlives_a_ledger_that_is_damaged_while_it_is_made(root, site):
+    contest = Contest(create(root, "tag"), HALF_CHEETAH, "none", site=site)
     contest.measure()
-    measure = experiment._measure
-
-    def damages(*arguments):
-        damage(root)
-        return measure(*arguments)
-
-    monkeypatch.setattr(experiment, "_measure", damages)
+    site.before = lambda row: damage(root)
     (root / places.EDITABLE).write_text("SKILL = 9\n")
     there = set((root / "runs").iterdir())
     with pytest.raises(LedgerError, match="line 3") as caught:
@@ -416,16 +422,12 @@ def test_a_score_outlives_a_ledger_that_is_damaged_while_it_is_made(root, monkey
     assert json.loads((folder / "summary.json").read_text())["avg_return"] > 5
 
 
-def test_what_ended_a_run_outlives_a_ledger_that_is_damaged_meanwhile(root, monkeypatch):
-    contest = Contest(create(root, "tag"), HALF_CHEETAH, "none")
+def test_what_ended_a_run_outlives_a_ledger_that_is_damaged_meanwhile(root, site):
+    contest = Contest(create(root, "tag"), HALF_CHEETAH, "none", site=site)
     contest.measure()
 
-    def damages(*arguments):
-        damage(root)
-        raise TrainingError("as the file wants it")
-
-    monkeypatch.setattr(experiment, "_measure", damages)
-    (root / places.EDITABLE).write_text("SKILL = 9\n")
+    site.before = lambda row: damage(root)
+    (root / places.EDITABLE).write_text("SKILL = 9 crash\n")
     there = set((root / "runs").iterdir())
     with pytest.raises(LedgerError, match="line 3") as caught:
         contest.challenge("better")
@@ -434,17 +436,16 @@ def test_what_ended_a_run_outlives_a_ledger_that_is_damaged_meanwhile(root, monk
     assert (folder / "error.txt").read_text() == "as the file wants it\n"
 
 
-def test_a_run_during_which_we_stood_still_is_made_again(root, monkeypatch):
-    contest = Contest(create(root, "tag"), HALF_CHEETAH, "none")
-    measure, still = experiment._measure, [3, 14]  # one of the incumbent's and one challenger's
+def test_a_run_during_which_we_stood_still_is_made_again(root, site):
+    contest = Contest(create(root, "tag"), HALF_CHEETAH, "none", site=site)
+    still = [3, 14]  # one of the incumbent's and one challenger's
 
-    def stands_still(*arguments):
+    def stands_still(row):
         if len(rows(root)) in still:
             still.remove(len(rows(root)))
             raise StandstillError("The harness stood still for 42.0 s.")
-        return measure(*arguments)
 
-    monkeypatch.setattr(experiment, "_measure", stands_still)
+    site.before = stands_still
     (root / places.EDITABLE).write_text("SKILL = 9\n")
     assert contest.challenge("better").verdict == "keep"
     assert still == []
@@ -452,8 +453,8 @@ def test_a_run_during_which_we_stood_still_is_made_again(root, monkeypatch):
     assert [(row.status, row.verdict) for row in lost] == [("interrupted", "none")] * 2
 
 
-def test_the_summary_says_what_the_row_says(root):
-    contest = Contest(create(root, "tag"), HALF_CHEETAH, "none")
+def test_the_summary_says_what_the_row_says(root, site):
+    contest = Contest(create(root, "tag"), HALF_CHEETAH, "none", site=site)
     (root / places.EDITABLE).write_text("SKILL = -9\n")
     contest.challenge("worse")
     row = rows(root)[-1]
@@ -463,19 +464,19 @@ def test_the_summary_says_what_the_row_says(root):
     assert row.startup == round(details["startup_seconds"], 2)
 
 
-def test_an_environment_that_changes_the_folder_moves_no_record(root, monkeypatch, tmp_path):
-    measure = experiment._measure
+def test_an_environment_that_changes_the_folder_moves_no_record(root, site, monkeypatch, tmp_path):
+    asked = []
 
-    def moves(this, watch, announce):
-        monkeypatch.chdir(tmp_path)
-        return measure(this, watch, announce)
+    def ask(request):
+        asked.append(request)
+        raise KilledError
 
+    usual = Contest(create(root, "tag"), HALF_CHEETAH, "none", ask, site)
+    with pytest.raises(KilledError):
+        usual.measure()
     monkeypatch.chdir(root)
-    monkeypatch.setattr(experiment, "_measure", moves)
-    usual = Contest(create(root, "tag"), HALF_CHEETAH, "none")
-    part = usual._part(Role.INCUMBENT, usual.branch.tip(), usual.branch.tip(), 1)
-    request = usual._request("HalfCheetah-v5", "native", part, "")
-    summary = experiment.run(dataclasses.replace(request, root=Path()))
+    site.before = lambda row: monkeypatch.chdir(tmp_path)
+    summary = experiment.run(dataclasses.replace(asked[0], root=Path()))
     (row,) = rows(root)
     assert row.run_id == summary.run_id
     assert (root / "runs" / row.run_id / "summary.json").exists()
@@ -507,7 +508,7 @@ def test_the_ledgers_of_the_evidence_are_read():
 
 
 def test_what_is_not_here_as_it_was_when_a_run_was_scored_is_named():
-    details = {"versions": machine.versions(), "machine": machine.where()}
+    details = {"versions": machine.versions(), "machine": instrument.where()}
     assert verify._elsewhere(details) == ""
     assert verify._elsewhere({}) == ""
     older = {"versions": details["versions"] | {"jax": "0.0.1"}, "machine": "arm, 1x Old, Linux-1"}

@@ -32,7 +32,7 @@ def opengl_is_missing():
 
 
 needs_opengl = pytest.mark.skipif(
-    opengl_is_missing(), reason=f"no OpenGL here: apt-get install {opengl.PACKAGES}"
+    opengl_is_missing(), reason=f"no OpenGL here: apt-get install {opengl.DEBIAN_PACKAGES}"
 )
 
 
@@ -65,7 +65,7 @@ def scored(tmp_path_factory):
 def filmed(request, scored):
     """A run of each task, its video and what was said of it."""
     if request.param == "HalfCheetah-v5" and opengl_is_missing():
-        pytest.skip(f"no OpenGL here: apt-get install {opengl.PACKAGES}")
+        pytest.skip(f"no OpenGL here: apt-get install {opengl.DEBIAN_PACKAGES}")
     folder, run_id = scored(request.param)
     return folder / "runs" / run_id, video.make(folder, run_id, SECONDS, WIDTH)
 
@@ -82,6 +82,7 @@ def panels(picture):
     return np.array_split(picture[height // 5 : height * 9 // 10], PANELS, axis=1)
 
 
+@pytest.mark.slow
 def test_the_video_shows_the_recorded_episodes_to_the_last_bit(filmed):
     folder, video = filmed
     recorded = json.loads((folder / "summary.json").read_text())["episode_returns"]
@@ -145,6 +146,7 @@ def test_how_a_task_is_drawn_changes_nothing_of_its_physics(task):
         assert one[1:4] == other[1:4]
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_made(scored):
     folder, run_id = scored("BipedalWalker-v3")
     done = command(folder, "harness.render", run_id, "--seconds", "0.5", "--width", "241")
@@ -154,12 +156,13 @@ def test_the_command_says_what_it_made(scored):
     assert block["mp4"].startswith(str(folder / "runs" / run_id / "video.mp4"))
 
 
+@pytest.mark.slow
 def test_without_opengl_mujoco_names_the_packages_and_box2d_does_without(scored):
     folder, run_id = scored("HalfCheetah-v5")
     done = without_opengl(folder, run_id)
     assert done.returncode == 2
     assert "MUJOCO_GL=nothing does not work" in done.stderr
-    assert f"apt-get install {opengl.PACKAGES}" in done.stderr
+    assert f"apt-get install {opengl.DEBIAN_PACKAGES}" in done.stderr
     assert "Traceback" not in done.stderr
     folder, run_id = scored("BipedalWalker-v3")
     done = without_opengl(folder, run_id, "--seconds", "0.5")
@@ -201,17 +204,25 @@ def test_a_task_that_gymnasium_does_not_know_is_told(monkeypatch):
         film.make_env(script)
 
 
+FILM = {"kind": "film", "replayed": {"best": 1.0}, "seconds": 1, "speed": 1, "mp4_bytes": 3}
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         ({}, "without a video"),
-        ({"replayed": [], "sizes": [1], "seconds": 1, "speed": 1}, "without a video"),
-        ({"refused": "no\x1b[2J"}, "^no�"),
+        (FILM | {"replayed": []}, "without a video"),
+        (FILM | {"replayed": {"worst": 1.0}}, "without a video"),
+        (FILM | {"mp4_bytes": -1}, "without a video"),
+        (FILM | {"mp4_bytes": 4}, "without a video"),
+        (FILM | {"fps": 30}, "without a video"),
+        ({"kind": "refusal", "reason": "no\x1b[2J"}, "^no�"),
     ],
 )
 def test_what_a_hostile_process_says_of_its_video_is_checked(answer, message):
+    assert video._checked(FILM, b"mp4", {"best": 0})[1] == [b"mp4", b""]
     with pytest.raises(PolicyError, match=message):
-        video._checked(answer, {"best": 0})
+        video._checked(answer, b"mp4", {"best": 0})
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import base64
 import dataclasses
 import datetime
 import html
-import itertools
 import re
 import shutil
 import subprocess
@@ -31,9 +30,9 @@ MAX_BYTES = 10 * 2**20
 
 
 @pytest.fixture
-def night(root):
+def night(root, site):
     """A branch with keeps, discards and a crash; training and evaluation are replaced."""
-    contest = Contest(create(root, "night"), HALF_CHEETAH, "none")
+    contest = Contest(create(root, "night"), HALF_CHEETAH, "none", site=site)
     contest.measure()
     for i, skill in enumerate((-5, 5, 4, 10)):
         (root / EDITABLE).write_text(f"SKILL = {skill} # {i}\n")
@@ -117,11 +116,9 @@ def bench(folder, **changes):
         {"run_id": "not-a-date"},
         {"run_id": "20261399-000000-x"},
         {"run_id": "20260101-000000-../../etc"},
-        {"avg_return": "many"},
-        {"avg_return": "nan"},
-        {"avg_return": "1e308"},
-        {"budget": "1e999"},
-        {"episodes": "x"},
+        {"avg_return": math.nan},
+        {"avg_return": 1e308},
+        {"budget": math.inf},
     ],
 )
 def test_a_row_that_holds_no_figure_is_told(tmp_path, changes, monkeypatch):
@@ -196,6 +193,7 @@ def test_colours_follow_the_screen():
     assert charts.COLOURS["keep"] not in svg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiments", [0, 2, 1000])
 def test_few_and_many_experiments_fit(tmp_path, experiments):
     write_ledger(tmp_path / LEDGER, experiments)
@@ -208,23 +206,25 @@ def test_few_and_many_experiments_fit(tmp_path, experiments):
     assert "No video: the folder of run" in text
 
 
-@pytest.mark.parametrize("count", [1, 15, 40])
-def test_labels_overlap_neither_each_other_nor_dots_nor_levels(count):
-    figure = Figure(figsize=(charts.WIDTH, 4.6), layout="constrained")
-    axis = figure.add_subplot()
-    points = [(i, i % 7 * 10.0, f"an idea with many words in it {i}") for i in range(count)]
-    axis.scatter([x for x, _, _ in points], [y for _, y, _ in points])
-    level = axis.axhline(68)
-    placed = charts.label(axis, points, [(x, y) for x, y, _ in points])
-    assert placed
+@pytest.mark.parametrize("experiments", [2, 1000])
+def test_the_latest_of_what_was_kept_are_numbered_and_named_below(
+    tmp_path, monkeypatch, experiments
+):
+    write_ledger(tmp_path / LEDGER, experiments)
+    found = findings.read(tmp_path / LEDGER)
+    monkeypatch.setattr(charts, "finished", lambda name, figure: figure)
+    figure = charts.progress(found)
     figure.draw_without_rendering()
-    boxes = [Text.get_window_extent(text) for text in placed]
-    assert not any(box.overlaps(level.get_window_extent()) for box in boxes)
-    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
-    dots = axis.transData.transform([(x, y) for x, y, _ in points])
-    assert not any(box.count_contains(dots) for box in boxes)
-    frame = axis.get_window_extent()
-    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+    shown = {text.get_text(): Text.get_window_extent(text) for text in figure.findobj(Text)}
+    kept = found.kept[-charts.NAMED :]
+    assert kept
+    frame = figure.axes[0].get_window_extent()
+    for e in kept:
+        assert frame.contains(*shown[str(e.number)].p0)
+        name = shown[f"{e.number}  {e.description}"]
+        assert name.y1 < frame.y0
+        assert figure.bbox.contains(*name.p0)
+        assert figure.bbox.contains(*name.p1)
 
 
 def test_learning_curves_times_and_transfer_come_from_the_runs_folders(root, night, monkeypatch):
@@ -269,6 +269,7 @@ def browse(page_file, picture, width, *, dark=False):
     return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("experiments", [2, 1000])
 def test_a_browser_shows_the_page_without_an_error_light_and_dark(tmp_path, experiments):
@@ -289,6 +290,7 @@ def test_a_page_with_an_error_would_be_noticed(tmp_path):
     assert browse(file, tmp_path / "a.png", 400)
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("width", [360, 1060])
 def test_nothing_is_wider_than_the_screen_on_a_phone(root, night, tmp_path, width):

@@ -18,39 +18,43 @@ import psutil
 import pytest
 
 from harness.checkout import integrity
+from harness.contract.order import Assignment, Order
 from harness.record.ledger import Ledger
 from harness.system import storage
 from harness.tasks import anchors
 from tests.conftest import ROOT, TRAIN_FILES, summary_block
 
-SMOKE_BUDGET = 30
+EPISODES = 10
+"""Of a run that shows that an engine's way is open; the native engine's is scored as usual."""
 
 
 @pytest.mark.parametrize(
-    ("backend", "task_id"),
+    ("backend", "task_id", "budget"),
     [
-        ("native", "HalfCheetah-v5"),
-        ("envpool", "BipedalWalker-v3"),
-        ("gymnasium", "BipedalWalker-v3"),
-        ("mjx", "HalfCheetah-v5"),
+        ("native", "HalfCheetah-v5", 10),
+        pytest.param("envpool", "BipedalWalker-v3", 10, marks=pytest.mark.slow),
+        pytest.param("gymnasium", "BipedalWalker-v3", 10, marks=pytest.mark.slow),
+        pytest.param("mjx", "HalfCheetah-v5", 20, marks=pytest.mark.slow),
     ],
 )
-def test_a_thirty_second_run_ends_with_a_score_and_a_row(harness_run, checkout, backend, task_id):
-    done = harness_run("--task", task_id, "--backend", backend, "--budget", SMOKE_BUDGET)
+def test_a_short_run_ends_with_a_score_and_a_row(harness_run, checkout, backend, task_id, budget):
+    arguments = () if backend == "native" else ("--episodes", EPISODES)
+    done = harness_run("--task", task_id, "--backend", backend, "--budget", budget, *arguments)
     assert done.returncode == 0, done.stderr
     block = summary_block(done.stdout)
     assert (block["task"], block["backend"], block["verdict"]) == (task_id, backend, "none")
     assert float(block["steps_per_second"]) > 0
-    assert float(block["training_seconds"]) <= SMOKE_BUDGET
+    assert float(block["training_seconds"]) <= budget
     if backend == "native":
-        assert float(block["avg_return"]) > anchors.RANDOM[task_id] + 300
+        assert float(block["avg_return"]) > anchors.RANDOM[task_id] + 100
 
     folder = checkout / "runs" / block["run_id"]
     assert {p.name.partition(".out.tfevents")[0] for p in folder.iterdir()} == {
         "summary.json", "train.log", "curve.csv", "events", "policy", "train.py"
     }  # fmt: skip
     summary = json.loads((folder / "summary.json").read_text())
-    assert len(summary["episode_returns"]) == len(set(summary["episode_seeds"])) == 100
+    assert len(summary["episode_returns"]) == len(set(summary["episode_seeds"]))
+    assert len(summary["episode_returns"]) == (100 if backend == "native" else EPISODES)
     assert np.mean(summary["episode_returns"]) == pytest.approx(summary["avg_return"])
     with open(folder / "curve.csv") as file:
         curve = list(csv.DictReader(file))
@@ -63,6 +67,7 @@ def test_a_thirty_second_run_ends_with_a_score_and_a_row(harness_run, checkout, 
     assert psutil.Process().children(recursive=True) == []
 
 
+@pytest.mark.slow
 def test_a_second_simulator_adds_a_figure_and_breakdowns_are_counted(harness_run, checkout):
     done = harness_run(
         "--task", "InvertedPendulum-v5", "--train", TRAIN_FILES / "honest.py", "--budget", 2,
@@ -79,9 +84,10 @@ def test_a_second_simulator_adds_a_figure_and_breakdowns_are_counted(harness_run
     assert int(block["diverged"]) == 2 * int(block["num_updates"])  # as the file says it
 
 
+@pytest.mark.slow
 def test_an_environment_of_brax_is_trained_and_scored_in_its_own_simulator(harness_run, checkout):
     done = harness_run(
-        "--task", "brax:inverted_pendulum", "--budget", 10, "--episodes", 3, timeout=500
+        "--task", "brax:inverted_pendulum", "--budget", 5, "--episodes", 3, timeout=500
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     block = summary_block(done.stdout)
@@ -89,6 +95,7 @@ def test_an_environment_of_brax_is_trained_and_scored_in_its_own_simulator(harne
     assert float(block["avg_return"]) > 0
 
 
+@pytest.mark.slow
 def test_an_unknown_environment_of_brax_is_told_without_a_traceback(harness_run):
     done = harness_run("--task", "brax:inverted_pendulumm", "--budget", 10)
     assert done.returncode == 3
@@ -96,6 +103,7 @@ def test_an_unknown_environment_of_brax_is_told_without_a_traceback(harness_run)
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_nothing_but_the_block_is_printed_where_nobody_watches(harness_run, checkout):
     done = harness_run("--train", TRAIN_FILES / "honest.py", "--budget", 1, "--episodes", 2)
     assert done.returncode == 0, done.stderr
@@ -139,13 +147,8 @@ def test_a_disk_that_fills_up_during_a_run_costs_the_summary_and_not_the_row(che
     request = experiment.Request(
         checkout,
         (TRAIN_FILES / "recurrent.py").read_bytes(),
-        "HalfCheetah-v5",
-        "native",
-        1,
-        2.0,
-        1,
+        Order(Assignment("HalfCheetah-v5", "native", 1, 2.0), 1, "none"),
         "",
-        "none",
         False,
     )
     with pytest.raises(StorageError, match="The disk is full"):
@@ -237,9 +240,9 @@ def test_a_damaged_ledger_stops_a_run_before_it_starts(harness_run, checkout):
     ("phase", "number"),
     [
         ("training", signal.SIGINT),
-        ("evaluation", signal.SIGINT),
-        ("training", signal.SIGTERM),
-        ("training", signal.SIGHUP),
+        pytest.param("evaluation", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("training", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("training", signal.SIGHUP, marks=pytest.mark.slow),
     ],
 )
 def test_being_ended_ends_every_process_and_leaves_a_row(checkout, phase, number):
@@ -258,12 +261,13 @@ def test_being_ended_ends_every_process_and_leaves_a_row(checkout, phase, number
     process.send_signal(number)  # an impatient user
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert stderr.strip().splitlines()[-1] == "interrupted; nothing of it runs on"
+    assert stderr.strip().splitlines()[-1] == "interrupted; nothing of it keeps running"
     assert not [child for child in children if child.is_running()]
     (row,) = Ledger(checkout / "results.tsv").rows()
     assert row.status == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_run_during_which_the_harness_was_stopped_measures_nothing(checkout):
     """As by Ctrl-Z; the training goes on meanwhile."""
     process = subprocess.Popen(

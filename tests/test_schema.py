@@ -56,10 +56,11 @@ def test_a_message_becomes_what_it_says():
         ({"size": "2"}, "size is of type str"),
         ({"size": 10**400}, "size is int too large"),
         ({"colour": "blue"}, "colour is 'blue'"),
-        ({"points": [{"x": 1, "z": 2}]}, "points is with fields that are none: z"),
+        ({"points": [{"x": 1, "z": 2}]}, "points is with fields that are none: 'z'"),
         ({"points": [1]}, "points is of type int"),
         ({"metrics": {"loss": "low"}}, "metrics is of type str"),
-        ({"more": 1}, "fields that are none: more"),
+        ({"\x1b[2J": 1}, r"none: '\\x1b\[2J'"),
+        ({"more": 1}, "fields that are none: 'more'"),
     ],
 )
 def test_a_message_that_is_none_says_which_field(wrong, said):

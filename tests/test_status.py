@@ -9,22 +9,26 @@ import select
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
+import pytest
+
+from harness.checkout import holder
 from harness.checkout.branch import create
 from harness.judgement.contest import Contest
 from harness.morning import standing
 from harness.night.turns import Night
-from harness.places import EDITABLE, LEDGER
+from harness.places import EDITABLE, HOLDER, LEDGER
 from harness.record import life
 from harness.record.entries import NightBegun, Plan, Status
 from harness.record.ledger import COLUMNS, Head, Ledger
 from harness.system import words
 from scripts.bench_report import write_ledger
-from tests.conftest import HALF_CHEETAH, ROOT, TRAIN_FILES, command, git, rows
+from tests.conftest import HALF_CHEETAH, ROOT, begin, command, git, rows
 
 
-def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root):
-    contest = Contest(create(root, "night"), HALF_CHEETAH, "none")
+def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root, site):
+    contest = Contest(create(root, "night"), HALF_CHEETAH, "none", site=site)
     contest.measure()
     agent = f'echo "SKILL = $((AUTORL_TURN % 2 * 9 - 4)) # $AUTORL_TURN" > {EDITABLE}; echo idea'
     Night(contest, Plan(agent, 2.0, 12, 60.0)).run()
@@ -49,8 +53,8 @@ def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root):
     assert last.reason[:60] in done.stdout
 
 
-def test_a_new_branch_shows_nothing_of_the_old_one(root):
-    Contest(create(root, "old"), HALF_CHEETAH, "none").measure()
+def test_a_new_branch_shows_nothing_of_the_old_one(root, site):
+    Contest(create(root, "old"), HALF_CHEETAH, "none", site=site).measure()
     (before,) = [line for line in standing.lines(standing.read(root)) if "incumbent" in line]
     create(root, "new")
     said = standing.lines(standing.read(root))
@@ -92,10 +96,25 @@ def test_a_status_of_a_thousand_experiments_is_a_screen(tmp_path):
     assert "tried: 1000, kept: 20" in done.stdout
 
 
-def test_without_a_branch_there_is_no_status(tmp_path):
+def test_where_nothing_was_run_there_is_no_status(tmp_path):
     done = command(tmp_path, "harness.status")
     assert done.returncode == 2
-    assert "begins one" in done.stderr
+    assert "There is no run in results.tsv yet: python -m harness.run" in done.stderr
+
+
+@pytest.mark.parametrize("hours", [0.0, 2.0])
+def test_a_status_says_who_is_at_work_and_that_a_night_which_has_time_can_go_on(tmp_path, hours):
+    write_ledger(tmp_path / LEDGER, 2)
+    plan = {"agent": "true", "hours": hours, "runs": 100, "agent_seconds": 60.0}
+    begun = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-night0"
+    night = dataclasses.replace(rows(tmp_path)[-1], role="night", run_id=begun)
+    Ledger(tmp_path / LEDGER).append(dataclasses.replace(night, reason=words.packed(plan)))
+    goes_on = "; the night has not ended, and harness.loop --resume goes on with it"
+    assert standing.look(tmp_path)[-1] == "at work: nobody" + (goes_on if hours else "")
+    with holder.hold(tmp_path):
+        assert f"(process {os.getpid()}, since" in standing.look(tmp_path)[-1]
+        (tmp_path / HOLDER).unlink()
+        assert standing.look(tmp_path)[-1] == "at work: Another command"
 
 
 def on_a_terminal(folder, *arguments, seconds=120):
@@ -120,12 +139,7 @@ def on_a_terminal(folder, *arguments, seconds=120):
 
 def test_a_terminal_shows_clock_rate_return_incumbent_and_verdicts(tmp_path):
     """A challenger on a branch, as a person sees it; at the end only the block stays."""
-    (tmp_path / "agent_space").mkdir()
-    (tmp_path / EDITABLE).write_bytes((TRAIN_FILES / "honest.py").read_bytes())
-    (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n")
-    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
-        git(tmp_path, *arguments)
-    command(tmp_path, "harness.run", "--init", "tag", "--budget", 2, "--episodes", 2)
+    begin(tmp_path)
     before = (tmp_path / EDITABLE).read_text()
     (tmp_path / EDITABLE).write_text(before.replace("action_size, 0.1", "action_size, 0.9"))
     shown = on_a_terminal(tmp_path, "harness.run", "--message", "push harder")
@@ -145,9 +159,12 @@ def test_watch_goes_on_until_ctrl_c(tmp_path):
         stderr=theirs, env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"},
     )  # fmt: skip
     os.close(theirs)
-    time.sleep(8)
+    written, deadline = b"", time.monotonic() + 120
+    while b"autorl/bench" not in written and time.monotonic() < deadline:
+        written += os.read(ours, 2**16) if select.select([ours], [], [], 0.2)[0] else b""
+    time.sleep(0.5)
     assert process.poll() is None
     process.send_signal(2)
-    assert process.wait(timeout=10) == 130
-    assert b"autorl/bench" in os.read(ours, 2**16)
+    assert process.wait(timeout=60) == 130
+    assert b"autorl/bench" in written
     os.close(ours)

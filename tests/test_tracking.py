@@ -61,6 +61,7 @@ def test_a_long_training_is_thinned_out():
     assert steps[-1] > 9.9 * tracking.MAX_POINTS
 
 
+@pytest.mark.slow
 def test_a_run_leaves_an_event_file_under_cleanrls_names(harness_run, checkout):
     done = harness_run("--task", "InvertedPendulum-v5", "--budget", 4, "--episodes", 2)
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,9 @@
 
 import array
 import contextlib
+import json
 import os
+import shutil
 import socket
 import struct
 import time
@@ -14,20 +16,24 @@ import pytest
 from harness.confinement import sandbox
 from harness.contract import wire
 from harness.contract.artifact import Artifact
+from harness.contract.messages import Clock, Log, Start
+from harness.contract.order import Assignment, Order
 from harness.errors import EndedError
 from harness.measurement import sites, training
-from harness.measurement.training import Assignment, train
+from harness.measurement.training import train
+from harness.places import TRAIN_FILE
+from harness.trial import connect
 from tests.conftest import TRAIN_FILES
 
 BUDGET = 1.5
 
 
 def run(name, tmp_path, budget=BUDGET, seed=11, watch=lambda training: None, **changes):
-    assignment = Assignment(
-        TRAIN_FILES / name, "HalfCheetah-v5", "native", seed, budget, sandbox.available(), tmp_path,
-        **changes,
-    )  # fmt: skip
-    return train(assignment, tmp_path / "train.log", watch)
+    shutil.copy(TRAIN_FILES / name, tmp_path / TRAIN_FILE)
+    order = Order(
+        Assignment("HalfCheetah-v5", "native", seed, budget), 2, sandbox.available(), **changes
+    )
+    return train(order, tmp_path, tmp_path, watch)
 
 
 def published_value(result):
@@ -65,7 +71,7 @@ def test_a_training_that_is_killed_measures_nothing(tmp_path, kind):
     if not sandbox.works(kind):
         pytest.skip(f"no {kind} here")
     (tmp_path / "train.py").write_text("import time\ntime.sleep(600)\n")
-    order = sites.Order("HalfCheetah-v5", "native", 1, BUDGET, 2, kind)
+    order = Order(Assignment("HalfCheetah-v5", "native", 1, BUDGET), 2, kind)
 
     def kill(_):
         for process in psutil.Process().children(recursive=True):
@@ -97,7 +103,7 @@ def test_a_start_that_is_read_late_starts_the_clock_when_the_allowance_was_used_
     seen = training.Training(10.0, allowance=4.0, begun=100.0)
     answer = seen.take({"kind": "start", "device": "cpu", "backend": "native"}, b"", 107.0)
     assert (seen.clock_start, seen.excess, seen.started) == (104.0, 3.0, True)
-    assert wire.Decoder().feed(answer) == [({"time_left": 7.0}, b"")]
+    assert wire.Decoder().feed(answer) == [({"kind": "clock", "time_left": 7.0}, b"")]
 
 
 def leave_after(updates):
@@ -114,6 +120,63 @@ def test_a_start_up_is_measured_in_seconds_of_processors_too(tmp_path):
     result = run("honest.py", tmp_path, watch=leave_after(1))
     assert result.excess == 0
     assert 0.5 < result.startup_cpu_seconds < result.startup_seconds * psutil.cpu_count() + 1
+
+
+TELLS = """
+import json, os, socket
+from harness.contract import wire
+channel = socket.socket(fileno=int(os.environ[wire.CHANNEL_VARIABLE]))
+print(json.dumps(wire.receive(channel)[0]))
+"""
+
+
+def test_a_training_is_told_its_assignment_and_no_more(tmp_path):
+    """Nothing of how it is confined, measured and evaluated."""
+    (tmp_path / TRAIN_FILE).write_text(TELLS)
+    assignment = Assignment("Hopper-v5", "gymnasium", 2**31 - 1, 0.125)
+    train(Order(assignment, 7, sandbox.available(), "mjx", 60.0), tmp_path, tmp_path)
+    told = json.loads((tmp_path / "train.log").read_text())
+    assert wire.read(told, Assignment) == assignment
+    assert told == {
+        "kind": "assignment", "task_id": "Hopper-v5", "backend": "gymnasium",
+        "seed": 2**31 - 1, "budget": 0.125,
+    }  # fmt: skip
+
+
+def test_a_trial_is_the_assignment_that_arrives(monkeypatch):
+    ours, theirs = socket.socketpair()
+    assignment = Assignment("Hopper-v5", "native", 2**31 - 1, 0.125)
+    ours.sendall(wire.encode(wire.header(assignment)))
+    monkeypatch.setenv(wire.CHANNEL_VARIABLE, str(theirs.detach()))
+    trial = connect()
+    seen = Assignment(trial.task.id, trial._backend, trial.seed, trial.time_left())
+    assert seen == assignment
+    ours.sendall(wire.encode(wire.header(Clock(7.0))))
+    trial.start()
+    assert 6.0 < trial.time_left() <= 7.0
+    start, _ = wire.receive(ours)
+    assert wire.read(start, Start) == Start("1 × cpu", "native")
+    trial.log(3, loss=np.float32(0.5), bad=float("nan"))
+    log = wire.read(wire.receive(ours)[0], Log)
+    assert (log.step, log.metrics["loss"]) == (3, 0.5)
+    assert np.isnan(log.metrics["bad"])
+    ours.close()
+
+
+@pytest.mark.parametrize("changes", [
+    {"seed": True}, {"seed": "1"}, {"budget": None}, {"episodes": 100}, {"kind": "order"},
+])  # fmt: skip
+def test_what_is_no_assignment_is_none(changes):
+    told = wire.header(Assignment("Hopper-v5", "native", 1, 2.0)) | changes
+    with pytest.raises(wire.WireError):
+        wire.read(told, Assignment)
+
+
+def test_parts_of_a_payload_are_of_it():
+    assert wire.split(b"abcdef", 1, 2) == [b"a", b"bc", b"def"]
+    for sizes in ((7,), (3, 4), (-1,), (2, -1)):
+        with pytest.raises(wire.WireError, match="a payload of 6 bytes with parts of"):
+            wire.split(b"abcdef", *sizes)
 
 
 def test_environments_do_not_step_before_the_clock_starts(tmp_path):

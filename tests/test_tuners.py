@@ -142,7 +142,7 @@ def test_tpe_learns_from_what_was_tried_and_random_search_does_not():
 
 def test_a_package_is_called_missing_only_where_it_is():
     missing = ModuleNotFoundError("No module named 'optuna'", name="optuna")
-    assert "is not installed: pip install -e '.[tune]'" in str(
+    assert "is not installed: make tune, or pip install -e '.[tune]'" in str(
         errors.without("optuna", "tune", missing)
     )
     for broken in (
@@ -160,7 +160,7 @@ def test_a_file_without_ranges_is_told():
 
 
 @pytest.fixture
-def nights(root, tmp_path):
+def nights(root, site, tmp_path):
     """The ledgers of a night that found something and of one that did not."""
     (root / EDITABLE).write_text("SKILL = 0 # [0, 20] \n")
     from tests.conftest import git
@@ -169,7 +169,7 @@ def nights(root, tmp_path):
     made = {}
     for name in ("finds", "fails"):
         git(root, "switch", "-q", "--detach", "HEAD")
-        contest = Contest(create(root, name), HALF_CHEETAH, "none")
+        contest = Contest(create(root, name), HALF_CHEETAH, "none", site=site)
         worse = f"echo 'SKILL = -{random.Random(0).randrange(5, 9)}' > {EDITABLE}"
         agent = "random" if name == "finds" else worse
         Night(contest, Plan(agent, 1.0, 12, 20.0)).run()
@@ -182,6 +182,7 @@ def nights(root, tmp_path):
     return made
 
 
+@pytest.mark.slow
 def test_a_night_that_found_more_is_said_to_and_with_itself_nothing_is_separated(nights, capsys):
     before = {name: path.read_bytes() for name, path in nights.items()}
     compare.compare(nights["finds"], nights["fails"])

@@ -35,6 +35,7 @@ def test_there_is_room_for_every_contact_that_random_actions_make(task):
     assert most_rows <= rows
 
 
+@pytest.mark.slow
 def test_a_step_is_that_of_mjx():
     from harness.engines.warp import WarpEngine
 

@@ -57,7 +57,7 @@ WORDS = {
     "cost": lambda: print('{"result": "x", "total_cost_usd": ' + "9" * 400 + "}"),
     "nan": lambda: print('{"result": "x", "usage": {"a_tokens": true}, "total_cost_usd": "nan"}'),
     "nested": lambda: print("[" * 19000),
-    "words of a limit": lambda: print("the rate limit of the optimiser is 429"),
+    "words of a limit": lambda: print("the rate limit of the optimizer is 429"),
     "output": prints_much,
 }
 FILES = {
@@ -81,7 +81,7 @@ WITHOUT_EDIT = {
     "long sum": lambda: FILE.write_text("T = " + " + ".join(["1"] * 20_000)),
     "deep file": lambda: FILE.write_text("x = " + "-" * 60_000 + "1"),
     "utf-16 file": lambda: FILE.write_bytes("SKILL = 1".encode("utf-16")),
-    "only words of a limit": lambda: print("the rate limit of the optimiser is 429"),
+    "only words of a limit": lambda: print("the rate limit of the optimizer is 429"),
 }
 CASES = {**WORDS, **FILES, **WITHOUT_EDIT}
 

@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import functools
 import re
-import subprocess
 from pathlib import Path
 
 from harness.checkout import git
@@ -162,7 +161,7 @@ class Branch:
         refs = self.read()
         if self.edit_of(refs.tip) != self.edit_of(commit):
             tip, new = refs.tip, commit
-            if refs.is_out and self.edit() == self.edit_of(tip):  # the edit came from elsewhere
+            if self._shows(refs, tip):  # the edit came from elsewhere
                 self.write(self.edit_of(commit))
             if not self.follows_tip(commit):
                 new = self._commit(self.edit_of(commit), self._message(commit))
@@ -183,7 +182,7 @@ class Branch:
           run_id: of its last run, the name under which it does.
         """
         refs = self.read()
-        if refs.is_out and self.edit() == self.edit_of(commit):
+        if self._shows(refs, commit):
             self.write(self.edit_of(refs.tip))
         self._settle(refs, commit, f"update {self._refs}discarded/{run_id} {commit}")
 
@@ -214,6 +213,11 @@ class Branch:
     def _message(self, commit: str) -> str:
         """What a commit says of itself."""
         return git.text(self.root, "cat-file", "commit", commit).partition("\n\n")[2]
+
+    def _shows(self, refs: Refs, commit: str) -> bool:
+        """Whether the working tree is ours and has a commit's training file."""
+        there = refs.is_out and (self.root / EDITABLE).is_file()
+        return there and self.edit() == self.edit_of(commit)
 
     def _settle(self, refs: Refs, commit: str, *commands: str) -> None:
         """The index as the tip has it, and the trial over: the last step of both outcomes."""
@@ -257,15 +261,15 @@ def check(root: Path, tag: str) -> str:
         raise InputError(f"{tag!r} cannot be part of a branch name; try letters and digits.")
     if branch.exists():
         raise InputError(
-            f"There is a branch {branch.name} already: git switch {branch.name} goes on with it, "
-            "another tag begins anew."
+            f"There is a branch {branch.name} already: git switch {branch.name} continues it, "
+            "another tag begins a new one."
         )
     branch.check_unworked()
     folder = PREFIX.rstrip("/")
     if _exists(root, HEADS + folder):
         raise InputError(
-            f"There is a branch {folder}, and git keeps none called {branch.name} beside it: "
-            f"git branch -m {folder} ANOTHER_NAME makes room."
+            f"There is a branch {folder}, and git cannot have one called {branch.name} with it: "
+            f"git branch -m {folder} ANOTHER_NAME renames it."
         )
     return head
 
@@ -278,13 +282,13 @@ def _start(root: Path) -> str:
     """
     advice = "git init, git add --all, git commit"
     if git.is_own(root):
-        with contextlib.suppress(subprocess.CalledProcessError):
+        with contextlib.suppress(git.GitError):
             return git.text(root, "rev-parse", "--verify", "HEAD^{commit}")
     elif (other := git.surrounding(root)) is not None:
         raise InputError(
-            f"This folder lies in the repository of {other}, and an experiment branch would be "
-            f"that one's. Run from a checkout's own root, or give this folder a repository: "
-            f"{advice}."
+            f"This folder is inside the repository of {other}, and an experiment branch would "
+            f"belong to that one. Run from a checkout's own root, or give this folder a "
+            f"repository: {advice}."
         )
     raise InputError(
         f"An experiment branch needs a git checkout with at least one commit: {advice}."
@@ -293,14 +297,14 @@ def _start(root: Path) -> str:
 
 def _exists(root: Path, ref: str) -> bool:
     """Whether there is a ref of this full name."""
-    with contextlib.suppress(subprocess.CalledProcessError):
+    with contextlib.suppress(git.GitError):
         return bool(git.run(root, "rev-parse", "--verify", "--quiet", ref))
     return False
 
 
 def _is_name(root: Path, name: str) -> bool:
     """Whether git takes something for a ref's name."""
-    with contextlib.suppress(subprocess.CalledProcessError):
+    with contextlib.suppress(git.GitError):
         return not git.run(root, "check-ref-format", name)
     return False
 

@@ -2,12 +2,11 @@
 
 A repository's configuration, the user's, and the variables of a shell can all make git run
 programs: hooks, filters, file system monitors, pagers, signing. An agent may write to some of
-them. `HARMLESS` and `ALONE` switch off what can be switched off. What cannot, are the filters and
-converters that a repository names for its files: so no command is used here that looks at files
+them. `SETTINGS` and `VARIABLES` switch off what can be switched off. What cannot, are the filters
+and converters that a repository names for its files: so no command is used here that looks at files
 of the working tree (status, diff, add, checkout, reset), nor one that shows a file (show, log).
 """
 
-import errno
 import functools
 import os
 import re
@@ -17,26 +16,26 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.errors import InputError
+from harness.errors import InputError, StorageError
 from harness.system import programs
 
-PROGRAM = programs.find("git")
+GIT = programs.find("git")
 """As it was when this process began."""
 
-PATIENCE = 10.0
+LOCK_PATIENCE = 10.0
 """Seconds that another git may hold a lock: that of an editor is held for less than one."""
 
-PAUSE = 0.1
+LOCK_PAUSE = 0.1
 """Seconds between tries for a lock."""
 
-HARMLESS = {
+SETTINGS = {
     "core.hooksPath": os.devnull,
     "core.fsmonitor": "false",
     "core.attributesFile": os.devnull,
     "core.excludesFile": os.devnull,
     "core.alternateRefsCommand": "true",
-    "core.filesRefLockTimeout": str(round(PATIENCE * 1000)),
-    "core.packedRefsTimeout": str(round(PATIENCE * 1000)),
+    "core.filesRefLockTimeout": str(round(LOCK_PATIENCE * 1000)),
+    "core.packedRefsTimeout": str(round(LOCK_PATIENCE * 1000)),
     "commit.gpgSign": "false",
     "i18n.commitEncoding": "UTF-8",
     "gc.auto": "0",
@@ -44,7 +43,7 @@ HARMLESS = {
 }
 """Settings that win over those of every file."""
 
-ALONE = {
+VARIABLES = {
     "HOME": os.devnull,
     "XDG_CONFIG_HOME": os.devnull,
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -61,7 +60,7 @@ ALONE = {
 """Variables with which git reads no settings but the repository's, takes commits as they are, and
 fetches an object that is missing from nowhere."""
 
-LOCAL = {"GIT_ALLOW_PROTOCOL": "file"}
+CLONE_VARIABLES = {"GIT_ALLOW_PROTOCOL": "file"}
 """With which a repository on this machine can be cloned."""
 
 AUTHORSHIP = tuple(
@@ -74,8 +73,27 @@ OWN_SETTINGS = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
 
 _BUSY = re.compile(rb"Unable to create '[^']*\.lock': File exists")
 
+COMMAND_WORDS = 2
+"""Words of a command that failed, after `git`, in its message: the others may be long."""
+
 WHOLE = (40, 64)
 """Characters of an object's whole name, by SHA-1 and SHA-256."""
+
+
+class GitError(StorageError):
+    """A git command has failed.
+
+    Attributes:
+      said: what git has written of it; empty where there was no git to write anything.
+    """
+
+    def __init__(self, message: str, said: str = "") -> None:
+        super().__init__(message)
+        self.said = said
+
+
+class NoGitError(GitError):
+    """There is no git that could be run."""
 
 
 def run(
@@ -90,8 +108,8 @@ def run(
       variables: of its environment, beside the usual ones.
 
     Raises:
-      FileNotFoundError: there is no git.
-      subprocess.CalledProcessError: it failed; `cmd` is without our settings.
+      NoGitError: there is no git.
+      GitError: it failed; the message is without our settings.
     """
     place = root.resolve()
     limits = {"GIT_CEILING_DIRECTORIES": str(place.parent)}
@@ -129,7 +147,7 @@ def directory(root: Path) -> Path:
     """The folder of a checkout's repository, which stays where it is while a process lasts.
 
     Raises:
-      FileNotFoundError, subprocess.CalledProcessError: as `run`.
+      GitError: as `run`.
     """
     return Path(text(root, "rev-parse", "--absolute-git-dir"))
 
@@ -161,7 +179,7 @@ def clone(root: Path, commit: str, target: Path) -> None:
       target: a folder that is not there yet.
     """
     options = ("--quiet", "--no-checkout", "--no-hardlinks", "--template=", "--origin=origin")
-    _run([], ("clone", *options, str(root.resolve()), str(target)), variables=LOCAL)
+    _run([], ("clone", *options, str(root.resolve()), str(target)), variables=CLONE_VARIABLES)
     run(target, "checkout", "--quiet", "--detach", commit)
     run(target, "remote", "remove", "origin")
 
@@ -174,11 +192,11 @@ def is_own(root: Path) -> bool:
     """
     try:
         run(root, "rev-parse", "--git-dir")
-    except OSError:
+    except NoGitError:
         return False
-    except subprocess.CalledProcessError as error:
+    except GitError as error:
         if (root / ".git").exists():
-            raise InputError(f"git cannot read this checkout: {said(error)}") from error
+            raise InputError(f"git cannot read this checkout: {error.said}") from error
         return False
     return True
 
@@ -192,7 +210,7 @@ def head(root: Path) -> str | None:
     """The branch that is checked out, by its full name; None where none is, or no repository."""
     try:
         return text(root, "symbolic-ref", "--quiet", "HEAD")
-    except (OSError, subprocess.CalledProcessError):
+    except GitError:
         return None
 
 
@@ -224,45 +242,53 @@ def _signature(
     return text(root, "var", f"GIT_{role}_IDENT", variables=variables)
 
 
-def said(error: subprocess.CalledProcessError) -> str:
-    """What a command that failed has said."""
-    return (error.stderr or b"").decode(errors="replace").strip() or "git says nothing"
-
-
 def _run(
     options: Sequence[str],
     arguments: Sequence[str],
     data: bytes = b"",
     variables: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Run git; wait where another git holds a lock."""
-    settings = [*HARMLESS.items(), *(("safe.directory", path) for path in _trusted())]
+    """Run git; wait where another git holds a lock.
+
+    Raises:
+      GitError: it failed.
+    """
+    settings = [*SETTINGS.items(), *(("safe.directory", path) for path in _trusted())]
     given = [word for name, value in settings for word in ("-c", f"{name}={value}")]
     command = [_program(), *options, *given, *arguments]
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + LOCK_PATIENCE
     while True:
         done = subprocess.run(
             command, input=data, capture_output=True, check=False,
-            env={**_environment(), **ALONE, **(variables or {})},
+            env={**_environment(), **VARIABLES, **(variables or {})},
         )  # fmt: skip
         if done.returncode == 0:
             return done.stdout
         if not _BUSY.search(done.stderr) or time.monotonic() > deadline:
-            raise subprocess.CalledProcessError(
-                done.returncode, ["git", *arguments], done.stdout, done.stderr
-            )
-        time.sleep(PAUSE)
+            raise _failed(arguments, done)
+        time.sleep(LOCK_PAUSE)
+
+
+def _failed(arguments: Sequence[str], done: subprocess.CompletedProcess[bytes]) -> GitError:
+    """What a command that failed has said, and the next step."""
+    said = done.stderr.decode(errors="replace").strip() or "git says nothing"
+    name = " ".join(["git", *arguments[:COMMAND_WORDS]])
+    return GitError(
+        f"{name} failed with exit code {done.returncode}: {said}. Mend that and run again; "
+        "harness.loop --resume goes on with a night.",
+        said,
+    )
 
 
 def _program() -> str:
     """The path of git.
 
     Raises:
-      FileNotFoundError: it is not installed.
+      NoGitError: it is not installed.
     """
-    if PROGRAM is None:
-        raise FileNotFoundError(errno.ENOENT, "not installed outside the checkout", "git")
-    return PROGRAM
+    if GIT is None:
+        raise NoGitError("There is no git outside the checkout: install it and run again.")
+    return GIT
 
 
 def _environment() -> dict[str, str]:

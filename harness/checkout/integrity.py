@@ -12,7 +12,6 @@ import hashlib
 import importlib.machinery
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -23,10 +22,10 @@ from harness.places import EDITABLE, PACKAGE, PROGRAM, RUNS
 
 FREE = (EDITABLE, PROGRAM)
 
-LISTED = 20
+PATHS_LISTED = 20
 """Paths in a message."""
 
-ABSENT = ""
+NO_FILE = ""
 NO_INDEX = {"GIT_INDEX_FILE": "/nonexistent/index"}
 """For git to list everything that is there, whatever its index says."""
 
@@ -53,7 +52,7 @@ def committed(root: Path) -> dict[str, tuple[str, str]] | None:
         return None
     try:
         listing = git.run(root, "ls-tree", "-r", "-z", "--full-tree", "HEAD")
-    except (OSError, subprocess.CalledProcessError):
+    except git.GitError:
         git.is_own(root)  # one that git refuses to read is not one without a commit
         return None
     files = {}
@@ -115,18 +114,12 @@ def _unignored(root: Path, asked: bool) -> list[str]:
 def name(path: Path) -> str:
     """What git would call a text."""
     content = _content(path)
-    return ABSENT if content is None else _hash(plain(content), 40)
+    return NO_FILE if content is None else _hash(plain(content), 40)
 
 
 def harness_files() -> dict[str, str]:
     """Object names by path of the harness that runs, wherever it is installed."""
     return {str(path): name(path) for path in sorted(PACKAGE.rglob("*.py"))}
-
-
-def fingerprint() -> str:
-    """Twelve characters that change with any file of the harness that runs."""
-    text = "".join(f"{Path(path).name}:{name}\n" for path, name in harness_files().items())
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
@@ -163,7 +156,7 @@ def _told(different: list[str], new: list[str]) -> str:
         parts.append(
             f"Changed outside {EDITABLE}: {_listed(different)}. Only that file and {PROGRAM} may "
             "differ from the commit during an experiment. If these changes are yours, commit them "
-            "and run again; if not, git restore puts them back."
+            "and run again; if not, git restore reverts them."
         )
     if new:
         parts.append(
@@ -175,8 +168,8 @@ def _told(different: list[str], new: list[str]) -> str:
 
 def _listed(paths: list[str]) -> str:
     """Some paths, and how many more there are."""
-    more = f" and {len(paths) - LISTED} more" if len(paths) > LISTED else ""
-    return ", ".join(paths[:LISTED]) + more
+    more = f" and {len(paths) - PATHS_LISTED} more" if len(paths) > PATHS_LISTED else ""
+    return ", ".join(paths[:PATHS_LISTED]) + more
 
 
 def commit(root: Path) -> tuple[str, str]:
@@ -215,9 +208,9 @@ def unguarded(root: Path) -> str:
     if committed(root) is not None:
         return ""
     other = git.surrounding(root)
-    where = f"lies in the repository of {other}" if other else "is no git checkout with a commit"
+    where = f"is inside the repository of {other}" if other else "is no git checkout with a commit"
     return (
-        f"note: {root.resolve()} {where}: what lies beside the training file is compared with no "
+        f"note: {root.resolve()} {where}: the files around the training file are compared with no "
         "commit, and the rows say so (commit -)."
     )
 
@@ -303,7 +296,7 @@ def _names(path: Path, length: int) -> tuple[str, ...]:
     """What git would call the content of a file, as it stands and with git's own line ends."""
     content = _content(path)
     if content is None:
-        return (ABSENT,)
+        return (NO_FILE,)
     return tuple(_hash(text, length) for text in dict.fromkeys((content, plain(content))))
 
 

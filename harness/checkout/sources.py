@@ -36,7 +36,7 @@ def python_path() -> dict[str, str]:
     return {
         "PYTHONPATH": os.pathsep.join([str(folder()), *origin.paths()]),
         "PYTHONSAFEPATH": "1",  # nothing from beside a script, or from where a module is started
-        origin.FOLDER: str(Path.cwd()),
+        origin.FOLDER_VARIABLE: str(Path.cwd()),
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -61,8 +61,8 @@ def _copy() -> tempfile.TemporaryDirectory:
         copy.write_bytes(Path(path).read_bytes())
         if integrity.name(copy) != integrity.AT_START[path]:
             raise IntegrityError(
-                f"{path} was changed since this command began. Run it again; what is not yours, "
-                "git restore puts back."
+                f"{path} was changed since this command began. Run it again; git restore "
+                "reverts what is not yours."
             )
     return made
 

@@ -9,10 +9,10 @@ import sys
 
 from harness.system import words
 
-LARGEST = 2**20
+MAX_BYTES = 2**20
 """Bytes of a training file, sixty times the shipped one: what is longer is data."""
 
-SECONDS = 60.0
+COMPILE_SECONDS = 60.0
 """For a compilation, which takes milliseconds."""
 
 _COMPILE = """
@@ -28,14 +28,14 @@ except (ValueError, RecursionError, MemoryError, OverflowError) as error:
 
 def fault(source: bytes) -> str:
     """Why a file is no Python that could be run, in one line; empty where it is."""
-    if len(source) > LARGEST:
-        return f"it has {len(source):,} bytes, and {LARGEST:,} are the most"
+    if len(source) > MAX_BYTES:
+        return f"it has {len(source):,} bytes, and {MAX_BYTES:,} are the most"
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-W", "ignore", "-c", _COMPILE],
-            input=source, capture_output=True, check=False, timeout=SECONDS,
+            input=source, capture_output=True, check=False, timeout=COMPILE_SECONDS,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return f"its compilation does not end within {SECONDS:g} s"
+        return f"its compilation does not end within {COMPILE_SECONDS:g} s"
     said = words.line(words.decoded(done.stderr))
     return (said or "it is too deeply nested for the compiler") if done.returncode else ""

@@ -75,8 +75,8 @@ def demand(kind: str) -> str:
     """
     if reason := refusal(kind):
         raise InputError(
-            f"What was begun confined by {kind} goes on so or not at all, and here {reason}. "
-            "Nothing was run. Mend that, or begin a new branch under what works here."
+            f"What was begun confined by {kind} continues so or not at all, and here {reason}. "
+            "Nothing was run. Repair that, or begin a new branch with what works here."
         )
     return kind
 
@@ -113,7 +113,7 @@ def refusal(kind: str) -> str:
         except subprocess.TimeoutExpired:
             probe.kill()
             raise InputError(
-                f"Whether {kind} works was not to be found out within {PROBE_SECONDS:.0f} s. "
+                f"Whether {kind} works could not be found out within {PROBE_SECONDS:.0f} s. "
                 "Nothing was run. Try again when the machine is less busy."
             ) from None
     if probe.returncode == 0:

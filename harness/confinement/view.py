@@ -44,7 +44,7 @@ CONFIGURATION = (
 )  # fmt: skip
 """In /etc: what libraries read. No keys, no passwords."""
 
-CORES, BUSES = "/sys/devices/system/cpu", "/sys"
+CPUS, BUSES = "/sys/devices/system/cpu", "/sys"
 """Where libraries ask for the number of cores; and where drivers look for accelerators."""
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -60,7 +60,7 @@ ABOUT_THE_MACHINE = (
 COUNTING = ("/proc/sys/fs", "/proc/sys/kernel/random")
 """What of these counts likewise."""
 
-OUTPUT = (".git", RUNS, LEDGER, "matrix", "report", "run.log", "build")
+LEFT_BEHIND = (".git", RUNS, LEDGER, "matrix", "report", "run.log", "build")
 """What the harness and its scripts leave in a checkout that git does not tell of."""
 
 HIDDEN = ("tests/trained",)
@@ -87,13 +87,13 @@ MAX_LINKS = 40
 
 def system() -> list[Mount]:
     """What every confined process sees: the system, Python, fresh folders, and devices."""
-    accelerators = sorted(p for pattern in ACCELERATORS for p in Path("/dev").glob(pattern))
-    devices = [*(Path("/dev", name) for name in DEVICES), *accelerators]
+    computing = accelerators()
+    devices = [*(Path("/dev", name) for name in DEVICES), *computing]
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
     return [
         *_shown(_found("/", SYSTEM)),
         *_shown(_found("/etc", CONFIGURATION)),
-        *_shown([Path(BUSES if accelerators else CORES)]),
+        *_shown([Path(BUSES if computing else CPUS)]),
         Mount("fresh", TEMPORARY, SCRATCH_BYTES),
         Mount("fresh", "/dev/shm", SCRATCH_BYTES),
         *_shown(devices),
@@ -107,6 +107,11 @@ def system() -> list[Mount]:
     ]
 
 
+def accelerators() -> list[Path]:
+    """The nodes of this machine's accelerators in /dev, whatever may compute by them."""
+    return sorted(path for pattern in ACCELERATORS for path in Path("/dev").glob(pattern))
+
+
 def checkout(root: Path, task_id: str = "") -> list[Mount]:
     """What is seen of a checkout: of the package that a task names what is committed.
 
@@ -118,7 +123,7 @@ def checkout(root: Path, task_id: str = "") -> list[Mount]:
       task_id: the task; without one nothing is seen.
     """
     root, state, package = root.resolve(), state_folder(), origin.package(task_id)
-    hidden = [root / name for name in (*OUTPUT, *HIDDEN)]
+    hidden = [root / name for name in (*LEFT_BEHIND, *HIDDEN)]
     shown = [path for path in _children(root) if path not in hidden and _is_of(path, package)]
     listed = integrity.listed(root)
     if listed is not None:

@@ -28,7 +28,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 MAX_CARRY_BYTES = 2**16
 """What a policy remembers from step to step, 64 KiB: eight times a GRU of 2,048 units, or the last
-128 observations of 128 numbers. The shipped network and its optimiser's state do not fit."""
+128 observations of 128 numbers. The shipped network and its optimizer's state do not fit."""
 
 Act = Callable[..., Any]
 

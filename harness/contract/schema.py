@@ -55,7 +55,7 @@ def _made(kind: type[T], given: Mapping[str, Any], convert: Callable[[Any, Any],
     if missing := [name for name in needed if name not in given]:
         raise SchemaError(f"without {', '.join(missing)}")
     if others := [name for name in given if name not in hints]:
-        raise SchemaError(f"with fields that are none: {', '.join(others)[:100]}")
+        raise SchemaError(f"with fields that are none: {', '.join(map(repr, others))[:100]}")
     values = {}
     for name, value in given.items():
         try:

@@ -3,13 +3,18 @@
 Frame: 4 bytes header length, 8 bytes payload length (little-endian), header, payload.
 """
 
+import dataclasses
 import itertools
 import json
 import os
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+from harness.contract import schema
+
+T = TypeVar("T")
 
 Message = tuple[dict[str, Any], bytes]
 """Header and payload."""
@@ -25,48 +30,72 @@ MAX_PAYLOAD_BYTES = 80 * 2**20
 CHUNK_BYTES = 2**20
 """Of one read from a channel."""
 
-FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
-    "start": {"device": (str,), "backend": (str,)},
-    "log": {"step": (int,), "metrics": (dict,), "compile_seconds": (int, float)},
-    "publish": {"program_bytes": (int,)},
-}
-"""What a training may say: the fields of each kind of message, and what JSON makes of them."""
-
 
 class WireError(Exception):
     """The other side does not speak the protocol."""
 
 
-def encode(header: dict[str, Any], payload: bytes = b"") -> bytes:
+def encode(head: dict[str, Any], payload: bytes = b"") -> bytes:
     """One frame."""
-    head = json.dumps(header).encode()
-    return _LENGTHS.pack(len(head), len(payload)) + head + payload
+    words = json.dumps(head).encode()
+    return _LENGTHS.pack(len(words), len(payload)) + words + payload
 
 
 def split(payload: bytes, *sizes: int) -> list[bytes]:
-    """A payload's parts; the last one takes what these sizes leave."""
+    """A payload's parts; the last one takes what these sizes leave.
+
+    Raises:
+      WireError: it has not so many bytes, or a size is none.
+    """
     ends = list(itertools.accumulate(sizes))
+    if min(sizes, default=0) < 0 or sum(sizes) > len(payload):
+        raise WireError(f"a payload of {len(payload):,} bytes with parts of {sum(sizes):,}")
     return [payload[a:b] for a, b in zip([0, *ends], [*ends, len(payload)], strict=True)]
 
 
-def check(header: dict[str, Any]) -> str:
-    """The kind of a training's message, which has the fields of its kind and no others.
+def header(message: Any) -> dict[str, Any]:
+    """The header of a message that is a dataclass: its kind, and its fields."""
+    return {"kind": _kind(type(message)), **dataclasses.asdict(message)}
+
+
+def read(given: dict[str, Any], *kinds: type[T]) -> T:
+    """The message that a header holds.
+
+    Args:
+      given: as it arrived: nothing of it is believed.
+      kinds: dataclasses of the messages that may arrive.
 
     Raises:
-      WireError: it is none, or a field is of another type.
+      WireError: it is none of these, has other fields than its kind, or one of another type.
     """
-    kind = header.get("kind")
-    if type(kind) is not str or kind not in FIELDS:
-        raise WireError(f"a message of no kind that there is ({', '.join(FIELDS)})")
-    fields = FIELDS[kind]
-    if header.keys() != {"kind", *fields}:
-        raise WireError(f"a message {kind!r} with other fields than {', '.join(fields)}")
-    for name, types in fields.items():
-        if type(header[name]) not in types:  # a bool is no int
-            raise WireError(
-                f"a message {kind!r} whose {name} is of type {type(header[name]).__name__}"
-            )
-    return kind
+    named = {_kind(kind): kind for kind in kinds}
+    name = given.get("kind")
+    if type(name) is not str or name not in named:
+        raise WireError(f"a message of no kind that there is ({', '.join(named)})")
+    try:
+        fields = {field: value for field, value in given.items() if field != "kind"}
+        return schema.decoded(named[name], fields)
+    except schema.SchemaError as error:
+        raise WireError(f"a message {name!r} {error}") from error
+
+
+def text(message: Any) -> bytes:
+    """A message for a payload, where a header has no room."""
+    return json.dumps(header(message)).encode()
+
+
+def read_text(given: bytes, kind: type[T]) -> T:
+    """The message that `text` made.
+
+    Raises:
+      WireError: as `read`.
+    """
+    return read(_header(given), kind)
+
+
+def _kind(message: type) -> str:
+    """What the messages of a dataclass are called in their headers."""
+    return message.__name__.lower()
 
 
 def receive(channel: socket.socket) -> Message:
@@ -82,13 +111,19 @@ def receive(channel: socket.socket) -> Message:
             return frames[0]
 
 
-def serve(respond: Callable[[dict[str, Any], bytes], Message]) -> None:
+def serve(kind: type[T], respond: Callable[[T, bytes], tuple[Any, bytes]]) -> None:
     """Answer the one question of our parent, in a process that was started for it.
 
     The channel is a descriptor that only the two of us hold: nobody else can answer.
+
+    Args:
+      kind: of the question.
+      respond: gives the answer, a message and a payload, to a question with its payload.
     """
     channel = socket.socket(fileno=int(os.environ.pop(CHANNEL_VARIABLE)))
-    channel.sendall(encode(*respond(*receive(channel))))
+    question, payload = receive(channel)
+    answer, content = respond(read(question, kind), payload)
+    channel.sendall(encode(header(answer), content))
 
 
 class Decoder:
@@ -115,8 +150,8 @@ class Decoder:
         while len(self._buffer) >= _LENGTHS.size and len(self._buffer) >= self._total():
             head_length, _ = _LENGTHS.unpack_from(self._buffer)
             total, body = self._total(), _LENGTHS.size + head_length
-            header = _header(bytes(self._buffer[_LENGTHS.size : body]))
-            frames.append((header, bytes(self._buffer[body:total])))
+            head = _header(bytes(self._buffer[_LENGTHS.size : body]))
+            frames.append((head, bytes(self._buffer[body:total])))
             del self._buffer[:total]
         return frames
 
@@ -132,14 +167,14 @@ class Decoder:
         return _LENGTHS.size + head_length + payload_length
 
 
-def _header(text: bytes) -> dict[str, Any]:
+def _header(given: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(text, object_pairs_hook=_object)
+        found = json.loads(given, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise WireError(f"a header that is not JSON: {error}") from error
-    if not isinstance(header, dict):
+    if not isinstance(found, dict):
         raise WireError("a header that is not a JSON object")
-    return header
+    return found
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import gymnasium
 
+from harness import errors
 from harness.engines.engine import HostEngine
 from harness.errors import InputError
 from harness.tasks import BraxTask, MujocoTask, Task
@@ -72,7 +73,7 @@ def unsupported(task: Task, backend: str) -> str | None:
     return _module(backend).unsupported(task)
 
 
-def reference(task: Task) -> str:
+def scoring_engine(task: Task) -> str:
     """The engine that scores the task: C MuJoCo where it is exact, Gymnasium everywhere else.
 
     A Brax or Playground environment has no other definition than its own simulator.
@@ -139,7 +140,7 @@ def _unsupported_by_mjx(task: Task) -> str | None:
 def _unsupported_by_warp(task: Task) -> str | None:
     reason = _unsupported_by_mjx(task)
     if reason is None and importlib.util.find_spec("warp") is None:
-        reason = "warp-lang is not installed (pip install -e '.[warp]')"
+        reason = f"warp-lang is not installed ({errors.how_to_add('warp')})"
     if reason is None and not NVIDIA_DRIVER.exists():
         reason = "it needs an NVIDIA GPU, and there is no driver of one here"
     return reason
@@ -149,7 +150,7 @@ def _unsupported_by_brax(task: Task) -> str | None:
     if not isinstance(task, BraxTask):
         return f"{task.id} is not a Brax or Playground environment"
     if importlib.util.find_spec(task.package) is None:
-        return f"{task.package} is not installed (pip install -e '.[{task.library}]')"
+        return f"{task.package} is not installed ({errors.how_to_add(task.library)})"
     return None
 
 

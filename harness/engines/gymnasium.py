@@ -7,7 +7,6 @@ memory. (Gymnasium's AsyncVectorEnv sends one message per environment, and spend
 import contextlib
 import dataclasses
 import functools
-import json
 import mmap
 import os
 import signal
@@ -24,14 +23,15 @@ import numpy as np
 
 from harness.checkout import sources
 from harness.contract import wire
+from harness.contract.messages import Refusal
 from harness.engines.engine import Step, available_cpus, in_dtype
 from harness.errors import InputError, TaskError
 from harness.tasks import TASKS, Task
 
 STEP, RESET, RESET_SEEDED = b"s", b"r", b"R"
 """Commands to a worker, one byte each."""
-DONE, FAILED = b"d", b"f"
-"""A worker's answers; FAILED is followed by the reason as text, then the end of the stream."""
+DONE, FAULTY = b"d", b"f"
+"""A worker's answers; FAULTY is followed by the reason as text, then the end of the stream."""
 
 SPACES_SECONDS = 120.0
 """In which an environment must have been made, to be asked for its spaces."""
@@ -39,7 +39,7 @@ SPACES_SECONDS = 120.0
 CLOSE_SECONDS = 10.0
 """In which the environments must have closed; then their processes are ended."""
 
-LARGEST = float(np.finfo(np.float32).max)
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
 """Of rewards and observations, which policies see in float32."""
 
 
@@ -91,6 +91,63 @@ class Layout:
             "terminated": ((n,), "bool"),
             "truncated": ((n,), "bool"),
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What a worker is told: environments `low` to `high` of the whole are its.
+
+    Attributes:
+      task_id: of the environments.
+      layout: of the memory that is shared.
+      low: its first environment.
+      high: the one after its last.
+      autoreset: see `HostEngine`.
+      channel: descriptor of its socket.
+      memory: descriptor of the memory.
+    """
+
+    task_id: str
+    layout: Layout
+    low: int
+    high: int
+    autoreset: bool
+    channel: int
+    memory: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Describe:
+    """A question: which spaces has an environment."""
+
+    task_id: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """A space in words.
+
+    Attributes:
+      kind: its class.
+      shape: of a Box.
+      dtype: likewise.
+      n: of a Discrete.
+      start: likewise.
+    """
+
+    kind: str
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    n: int = 0
+    start: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Spaces:
+    """The answer; the payload is the bounds of each Box that has one axis, the lower ones first."""
+
+    observation: Space
+    action: Space
 
 
 class GymnasiumEngine:
@@ -153,18 +210,18 @@ class GymnasiumEngine:
             if problem := worker.problem():
                 raise TaskError(
                     f"The environment {self.task.id} fails: {problem}. "
-                    "gymnasium.utils.env_checker.check_env tells what else may be wrong with it."
+                    "gymnasium.utils.env_checker.check_env says what else may be wrong with it."
                 )
 
     def _check_numbers(self, *names: str) -> None:
         for name in names:
             array = self._arrays[name]
-            if not np.abs(array).max() <= LARGEST:  # so that NaN is met, too
-                bad = array[~(np.abs(array) <= LARGEST)].flat[0]
+            if not np.abs(array).max() <= MAX_FLOAT32:  # so that NaN is met, too
+                bad = array[~(np.abs(array) <= MAX_FLOAT32)].flat[0]
                 what = "a reward" if name == "reward" else "an observation"
                 raise TaskError(
                     f"The environment {self.task.id} gives {what} of {bad}, which no float32 can "
-                    "hold. Mend it, or wrap it in one of gymnasium.wrappers.Transform…, and "
+                    "hold. Repair it, or wrap it in one of gymnasium.wrappers.Transform…, and "
                     "register that."
                 )
 
@@ -176,16 +233,8 @@ class _Worker:
         self, task_id: str, layout: Layout, low: int, high: int, autoreset: bool, memory: int
     ) -> None:
         self.channel, theirs = socket.socketpair()
-        settings = {
-            "task": task_id,
-            "layout": dataclasses.asdict(layout),
-            "low": low,
-            "high": high,
-            "autoreset": autoreset,
-            "channel": theirs.fileno(),
-            "memory": memory,
-        }
-        self.process = _start(settings, (theirs.fileno(), memory))
+        part = Part(task_id, layout, low, high, autoreset, theirs.fileno(), memory)
+        self.process = _start(part, (theirs.fileno(), memory))
         theirs.close()
 
     def problem(self) -> str | None:
@@ -209,17 +258,18 @@ class _Worker:
             self.process.wait()
 
 
-def _start(settings: dict[str, Any] | None, descriptors: Sequence[int], **options: Any) -> Any:
-    """Start a process of `gymnasium_worker`; without settings one that is asked for spaces."""
+def _start(part: Part | None, descriptors: Sequence[int], **options: Any) -> Any:
+    """Start a process of `gymnasium_worker`; without a part one that is asked for spaces."""
     variables = {
         # The harness that runs, whatever else of that name is installed.
         "PYTHONPATH": os.pathsep.join(filter(None, (str(sources.folder()), *sys.path))),
         "PYTHONSAFEPATH": "1",
     }
-    if settings is None:
+    if part is None:
         variables[wire.CHANNEL_VARIABLE] = str(descriptors[0])
+    told = [] if part is None else [wire.text(part).decode()]
     return subprocess.Popen(
-        [sys.executable, "-m", "harness.engines.gymnasium_worker", json.dumps(settings)],
+        [sys.executable, "-m", "harness.engines.gymnasium_worker", *told],
         pass_fds=descriptors, stdin=subprocess.DEVNULL, env={**os.environ, **variables}, **options,
     )  # fmt: skip
 
@@ -230,14 +280,19 @@ def spaces(task: Task) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Space]:
     Raises:
       InputError: it cannot be made, or its spaces are not those that a policy here can have.
     """
-    observation_space, action_space = (_space(**one) for one in _described(task.id))
+    told, bounds = _described(task.id)
+    try:
+        observation_space, bounds = _space(told.observation, bounds)
+        action_space, _ = _space(told.action, bounds)
+    except (TypeError, ValueError, wire.WireError) as error:
+        raise InputError(f"What {task.id} says of its spaces is none ({error}).") from error
     _check_spaces(task.id, observation_space, action_space)
     return observation_space, action_space
 
 
 @functools.cache
-def _described(task_id: str) -> list[dict[str, Any]]:
-    """An environment's spaces as a process of its own describes them.
+def _described(task_id: str) -> tuple[Spaces, bytes]:
+    """An environment's spaces as a process of its own describes them, and their bounds.
 
     Whatever making it does (move to another folder, take Ctrl-C, exit, hang), it does there.
 
@@ -251,8 +306,9 @@ def _described(task_id: str) -> list[dict[str, Any]]:
                              start_new_session=True)  # fmt: skip
         ours.settimeout(SPACES_SECONDS)
         try:
-            ours.sendall(wire.encode({"task": task_id}))
-            answer, described = wire.receive(ours)
+            ours.sendall(wire.encode(wire.header(Describe(task_id))))
+            said, bounds = wire.receive(ours)
+            answer: object = wire.read(said, Spaces, Refusal)
         except TimeoutError as error:
             raise InputError(
                 f"Gymnasium cannot make {task_id!r}: it takes over {SPACES_SECONDS:.0f} s. Have it "
@@ -270,20 +326,23 @@ def _described(task_id: str) -> list[dict[str, Any]]:
             with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    if "error" in answer:
-        raise InputError(f"Gymnasium cannot make {task_id!r}: {answer['error']}.")
-    return json.loads(described)
+    if isinstance(answer, Refusal):
+        raise InputError(f"Gymnasium cannot make {task_id!r}: {answer.reason}.")
+    assert isinstance(answer, Spaces)
+    return answer, bounds
 
 
-def _space(kind: str, **details: Any) -> Any:
-    """A space, as far as it can be used, from what a process said of it."""
-    if kind == "Discrete":
-        return gymnasium.spaces.Discrete(**details)
-    if kind == "Box" and "low" in details:
-        dtype = np.dtype(details["dtype"])
-        low, high = (np.asarray(details[bound], dtype) for bound in ("low", "high"))
-        return gymnasium.spaces.Box(low, high, dtype=dtype.type)
-    return Unusable(kind, tuple(details.get("shape", ())))
+def _space(told: Space, bounds: bytes) -> tuple[Any, bytes]:
+    """A space from what a process said of it, and the bounds that are left for others."""
+    if told.kind == "Discrete":
+        return gymnasium.spaces.Discrete(told.n, start=told.start), bounds
+    if told.kind != "Box" or len(told.shape) != 1:
+        return Unusable(told.kind, told.shape), bounds
+    dtype = np.dtype(told.dtype)
+    size = told.shape[0] * dtype.itemsize
+    low, high, rest = wire.split(bounds, size, size)
+    parts = (np.frombuffer(bound, dtype) for bound in (low, high))
+    return gymnasium.spaces.Box(*parts, dtype=dtype.type), rest
 
 
 @dataclasses.dataclass(frozen=True)

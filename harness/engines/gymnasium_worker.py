@@ -5,7 +5,6 @@ makes an environment, says what its spaces are, and ends.
 """
 
 import contextlib
-import json
 import mmap
 import os
 import socket
@@ -16,8 +15,19 @@ import gymnasium
 import numpy as np
 
 from harness.contract import wire
+from harness.contract.messages import Refusal
 from harness.engines.engine import reason
-from harness.engines.gymnasium import DONE, FAILED, RESET, RESET_SEEDED, STEP, Layout
+from harness.engines.gymnasium import (
+    DONE,
+    FAULTY,
+    RESET,
+    RESET_SEEDED,
+    STEP,
+    Describe,
+    Part,
+    Space,
+    Spaces,
+)
 from harness.system import origin
 
 
@@ -111,37 +121,43 @@ def _cannot_be_made(error: Exception, made: int, wanted: int) -> str:
     )
 
 
-def describe(question: dict[str, Any], _: bytes) -> wire.Message:
+def describe(question: Describe, _: bytes) -> tuple[Spaces | Refusal, bytes]:
     """Make an environment and say what its spaces are; or why it cannot be made."""
-    origin.allow(question["task"])
+    origin.allow(question.task_id)
     try:
-        env = gymnasium.make(question["task"], disable_env_checker=True)
-        spaces = [_described(space) for space in (env.observation_space, env.action_space)]
+        env = gymnasium.make(question.task_id, disable_env_checker=True)
+        both = (env.observation_space, env.action_space)
+        observation, action = (_described(space) for space in both)
+        bounds = b"".join(_bounds(space) for space in both)
     except (Exception, SystemExit) as error:
-        return {"error": reason(error)}, b""
-    return {}, json.dumps(spaces).encode()
+        return Refusal(reason(error)), b""
+    return Spaces(observation, action), bounds
 
 
-def _described(space: gymnasium.Space) -> dict[str, Any]:
-    """A space in JSON's words; of one that cannot be used what a message about it says."""
+def _described(space: gymnasium.Space) -> Space:
+    """A space in a message's words; of one that cannot be used what is needed to say so."""
     if isinstance(space, gymnasium.spaces.Discrete):
-        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+        return Space("Discrete", n=int(space.n), start=int(space.start))
     if not isinstance(space, gymnasium.spaces.Box):
-        return {"kind": type(space).__name__}
-    one_axis = len(space.shape) == 1
-    bounds = {"low": space.low.tolist(), "high": space.high.tolist()} if one_axis else {}
-    return {"kind": "Box", "shape": space.shape, "dtype": str(space.dtype), **bounds}
+        return Space(type(space).__name__)
+    return Space("Box", shape=tuple(map(int, space.shape)), dtype=str(space.dtype))
 
 
-def work(settings: dict[str, Any]) -> None:
+def _bounds(space: gymnasium.Space) -> bytes:
+    """The bounds of a Box, the lower ones first; of any other space nothing."""
+    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+        return b""
+    return space.low.tobytes() + space.high.tobytes()
+
+
+def work(part: Part) -> None:
     """Serve commands until the parent closes the channel."""
-    layout = Layout(**settings["layout"])
-    arrays = layout.views(mmap.mmap(settings["memory"], layout.nbytes))
-    chunk_arrays = {name: a[settings["low"] : settings["high"]] for name, a in arrays.items()}
-    channel = socket.socket(fileno=settings["channel"])
+    arrays = part.layout.views(mmap.mmap(part.memory, part.layout.nbytes))
+    chunk_arrays = {name: a[part.low : part.high] for name, a in arrays.items()}
+    channel = socket.socket(fileno=part.channel)
     chunk = None
     try:
-        chunk = Chunk(settings["task"], chunk_arrays, settings["autoreset"])
+        chunk = Chunk(part.task_id, chunk_arrays, part.autoreset)
         while command := channel.recv(1):
             if command == STEP:
                 chunk.step()
@@ -162,7 +178,7 @@ def work(settings: dict[str, Any]) -> None:
 def _say(channel: socket.socket, problem: str) -> None:
     """Tell the parent what is wrong, who raises it, and wait until it has gone."""
     with contextlib.suppress(OSError):
-        channel.sendall(FAILED + problem.encode(errors="replace"))
+        channel.sendall(FAULTY + problem.encode(errors="replace"))
         channel.shutdown(socket.SHUT_WR)
         while channel.recv(1):  # a channel with something unread in it takes what was said along
             pass
@@ -170,8 +186,10 @@ def _say(channel: socket.socket, problem: str) -> None:
 
 def main() -> None:
     """Be what the parent asks for; end without waiting for threads that an environment left."""
-    settings = json.loads(sys.argv[1])
-    wire.serve(describe) if settings is None else work(settings)
+    if sys.argv[1:]:
+        work(wire.read_text(sys.argv[1].encode(), Part))
+    else:
+        wire.serve(Describe, describe)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

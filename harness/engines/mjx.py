@@ -103,7 +103,7 @@ class MjxEngine:
         with jax.default_matmul_precision(PRECISION):
             for derive in passes:
                 data = derive(self._model, data)
-        # MJX normalises quaternions in place; C MuJoCo leaves them as they were drawn.
+        # MJX normalizes quaternions in place; C MuJoCo leaves them as they were drawn.
         return self._read(data.replace(qpos=jnp.asarray(qpos)))
 
     def _substep(self, _: jax.Array, data: mjx.Data) -> mjx.Data:

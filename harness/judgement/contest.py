@@ -16,6 +16,7 @@ from pathlib import Path
 from harness import places
 from harness.checkout import branch as branches
 from harness.checkout.branch import Branch, Refs
+from harness.contract.order import Assignment, Order, draw_seed
 from harness.errors import (
     EndedError,
     HarnessError,
@@ -369,19 +370,20 @@ class Contest:
     def _request(
         self, past: History, task: str, backend: str, part: Part, source: bytes, message: str
     ) -> Request:
+        seed = past.seed(part.role, part.challenger, part.replicate, part.commit, task)
+        seed = draw_seed() if seed is None else seed
         return Request(
             root=self.branch.root,
             source=source,
-            task_id=task,
-            backend=backend,
-            seed=past.seed(part.role, part.challenger, part.replicate, part.commit, task),
-            budget=self.conditions.budget,
-            episodes=self.conditions.episodes,
+            order=Order(
+                Assignment(task, backend, seed, self.conditions.budget),
+                episodes=self.conditions.episodes,
+                confinement=self._confinement,
+                allowance=past.allowance(task),
+            ),
             message=message,
-            confinement=self._confinement,
             comparable=True,
             part=part,
-            allowance=past.allowance(task),
             judge=lambda there, status, score: self._rule(there, part, task, status, score),
             site=self.site,
         )
@@ -416,7 +418,7 @@ def _of_the_incumbent(failure: HarnessError) -> HarnessError:
 def history(branch: Branch, instrument: str | None = None) -> History:
     """What the ledger says of a branch to who measures with an instrument; here if None."""
     there = Ledger(branch.root / LEDGER).read()
-    return History(there.entries, branch.name, instrument or sites.instrument())
+    return History(there.entries, branch.name, instrument or sites.here().instrument)
 
 
 def resume(

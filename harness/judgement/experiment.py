@@ -14,6 +14,7 @@ from typing import Any
 
 from harness import tasks
 from harness.checkout import integrity, sources
+from harness.contract.order import Order
 from harness.engines import backends
 from harness.errors import (
     EndedError,
@@ -27,7 +28,7 @@ from harness.errors import (
     WorkerError,
 )
 from harness.measurement import sites, tracking
-from harness.measurement.sites import Announce, Measurement, Order, Site, Watch
+from harness.measurement.sites import Announce, Measurement, Site, Watch
 from harness.measurement.training import MAX_STEP, Training
 from harness.places import ERROR, LEDGER, SUMMARY, TRAIN_FILE, run_folder
 from harness.record import life
@@ -48,9 +49,6 @@ STATUSES: dict[type[BaseException], Status] = {
 }
 """Of runs without a score, by what ended them; something else, as a full disk or a bug of ours,
 leaves it inconclusive."""
-
-SEED_BITS = 31
-"""Assigned seeds fit a signed 32-bit integer everywhere."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,17 +84,10 @@ class Request:
     Attributes:
       root: the checkout: `runs/` and `results.tsv` are in it.
       source: the training file to run.
-      task_id: a Gymnasium id.
-      backend: one of `backends.BACKENDS`.
-      seed: of the training; None lets the harness draw one.
-      budget: seconds of training.
-      episodes: of the evaluation.
+      order: what is to be measured.
       message: one line for the ledger.
-      confinement: of training and evaluation; see `sandbox`.
       comparable: whether nothing that a verdict rests on was given by hand.
-      eval_engine: a second simulator to evaluate in; None for no second figure.
       part: on an experiment branch; None for a run by itself.
-      allowance: seconds of start-up that are free on that branch; None where it has laid down none.
       judge: gives the ruling from what the ledger holds, a status, and the average return, where
         there is one.
       site: where it is measured.
@@ -104,17 +95,10 @@ class Request:
 
     root: Path
     source: bytes
-    task_id: str
-    backend: str
-    seed: int | None
-    budget: float
-    episodes: int
+    order: Order
     message: str
-    confinement: str
     comparable: bool
-    eval_engine: str | None = None
     part: Part | None = None
-    allowance: float | None = None
     judge: Callable[[Snapshot, Status, float | None], Ruling] = life.unjudged
     site: Site = dataclasses.field(default_factory=sites.here)
 
@@ -170,7 +154,6 @@ class _Underway:
     request: Request
     run_id: str
     folder: Path
-    seed: int
     commit: str
     diff: str
     begun: float
@@ -179,27 +162,28 @@ class _Underway:
         self, ruling: Ruling, returns: Sequence[float] = (), summary: Summary | None = None
     ) -> Run:
         """The run's row in the ledger, with what is known of it: nothing without a summary."""
-        request, part = self.request, self.request.part
+        request, part, order = self.request, self.request.part, self.request.order
+        assignment = order.assignment
         return Run(
             commit=self.commit,
             avg_return=statistics.fmean(returns) if returns else None,
             status=ruling.status,
             description=request.message,
-            task=request.task_id,
+            task=assignment.task_id,
             run_id=self.run_id,
-            seed=self.seed,
+            seed=assignment.seed,
             challenger=part.challenger if part else self.commit,
             replicate=part.replicate if part else 1,
             std_return=statistics.pstdev(returns) if returns else None,
-            budget=request.budget,
-            backend=summary.backend if summary else request.backend,
+            budget=assignment.budget,
+            backend=summary.backend if summary else assignment.backend,
             comparable=request.comparable,
             verdict=ruling.verdict,
-            sandbox=request.confinement,
+            sandbox=order.confinement,
             branch=part.branch if part else ALONE,
             role=part.role if part else Role.NONE,
-            objective=part.objective if part else request.task_id,
-            episodes=request.episodes,
+            objective=part.objective if part else assignment.task_id,
+            episodes=order.episodes,
             harness=request.site.instrument,
             reason=ruling.reason,
             startup=summary.startup_seconds if summary else None,
@@ -290,7 +274,7 @@ def _record(ledger: Ledger, this: _Underway, measured: Measurement) -> Summary:
 
         def decide(there: Snapshot) -> Run:
             ruling = this.request.judge(there, Status.SCORED, statistics.fmean(returns))
-            return this.row(_noted(ruling, measured.training), returns, summary)
+            return this.row(_noted(ruling, measured), returns, summary)
 
         row = ledger.conclude(decide).entries[-1]
     assert isinstance(row, Run)
@@ -299,17 +283,22 @@ def _record(ledger: Ledger, this: _Underway, measured: Measurement) -> Summary:
     return summary
 
 
-def _noted(ruling: Ruling, training: Training) -> Ruling:
-    """A ruling whose reason says what of the start-up was on the clock."""
+def _noted(ruling: Ruling, measured: Measurement) -> Ruling:
+    """A ruling whose reason says what else is to be known of the run."""
+    notes = [ruling.reason, _overtime(measured.training), measured.doubt]
+    return dataclasses.replace(ruling, reason=" ".join(filter(None, notes)))
+
+
+def _overtime(training: Training) -> str:
+    """What of a start-up was on the clock, in words; nothing where none was."""
     excess = training.excess
     if excess <= 0:
-        return ruling
-    note = (
+        return ""
+    return (
         f"Its start-up took {training.allowance + excess:.1f} s, of which {training.allowance:.1f} "
         f"are free (it used {training.startup_cpu_seconds:.1f} s of processors in these); the rest "
         "was on the clock."
     )
-    return dataclasses.replace(ruling, reason=f"{ruling.reason} {note}".strip())
 
 
 def _save(this: _Underway, summary: Summary, details: Mapping[str, Any]) -> None:
@@ -332,10 +321,9 @@ def _begin(request: Request) -> _Underway:
     folder = run_folder(request.root, run_id)
     folder.mkdir(parents=True)
     (folder / TRAIN_FILE).write_bytes(request.source)
-    seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
     part = request.part
     commit, diff = (part.commit, "") if part else integrity.commit(request.root)
-    return _Underway(request, run_id, folder, seed, commit, diff, time.monotonic())
+    return _Underway(request, run_id, folder, commit, diff, time.monotonic())
 
 
 def _measure(this: _Underway, watch: Watch, announce: Announce) -> Measurement:
@@ -345,23 +333,12 @@ def _measure(this: _Underway, watch: Watch, announce: Announce) -> Measurement:
       TrainingError, PolicyError: as `sites.measure`.
     """
     request = this.request
-    order = Order(
-        task_id=request.task_id,
-        backend=request.backend,
-        seed=this.seed,
-        budget=request.budget,
-        episodes=request.episodes,
-        confinement=request.confinement,
-        eval_engine=request.eval_engine,
-        allowance=request.allowance,
-        instrument=request.site.instrument,
-    )
-    return request.site.measure(order, this.folder, request.root, watch, announce)
+    return request.site.measure(request.order, this.folder, request.root, watch, announce)
 
 
 def _summarise(this: _Underway, measured: Measurement) -> Summary:
     """What a run says of itself, before anything is ruled."""
-    training, second = measured.training, measured.second
+    training, second, assignment = measured.training, measured.second, this.request.order.assignment
     returns, curve = measured.score.evaluation.returns, training.curve
     return Summary(
         avg_return=statistics.fmean(returns),
@@ -377,10 +354,10 @@ def _summarise(this: _Underway, measured: Measurement) -> Summary:
         num_updates=training.updates,
         steps_per_second=training.steps_per_second,
         diverged=round(min(max(training.diverged, 0), MAX_STEP)),
-        simulator=backends.reference(tasks.get(this.request.task_id)),
-        task=this.request.task_id,
-        backend=training.backend or this.request.backend,
-        seed=this.seed,
+        simulator=backends.scoring_engine(tasks.get(assignment.task_id)),
+        task=assignment.task_id,
+        backend=training.backend or assignment.backend,
+        seed=assignment.seed,
         run_id=this.run_id,
         second_return=statistics.fmean(second.returns) if second else None,
     )
@@ -389,11 +366,12 @@ def _summarise(this: _Underway, measured: Measurement) -> Summary:
 def _details(this: _Underway, measured: Measurement) -> dict[str, Any]:
     """What summary.json holds beside the summary: every episode, and the conditions."""
     training, score, second = measured.training, measured.score, measured.second
+    order = this.request.order
     return {
         "episode_returns": score.evaluation.returns,
         "episode_lengths": score.evaluation.lengths,
         "episode_seeds": score.evaluation.seeds,
-        "second_simulator": this.request.eval_engine,
+        "second_simulator": order.eval_engine,
         "second_episode_returns": second.returns if second else None,
         "evaluation_nonce": score.nonce,
         "artifact_sha256": score.digest,
@@ -403,13 +381,14 @@ def _details(this: _Underway, measured: Measurement) -> dict[str, Any]:
         "stood_still_seconds": training.stood_still,
         "training_exit_code": training.exit_code,
         "training_protocol_error": training.protocol_error,
-        "budget": this.request.budget,
+        "budget": order.assignment.budget,
         "comparable": this.request.comparable,
         "description": this.request.message,
-        "sandbox": this.request.confinement,
+        "sandbox": order.confinement,
         "device": training.device,
         "machine": measured.machine,
         "versions": measured.versions,
+        "variables": measured.variables,
         "git_commit": this.commit,
         "git_diff": this.diff,
         "harness_commit": integrity.harness_commit(),

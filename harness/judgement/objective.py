@@ -20,7 +20,7 @@ def parse(text: str) -> tuple[str, ...]:
     if len(set(ids)) < len(ids):
         raise InputError(f"--task {text} names a task twice.")
     for task_id in ids if len(ids) > 1 else ():
-        if reference(task_id) is None or task_id not in anchors.RANDOM:
+        if unit_return(task_id) is None or task_id not in anchors.RANDOM:
             raise InputError(
                 f"{task_id} cannot be one of several tasks: harness/tasks/anchors.py has no return "
                 "of random actions for it, or no good one, to put its returns on one scale with "
@@ -29,20 +29,20 @@ def parse(text: str) -> tuple[str, ...]:
     return ids
 
 
-def reference(task_id: str) -> float | None:
+def unit_return(task_id: str) -> float | None:
     """The return that counts as one: autoRL's best where it is published, else Gymnasium's."""
     return anchors.AUTORL.get(task_id, anchors.solved(task_id))
 
 
-def normalised(task_id: str, avg_return: float) -> float:
+def normalized(task_id: str, avg_return: float) -> float:
     """A return as a share of the way from random actions (0) to the reference (1)."""
-    good = reference(task_id)
+    good = unit_return(task_id)
     assert good is not None, task_id
     return (avg_return - anchors.RANDOM[task_id]) / (good - anchors.RANDOM[task_id])
 
 
 def score(task_ids: Sequence[str], returns: Mapping[str, float]) -> float:
-    """One task's return itself; the mean of the normalised returns of several."""
+    """One task's return itself; the mean of the normalized returns of several."""
     if len(task_ids) == 1:
         return returns[task_ids[0]]
-    return statistics.fmean(normalised(task_id, returns[task_id]) for task_id in task_ids)
+    return statistics.fmean(normalized(task_id, returns[task_id]) for task_id in task_ids)

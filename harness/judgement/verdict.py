@@ -37,7 +37,7 @@ from harness.record.entries import Role, Verdict
 FALSE_KEEPS = 0.25
 """Expected false keeps of a branch's first night; and of all its later nights together."""
 
-NIGHT = 40
+NIGHT_LENGTH = 40
 """Challengers."""
 
 LOOKS_OVERLAP = 2.0
@@ -159,9 +159,9 @@ def alpha(number: int) -> float:
     Evenly over the first night, then falling as 1/number², so that the sum over any number of later
     challengers stays below `FALSE_KEEPS` once more.
     """
-    if number <= NIGHT:
-        return FALSE_KEEPS / NIGHT
-    return FALSE_KEEPS * NIGHT / (number * (number - 1))
+    if number <= NIGHT_LENGTH:
+        return FALSE_KEEPS / NIGHT_LENGTH
+    return FALSE_KEEPS * NIGHT_LENGTH / (number * (number - 1))
 
 
 def fresh_runs(own: int) -> int:
@@ -289,7 +289,7 @@ def _behind(challenger: Sequence[float], incumbent: Sequence[float]) -> str:
     wins = sum(mine > theirs for mine in challenger for theirs in incumbent) / pairs
     if ahead > 0 and (ahead > hurdle or wins >= WINS):
         return ""
-    return f"{ahead:+,.4g}, where more than {hurdle:+,.4g} is needed to go on"
+    return f"{ahead:+,.4g}, where more than {hurdle:+,.4g} is needed to continue"
 
 
 def _figures(challenger: Sequence[float], incumbent: Sequence[float]) -> str:

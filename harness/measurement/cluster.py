@@ -7,7 +7,6 @@ behind comes back. A worker that dies loses its run; another one is started wher
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import queue
 import re
@@ -23,12 +22,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from harness import errors
-from harness.checkout import integrity
 from harness.confinement import sandbox
+from harness.contract.order import Order
 from harness.errors import HarnessError, InputError, StorageError, WorkerError
-from harness.measurement import sites
-from harness.measurement.sites import Announce, Measurement, Order, Site, Watch
+from harness.measurement import instrument, sites
+from harness.measurement.sites import Announce, Measurement, Site, Watch
 from harness.places import PACKAGE, TRAIN_FILE
 from harness.system import processes, words
 
@@ -214,7 +215,9 @@ class Crew:
             raise self._nobody()
         source = (folder / TRAIN_FILE).read_bytes()
         try:
-            outcome, files = _checked(self._ray.get(worker.measure.remote(order, source)))
+            outcome, files = _checked(
+                self._ray.get(worker.measure.remote(order, self.instrument, source))
+            )
         except _StrangeAnswerError as error:
             self._ray.kill(worker)
             self._lost(worker)
@@ -293,7 +296,7 @@ class Crew:
             )
         except self._ray.exceptions.RayError as error:
             raise InputError(f"A worker does not come up: {str(error)[-500:]}") from error
-        here = (integrity.fingerprint(), sandbox.available())
+        here = (instrument.fingerprint(), sandbox.available())
         for host, tool, confinement in greetings:
             if (tool.split()[0], confinement) != here:
                 raise InputError(
@@ -324,10 +327,10 @@ class Worker:
 
     def greet(self) -> tuple[str, str, str]:
         """The machine's name, its instrument, and how it confines."""
-        return socket.gethostname(), sites.instrument(), sandbox.available()
+        return socket.gethostname(), instrument.described(), sandbox.available()
 
     def measure(
-        self, order: Order, source: bytes
+        self, order: Order, tool: str, source: bytes
     ) -> tuple[Measurement | HarnessError, dict[str, bytes]]:
         """What came of an order or what it failed with, and the files that it left."""
         with tempfile.TemporaryDirectory(prefix="autorl-run-") as name:
@@ -335,7 +338,7 @@ class Worker:
             (folder / TRAIN_FILE).write_bytes(source)
             outcome: Measurement | HarnessError
             try:
-                outcome = sites.measure(order, folder, Path.cwd())
+                outcome = sites.measure(order, folder, Path.cwd(), tool=tool)
             except HarnessError as error:
                 outcome = error
             except OSError as error:
@@ -376,8 +379,10 @@ def _checked(answer: Any) -> tuple[Measurement | HarnessError, dict[str, bytes]]
     return outcome, files
 
 
-def claim(count: int, patience: float = CLAIM_SECONDS) -> dict[int, int]:
+def claim(count: int, patience: float = CLAIM_SECONDS) -> dict[int, FileLock]:
     """Cores that no other worker on this machine has, by number, with the locks that hold them.
+
+    Whoever lets go of a lock, by its end at the latest, lets go of the core.
 
     Args:
       count: how many.
@@ -391,7 +396,7 @@ def claim(count: int, patience: float = CLAIM_SECONDS) -> dict[int, int]:
     cores = os.sched_getaffinity(0) if sys.platform == "linux" else range(os.cpu_count() or 1)
     deadline = time.monotonic() + patience
     while True:
-        held: dict[int, int] = {}
+        held: dict[int, FileLock] = {}
         for core in sorted(cores):
             lock = _locked(folder / str(core)) if len(held) < count else None
             if lock is not None:
@@ -399,19 +404,19 @@ def claim(count: int, patience: float = CLAIM_SECONDS) -> dict[int, int]:
         if len(held) == count:
             return held
         for lock in held.values():
-            os.close(lock)
+            lock.release()
         if time.monotonic() > deadline:
             raise InputError(f"A run needs {count} cores, but {len(held)} are free here.")
         time.sleep(0.1)
 
 
-def _locked(path: Path) -> int | None:
-    """A file's lock, for as long as this process lives; None where another one has it."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _locked(path: Path) -> FileLock | None:
+    """A file's lock; None where another one has it."""
+    # Not a soft one where the system has no locks: the file of a killed process would stay.
+    lock = FileLock(path, mode=0o600, blocking=False, fallback_to_soft=False)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
+        lock.acquire()
+    except Timeout:
         return None
     return lock
 

@@ -6,23 +6,21 @@ have taken it over: its answer is bytes to be checked, and says for which questi
 """
 
 import dataclasses
-import json
-import os
 import secrets
-import selectors
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from harness.confinement import sandbox
 from harness.contract import wire
 from harness.contract.artifact import Artifact
+from harness.contract.messages import Answer, Question, Refusal, Seeds
 from harness.errors import PolicyError
 from harness.evaluate import REFERENCE, Evaluation, episode_seeds
+from harness.measurement.exchange import Exchange, in_a_line
 from harness.system import processes
 
 NONCE_BYTES = 32
@@ -39,9 +37,6 @@ START_LIMIT = 120.0
 
 SCRATCH = Path("/tmp")
 """Where a confined process starts: fresh, in memory, its own."""
-
-TAIL_BYTES = 2000
-"""Of what a clean process prints, for messages."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,25 +98,23 @@ def evaluate_apart(
 
     limit = EVALUATION_LIMIT
     limit += SLOWEST_STEP * len(seeds) * (tasks.horizon(tasks.get(task_id)) or 0)
-    bound = {"token": secrets.token_hex(TOKEN_BYTES), "digest": artifact.digest}
-    question = {
-        "task": task_id,
-        "simulator": simulator,
-        "limit": limit,
-        "token": bound["token"],
-        "sizes": [len(artifact.program), len(artifact.params)],
-    }
-    payload = artifact.program + artifact.params + json.dumps(seeds).encode()
-    answer, data = run_apart(
-        "harness.evaluate", (question, payload), place, limit + START_LIMIT, task_id=task_id
-    )
-    if "refused" in answer:
-        raise PolicyError(in_a_line(str(answer["refused"])))
+    program, params = artifact.program, artifact.params
+    token = secrets.token_hex(TOKEN_BYTES)
+    question = Question(task_id, simulator, limit, token, len(program), len(params))
+    payload = program + params + wire.text(Seeds(seeds))
+    said, data = run_apart(
+        "harness.evaluate", (wire.header(question), payload), place, limit + START_LIMIT,
+        task_id=task_id,
+    )  # fmt: skip
     try:
-        if {name: answer[name] for name in bound} != bound:
+        answer: object = wire.read(said, Answer, Refusal)
+        if isinstance(answer, Refusal):
+            raise PolicyError(in_a_line(answer.reason))
+        assert isinstance(answer, Answer)
+        if (answer.token, answer.digest) != (token, artifact.digest):
             raise ValueError("it is that to another question")
-        return Evaluation.unpacked(data, seeds, float(answer["seconds"]))
-    except (KeyError, TypeError, ValueError) as error:
+        return Evaluation.unpacked(data, seeds, answer.seconds)
+    except (wire.WireError, ValueError) as error:
         raise PolicyError(
             f"The evaluator's answer is none ({in_a_line(str(error))}): the policy may have taken "
             "the process over. Nothing of it counts."
@@ -171,7 +164,7 @@ def run_apart(
                 stderr=subprocess.STDOUT,
                 pass_fds=(theirs.fileno(),),
             )
-        exchange = _Exchange(process, ours, wire.encode(*question))
+        exchange = Exchange(process, ours, wire.encode(*question))
         try:
             return exchange.answer(limit)
         except TimeoutError as error:
@@ -187,74 +180,3 @@ def run_apart(
         finally:
             processes.end_all()
             process.wait()
-
-
-class _Exchange:
-    """One question and its answer, while what the process prints is read and forgotten."""
-
-    def __init__(self, process: subprocess.Popen, channel: socket.socket, question: bytes) -> None:
-        assert process.stdout is not None
-        self._output, self._channel = process.stdout, channel
-        self._unsent, self._decoder, self._printed = memoryview(question), wire.Decoder(), b""
-        channel.setblocking(False)
-        os.set_blocking(self._output.fileno(), False)
-
-    @property
-    def tail(self) -> str:
-        """The end of what the process has printed, indented."""
-        lines = self._printed.decode(errors="replace").splitlines()
-        return "\n".join(f"  {in_a_line(line)}" for line in lines)
-
-    def answer(self, limit: float) -> wire.Message:
-        """Wait for the answer.
-
-        Raises:
-          TimeoutError: there was none within so many seconds.
-          EOFError, OSError, WireError: there will be none.
-        """
-        deadline = time.monotonic() + limit
-        with self._output, selectors.DefaultSelector() as selector:
-            selector.register(self._channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
-            selector.register(self._output, selectors.EVENT_READ)
-            try:
-                return self._go_on(selector, deadline)
-            finally:
-                self._read_output()
-
-    def _go_on(self, selector: selectors.BaseSelector, deadline: float) -> wire.Message:
-        """Send, read and forget until there is an answer."""
-        while True:
-            left = deadline - time.monotonic()
-            ready = {key.fileobj: events for key, events in selector.select(max(left, 0))}
-            if self._output in ready and not self._read_output():
-                selector.unregister(self._output)
-            events = ready.get(self._channel, 0)
-            if events & selectors.EVENT_WRITE and not self._send():
-                selector.modify(self._channel, selectors.EVENT_READ)
-            if events & selectors.EVENT_READ:
-                if messages := self._decoder.feed(self._channel.recv(wire.CHUNK_BYTES)):
-                    return messages[0]
-            elif left <= 0:
-                raise TimeoutError
-
-    def _send(self) -> bool:
-        """Send what there is room for; whether there is more."""
-        self._unsent = self._unsent[self._channel.send(self._unsent) :]
-        return bool(self._unsent)
-
-    def _read_output(self) -> bool:
-        """Read what was printed; False at its end."""
-        try:
-            data = os.read(self._output.fileno(), wire.CHUNK_BYTES)
-        except BlockingIOError:
-            return True
-        self._printed = (self._printed + data)[-TAIL_BYTES:]
-        return bool(data)
-
-
-def in_a_line(text: str) -> str:
-    """Words of a hostile process as they may be shown.
-
-    They hold no codes that a terminal acts on, and begin no line, as results do.
-    """
-    return "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))

@@ -6,12 +6,13 @@ back as a value, so that it can be made wherever the harness is.
 
 import csv
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.checkout import integrity
+from harness.contract.order import Order
 from harness.errors import (
     EndedError,
     IntegrityError,
@@ -20,48 +21,16 @@ from harness.errors import (
     TrainingError,
 )
 from harness.evaluate import Evaluation
-from harness.measurement import scoring
-from harness.measurement.training import STARTUP_ALLOWANCE, Assignment, Training, train
-from harness.places import CURVE, LOG, POLICY, TRAIN_FILE
+from harness.measurement import instrument, scoring
+from harness.measurement.training import Training, train
+from harness.places import CURVE, LOG, POLICY
 from harness.system import machine, processes, words
-
-ACCELERATOR_ALLOWANCE = 300.0
-"""Seconds for imports and compilation where there are GPUs, on which the first kernels of MJX take
-up to three minutes."""
 
 LOG_TAIL = 25
 """Lines of train.log that a message about a crash shows."""
 
 LOG_WIDTH = 1000
 """Characters of such a line: a program may print megabytes without an end of a line."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Order:
-    """What is to be measured; the training file is in the folder.
-
-    Attributes:
-      task_id: a Gymnasium id.
-      backend: one of `backends.BACKENDS`.
-      seed: of the training.
-      budget: seconds of training.
-      episodes: of the evaluation.
-      confinement: of training and evaluation; see `sandbox`.
-      eval_engine: a second simulator to evaluate in; None for no second figure.
-      allowance: seconds before the clock of the training starts by itself; None for what the
-        machine's devices may need.
-      instrument: what has to measure, see `Site`; empty for whatever does.
-    """
-
-    task_id: str
-    backend: str
-    seed: int
-    budget: float
-    episodes: int
-    confinement: str
-    eval_engine: str | None = None
-    allowance: float | None = None
-    instrument: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +43,9 @@ class Measurement:
       second: in the second one, where that was asked for.
       machine: in words.
       versions: of Python and what is installed, see `machine`.
+      variables: of the shell that reached it, likewise.
+      doubt: what the training said of its device, if that is not the instrument's; see
+        `instrument.doubt`.
     """
 
     training: Training
@@ -81,6 +53,8 @@ class Measurement:
     second: Evaluation | None = None
     machine: str = ""
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    variables: list[str] = dataclasses.field(default_factory=list)
+    doubt: str = ""
 
 
 Watch = Callable[[Training], None]
@@ -112,12 +86,8 @@ class Site:
 
 def here() -> Site:
     """One measurement at a time, on this machine."""
-    return Site(instrument(), 1, measure)
-
-
-def instrument() -> str:
-    """What measures here: the harness as it is now, and the machine as this process may use it."""
-    return f"{integrity.fingerprint()} {machine.described()}"
+    tool = instrument.described()
+    return Site(tool, 1, functools.partial(measure, tool=tool))
 
 
 def measure(
@@ -126,6 +96,7 @@ def measure(
     root: Path,
     watch: Watch = lambda training: None,
     announce: Announce = lambda text: None,
+    tool: str = "",
 ) -> Measurement:
     """Train once and score the policy, on this machine.
 
@@ -135,6 +106,7 @@ def measure(
       root: the checkout; a confined process sees nothing of its runs.
       watch: see `Watch`.
       announce: see `Announce`.
+      tool: the instrument that has to measure; empty for whatever does.
 
     Raises:
       TrainingError: there is no policy.
@@ -147,19 +119,24 @@ def measure(
         announce(f"evaluating {order.episodes} episodes")
         place = scoring.Place(root, order.confinement)
         assert training.artifact is not None
-        score = scoring.score(training.artifact, order.task_id, order.episodes, place)
+        task_id = order.assignment.task_id
+        score = scoring.score(training.artifact, task_id, order.episodes, place)
         second = None
         if order.eval_engine is not None:
             announce(f"evaluating in {order.eval_engine}")
             second = scoring.evaluate_apart(
-                training.artifact, order.task_id, score.evaluation.seeds, order.eval_engine, place
+                training.artifact, task_id, score.evaluation.seeds, order.eval_engine, place
             )
-        _check(order.instrument)
+        _check(tool)
     except BaseException:
         with processes.uninterrupted():
             processes.end_all()
         raise
-    return Measurement(training, score, second, machine.where(), machine.versions())
+    return Measurement(
+        training, score, second,
+        machine=instrument.where(), versions=machine.versions(), variables=machine.variables(),
+        doubt=instrument.doubt(training.device),
+    )  # fmt: skip
 
 
 def _check(wanted: str) -> None:
@@ -168,7 +145,7 @@ def _check(wanted: str) -> None:
     Raises:
       IntegrityError: it is not that of the instrument which was to measure.
     """
-    before, now = wanted.partition(" ")[2], machine.described()
+    before, now = wanted.partition(" ")[2], instrument.equipment()
     if before and before != now:
         raise IntegrityError(
             f"What measures has changed since the command began: it was {before}, and is {now}. "
@@ -183,18 +160,7 @@ def _train(order: Order, folder: Path, root: Path, watch: Watch) -> Training:
       TrainingError: it has none, or never started its clock.
       StandstillError: we stood still meanwhile.
     """
-    most = ACCELERATOR_ALLOWANCE if machine.accelerators() else STARTUP_ALLOWANCE
-    assignment = Assignment(
-        train_file=folder / TRAIN_FILE,
-        task_id=order.task_id,
-        backend=order.backend,
-        seed=order.seed,
-        budget=order.budget,
-        confinement=order.confinement,
-        root=root,
-        allowance=min(most, math.inf if order.allowance is None else order.allowance),
-    )
-    training = train(assignment, folder / LOG, watch)
+    training = train(order, folder, root, watch)
     _write_curve(folder / CURVE, training)
     if training.artifact is not None:
         training.artifact.save(folder / POLICY)

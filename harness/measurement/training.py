@@ -24,13 +24,20 @@ from harness.confinement import sandbox
 from harness.confinement.launcher import SIGNALLED
 from harness.contract import wire
 from harness.contract.artifact import Artifact
+from harness.contract.messages import Clock, Log, Publish, Start
+from harness.contract.order import Order
 from harness.engines import backends
+from harness.measurement import instrument
+from harness.places import LOG, TRAIN_FILE
 from harness.system import processes
 from harness.system.pulse import Pulse
 
 STARTUP_ALLOWANCE = 120.0
 """Seconds for imports and compilation before the clock starts by itself, where nothing is known of
 what they take: MJX compiles for 50 s on two cores."""
+
+ACCELERATOR_ALLOWANCE = 300.0
+"""The same where there are GPUs, on which the first kernels of MJX take up to three minutes."""
 
 STANDSTILL, STANDSTILL_SHARE = 1.0, 0.01
 """Seconds, and share of the budget, that we may stand still in a training; the larger one counts.
@@ -69,31 +76,6 @@ POLL = 0.1
 
 READS_PER_LOOK = 32
 """Reads from the child between looks at the clock, so that a flood cannot stop it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Assignment:
-    """What a training is given.
-
-    Attributes:
-      train_file: the file to run.
-      task_id: a Gymnasium id.
-      backend: one of `backends.BACKENDS`; the child resolves `auto`, for it knows its devices.
-      seed: for all randomness.
-      budget: seconds.
-      confinement: of `sandbox`.
-      root: the checkout.
-      allowance: seconds before the clock starts by itself.
-    """
-
-    train_file: Path
-    task_id: str
-    backend: str
-    seed: int
-    budget: float
-    confinement: str
-    root: Path
-    allowance: float = STARTUP_ALLOWANCE
 
 
 @dataclasses.dataclass
@@ -195,46 +177,47 @@ class Training:
         Raises:
           WireError: the message makes no sense.
         """
-        kind = wire.check(header)
+        message: object = wire.read(header, Start, Log, Publish)
         self.look(now)
         if self.time_left(now) < 0:
-            self.late += kind == "publish"
+            self.late += isinstance(message, Publish)
             return None
         try:
-            match kind:
-                case "start":
-                    return self._start(header["device"], header["backend"], now)
-                case "log":
-                    self._log(header["step"], header["metrics"], header["compile_seconds"], now)
-                case "publish":
-                    self._publish(header["program_bytes"], payload)
-        except (ValueError, OverflowError) as error:
+            match message:
+                case Start():
+                    return self._start(message, now)
+                case Log():
+                    self._log(message, now)
+                case Publish():
+                    self._publish(message.program_bytes, payload)
+        except ValueError as error:
+            kind = header["kind"]
             raise wire.WireError(f"a message {kind!r} that makes no sense: {error}") from error
         return None
 
-    def _start(self, device: str, backend: str, now: float) -> bytes:
-        self.device = _name(device)
+    def _start(self, told: Start, now: float) -> bytes:
+        self.device = _name(told.device)
         if not self.started:
             self.excess = max(self.seconds(now), 0.0)
         self.started = True
-        self.backend = backend if backend in backends.BACKENDS else ""
+        self.backend = told.backend if told.backend in backends.BACKENDS else ""
         if self.clock_start is None:
             self.clock_start = now
-        return wire.encode({"time_left": self.time_left(now)})
+        return wire.encode(wire.header(Clock(self.time_left(now))))
 
-    def _log(self, step: int, metrics: dict[str, Any], compile_seconds: float, now: float) -> None:
-        if not 0 <= step <= MAX_STEP:
+    def _log(self, told: Log, now: float) -> None:
+        if not 0 <= told.step <= MAX_STEP:
             raise ValueError(f"steps beyond 0 to {MAX_STEP}")
-        if not 0 <= compile_seconds < math.inf:
+        if not 0 <= told.compile_seconds < math.inf:
             raise ValueError("compile_seconds that are no time")
-        logged = {self._column(name): _bounded(value) for name, value in metrics.items()}
+        logged = {self._column(name): _bounded(value) for name, value in told.metrics.items()}
         while len(self.curve) > 2 and len(self.curve) * (len(self._names) + 2) >= MAX_CELLS:
             del self.curve[1::2]
-        self.curve.append((self.seconds(now), step, logged))
+        self.curve.append((self.seconds(now), told.step, logged))
         self.updates += 1
         diverged = logged.get(DIVERGED, 0.0)
         self.diverged += diverged if math.isfinite(diverged) else 0.0
-        self.compile_seconds = float(compile_seconds)
+        self.compile_seconds = told.compile_seconds
 
     def _column(self, name: str) -> str:
         """The name of a metric: the same text for all messages."""
@@ -266,48 +249,39 @@ def _name(text: str) -> str:
     return text
 
 
-def _bounded(value: Any) -> float:
-    """A number as it is logged: beyond the largest it is infinite.
-
-    Raises:
-      ValueError: it is none.
-    """
-    if type(value) not in (int, float):
-        raise ValueError(f"a metric of type {type(value).__name__}")
+def _bounded(value: float) -> float:
+    """A number as it is logged: beyond the largest it is infinite."""
     return math.copysign(math.inf, value) if abs(value) > MAX_NUMBER else value
 
 
 def train(
-    assignment: Assignment,
-    log_file: Path,
+    order: Order,
+    folder: Path,
+    root: Path,
     watch: Callable[[Training], None] = lambda training: None,
 ) -> Training:
     """Run a training file under the clock; returns when no process of it is left.
 
     Args:
-      assignment: what it is given.
-      log_file: takes the child's output.
+      order: what is to be measured; of it the training is told its assignment.
+      folder: holds `TRAIN_FILE`; `LOG` takes the child's output.
+      root: the checkout.
       watch: called now and then with the training as it stands, for display.
     """
     processes.adopt_orphans()
-    if assignment.confinement != sandbox.NONE and assignment.budget >= FORGET_FROM:
-        sandbox.forget(_mounts(assignment))
+    task_id, train_file = order.assignment.task_id, folder / TRAIN_FILE
+    if order.confinement != sandbox.NONE and order.assignment.budget >= FORGET_FROM:
+        sandbox.forget(_mounts(task_id, train_file, root))
     ours, theirs = socket.socketpair()
-    settings = {
-        "task": assignment.task_id,
-        "backend": assignment.backend,
-        "seed": assignment.seed,
-        "budget": assignment.budget,
-    }
-    ours.sendall(wire.encode(settings))
-    training = Training(assignment.budget, assignment.allowance)
-    with ours, open(log_file, "wb") as log:
+    ours.sendall(wire.encode(wire.header(order.assignment)))
+    training = Training(order.assignment.budget, _allowance(order))
+    with ours, open(folder / LOG, "wb") as log:
         child = sandbox.start(
-            assignment.confinement,
-            [sys.executable, str(assignment.train_file)],
-            _mounts(assignment),
+            order.confinement,
+            [sys.executable, str(train_file)],
+            _mounts(task_id, train_file, root),
             {wire.CHANNEL_VARIABLE: str(theirs.fileno())},
-            cwd=assignment.root,
+            cwd=root,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=(theirs.fileno(),),
@@ -322,13 +296,19 @@ def train(
     return training
 
 
-def _mounts(assignment: Assignment) -> list[sandbox.Mount]:
+def _mounts(task_id: str, train_file: Path, root: Path) -> list[sandbox.Mount]:
     """What a training sees."""
     return [
         *sandbox.system(),
-        *sandbox.checkout(assignment.root, assignment.task_id),
-        sandbox.Mount("show", str(assignment.train_file)),
+        *sandbox.checkout(root, task_id),
+        sandbox.Mount("show", str(train_file)),
     ]
+
+
+def _allowance(order: Order) -> float:
+    """Seconds of start-up that are free: no more than the order's, or than devices here need."""
+    most = ACCELERATOR_ALLOWANCE if instrument.accelerators() else STARTUP_ALLOWANCE
+    return most if order.allowance is None else min(most, order.allowance)
 
 
 def _serve(

@@ -3,4 +3,18 @@
 May import: `judgement`, and what is below; nothing of a night.
 """
 
-__all__ = ["charts", "curves", "film", "findings", "opengl", "page", "panels", "standing", "video"]
+__all__ = [
+    "charts",
+    "curves",
+    "episodes",
+    "film",
+    "findings",
+    "meaning",
+    "opengl",
+    "page",
+    "panels",
+    "script",
+    "singles",
+    "standing",
+    "video",
+]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 import re
 import statistics
 from collections.abc import Sequence
@@ -10,9 +11,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation, Text
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import Bbox
 
 from harness.judgement import objective
 from harness.morning.findings import ENOUGH, Experiment, Findings, Hours, Reign, span
@@ -41,18 +41,21 @@ OUTCOMES = {
 }
 """Colour, marker and word of each outcome of an experiment."""
 
-WIDTH = 9.6
+CHART_WIDTH = 9.6
 """Inches, of all charts: 960 pixels on the page."""
 
 PNG_DPI = 160
-LABELLED = 14
-"""Kept experiments that get their words, the latest."""
+DASHES = (0, (4, 3))
+"""Of a line that nobody has measured here."""
 
-LABEL_LENGTH = 34
-"""Characters of such words."""
+NAMED = 14
+"""Kept experiments that get their number and, below the chart, their words: the latest."""
 
-OFFSETS = (14, 28, 42, 56, 70, -18, -32, -46, 90, 110, 130, -60, -80, -100)
-"""Points above or below its dot at which a label may stand, in order of preference."""
+KEY_LENGTH = 60
+"""Characters of such words; two columns of them are as wide as the chart."""
+
+KEY_LINE = 0.18
+"""Inches of height that a line of them takes."""
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -93,7 +96,9 @@ class Chart:
 def progress(found: Findings) -> Chart:
     """Every experiment with its runs, and the incumbent's estimate as a step line."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
+        kept = [e for e in found.kept if e.scores][-NAMED:]
+        height = 4.6 + KEY_LINE * math.ceil(len(kept) / 2)
+        figure = Figure(figsize=(CHART_WIDTH, height), layout="constrained")
         axis = figure.add_subplot()
         last = max(len(found.experiments), 1)
         _draw_reigns(axis, found.reigns, last)
@@ -108,9 +113,7 @@ def progress(found: Findings) -> Chart:
         axis.yaxis.set_major_formatter(_thousands(found.tasks))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(*legend(axis), loc="outside upper left", ncols=3, columnspacing=2)
-        kept = [e for e in found.kept if e.scores][-LABELLED:]
-        dots = [(e.number, score) for e in found.experiments for score in e.scores]
-        label(axis, [(e.number, statistics.fmean(e.scores), e.description) for e in kept], dots)
+        _name(axis, kept)
         return finished("progress", figure)
 
 
@@ -161,6 +164,27 @@ def _draw_experiments(
         )  # fmt: skip
 
 
+def _name(axis: Axes, kept: Sequence[Experiment]) -> None:
+    """Write numbers above dots, and below the chart what each of them was."""
+    for e in kept:
+        axis.annotate(
+            str(e.number), (e.number, max(e.scores)), xytext=(0, 4), textcoords="offset points",
+            ha="center", fontsize=8.5, color=COLOURS["keep"],
+        )  # fmt: skip
+    figure = axis.get_figure(root=True)
+    assert figure is not None
+    if kept:
+        names = [f"{e.number}  {_shortened(e.description)}" for e in kept]
+        figure.legend(
+            [Line2D([], [], linestyle="")] * len(kept), names, loc="outside lower left", ncols=2,
+            handlelength=0, handletextpad=0, fontsize=8.5, labelcolor=COLOURS["keep"],
+        )  # fmt: skip
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= KEY_LENGTH else text[: KEY_LENGTH - 1].rstrip() + "…"
+
+
 def _draw_solved(axis: Axes, found: Findings) -> None:
     """The return at which the task counts as solved, where it has one; an arrow if far above."""
     level = anchors.solved(found.tasks[0]) if len(found.tasks) == 1 else None
@@ -168,7 +192,7 @@ def _draw_solved(axis: Axes, found: Findings) -> None:
         return
     low, high = axis.get_ylim()
     if level <= high + 0.35 * (high - low):
-        axis.axhline(level, color=COLOURS["muted"], linestyle=(0, (4, 3)), linewidth=1)
+        axis.axhline(level, color=COLOURS["muted"], linestyle=DASHES, linewidth=1)
         place, text = level, f"solved: {level:,.0f}"
         axis.annotate(
             text, (0, place), xycoords=("axes fraction", "data"), xytext=(4, 3),
@@ -181,65 +205,17 @@ def _draw_solved(axis: Axes, found: Findings) -> None:
         )  # fmt: skip
 
 
-def label(
-    axis: Axes,
-    points: Sequence[tuple[float, float, str]],
-    avoid: Sequence[tuple[float, float]] = (),
-) -> list[Annotation]:
-    """Write words beside points where there is room; what finds none stays without.
-
-    Args:
-      axis: with everything else drawn.
-      points: x, y and words.
-      avoid: further points, x and y, that no words may cover.
-    """
-    figure = axis.get_figure(root=True)
-    assert figure is not None
-    low, high = axis.get_ylim()
-    axis.set_ylim(low, high + 0.22 * (high - low))  # room above
-    figure.draw_without_rendering()
-    places = axis.transData.transform([(x, y) for x, y, _ in points] + list(avoid) or [(0, 0)])
-    middle = axis.get_window_extent().get_points()[:, 0].mean()
-    placed: list[Annotation] = []
-    levels = (line.get_window_extent() for line in axis.lines)
-    taken = [box for box in levels if box.width > 10 * box.height]
-    taken += [text.get_window_extent() for text in axis.texts]
-    for (x, y, words), (pixel, _) in reversed(list(zip(points, places, strict=False))):
-        short = words if len(words) <= LABEL_LENGTH else words[: LABEL_LENGTH - 1].rstrip() + "…"
-        for offset in OFFSETS:
-            text = axis.annotate(
-                short, (x, y), xytext=(0, offset), textcoords="offset points",
-                ha="right" if pixel > middle else "left", fontsize=8.5, color=COLOURS["keep"],
-                arrowprops={"arrowstyle": "-", "color": COLOURS["keep"], "linewidth": 0.5},
-            )  # fmt: skip
-            text.get_window_extent()  # puts it in its place
-            box = Text.get_window_extent(text).padded(2)  # without its line
-            if _is_free(box, axis.get_window_extent(), taken) and not box.count_contains(places):
-                taken.append(box)
-                placed.append(text)
-                break
-            text.remove()
-    return placed
-
-
-def _is_free(box: Bbox, frame: Bbox, taken: Sequence[Bbox]) -> bool:
-    """Whether a box lies within a frame and touches no other."""
-    inside = frame.x0 <= box.x0 and box.x1 <= frame.x1
-    inside = inside and frame.y0 <= box.y0 and box.y1 <= frame.y1
-    return inside and not any(map(box.overlaps, taken))
-
-
 def transfer(found: Findings) -> Chart | None:
     """What baseline and incumbent are worth on other tasks, as shares of a known good return."""
-    known = [t for t in found.transfers if t in anchors.RANDOM and objective.reference(t)]
+    known = [t for t in found.transfers if t in anchors.RANDOM and objective.unit_return(t)]
     if not known:
         return None
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 0.42 * len(known) + 1.4), layout="constrained")
+        figure = Figure(figsize=(CHART_WIDTH, 0.42 * len(known) + 1.4), layout="constrained")
         axis = figure.add_subplot()
         first, last = found.reigns[0].commit, found.reigns[-1].commit
         for y, task in enumerate(reversed(known)):
-            values = {c: objective.normalised(task, v) for c, v in found.transfers[task].items()}
+            values = {c: objective.normalized(task, v) for c, v in found.transfers[task].items()}
             there = [values[c] for c in (first, last) if c in values]
             axis.plot(there, [y] * len(there), color=COLOURS["grid"], linewidth=3, zorder=1)
             for commit, colour, size in ((first, "other", 60), (last, "incumbent", 36)):
@@ -248,7 +224,7 @@ def transfer(found: Findings) -> Chart | None:
         axis.scatter([], [], s=60, color=COLOURS["other"], label="baseline")
         axis.scatter([], [], s=36, color=COLOURS["incumbent"], label="incumbent")
         axis.axvline(0, color=COLOURS["muted"], linewidth=0.8)
-        axis.axvline(1, color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (4, 3)))
+        axis.axvline(1, color=COLOURS["muted"], linewidth=0.8, linestyle=DASHES)
         axis.set_yticks(range(len(known)), list(reversed(known)))
         axis.set_xlabel("0: random actions    1: autoRL's best, or solved    (one run each)")
         figure.legend(*legend(axis), loc="outside upper left", ncols=2)
@@ -267,7 +243,7 @@ def time(spent: Hours) -> Chart:
     }
     whole = sum(length for _, length in parts.values()) or 1.0
     with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(WIDTH, 1.5), layout="constrained")
+        figure = Figure(figsize=(CHART_WIDTH, 1.5), layout="constrained")
         axis = figure.add_subplot()
         left = 0.0
         for word, (colour, length) in parts.items():

@@ -6,7 +6,6 @@ with the video's two files.
 
 import contextlib
 import dataclasses
-import json
 import math
 import tempfile
 from collections.abc import Iterator
@@ -24,12 +23,14 @@ from PIL import Image
 from harness import tasks
 from harness.contract import policy, wire
 from harness.contract.artifact import Artifact
+from harness.contract.messages import Refusal
 from harness.engines import backends
 from harness.engines.engine import in_dtype, reason
 from harness.errors import HarnessError, InputError, PolicyError
 from harness.evaluate import MAX_REFUSAL, Evaluation, evaluate, limit_memory
 from harness.morning import panels
 from harness.morning.panels import Panel
+from harness.morning.script import Film, Script, Shoot, Undrawable
 from harness.tasks import BraxTask, Task
 
 MP4, GIF = "video.mp4", "video.gif"
@@ -62,31 +63,6 @@ GIF_BYTES = 3 * 2**20
 """At most; a GIF above it is made smaller, by `GIF_SHRINK` in width as often as it takes."""
 GIF_SHRINK = 0.75
 GIF_COLOURS = 128
-
-
-@dataclasses.dataclass(frozen=True)
-class Script:
-    """What is to be shown.
-
-    Attributes:
-      task: its id.
-      seeds: of all episodes of the evaluation.
-      returns: of all episodes, as they were recorded.
-      roles: title and episode of each panel, from left to right.
-      seconds: length of the video at most; longer episodes are played faster.
-      width: pixels of the video.
-      footer: what to say below.
-      no_opengl: why MuJoCo cannot draw here, or None.
-    """
-
-    task: str
-    seeds: list[int]
-    returns: list[float]
-    roles: dict[str, int]
-    seconds: float
-    width: int
-    footer: str
-    no_opengl: str | None
 
 
 class Take:
@@ -133,7 +109,7 @@ def replay(artifact: Artifact, script: Script) -> tuple[Evaluation, np.ndarray]:
       The evaluation, and the applied actions [step, episode, ...] of the script's episodes.
     """
     task = tasks.get(script.task)
-    actor = policy.load(artifact, *backends.spaces(task, backends.reference(task)))
+    actor = policy.load(artifact, *backends.spaces(task, backends.scoring_engine(task)))
     applied: list[np.ndarray] = []
     shown = list(script.roles.values())
     evaluation = evaluate(
@@ -298,12 +274,8 @@ def _shrunk(picture: Image.Image, width: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def make(folder: Path, artifact: Artifact, script: Script) -> dict[str, Any]:
-    """Make the video, as `MP4` and `GIF` in a folder.
-
-    Returns:
-      What is to be told of it: `replayed`, the returns of the episodes as they were played;
-      `seconds`, `speed` and `fps`.
+def make(folder: Path, artifact: Artifact, script: Script) -> Film:
+    """Make the video, as `MP4` and `GIF` in a folder; what is to be told of it.
 
     Raises:
       InputError: the task cannot be drawn.
@@ -337,35 +309,36 @@ def make(folder: Path, artifact: Artifact, script: Script) -> dict[str, Any]:
     write_gif(folder / GIF, shots, round(1000 * every / pace.fps))
     for env in envs:
         _close(env)
-    return {
-        "replayed": {t: take.total for t, take in zip(script.roles, takes, strict=True)},
-        "seconds": (count + hold) / pace.fps,
-        "speed": pace.speed,
-        "fps": pace.fps,
-    }
+    return Film(
+        replayed={title: take.total for title, take in zip(script.roles, takes, strict=True)},
+        seconds=(count + hold) / pace.fps,
+        speed=pace.speed,
+        mp4_bytes=(folder / MP4).stat().st_size,
+    )
 
 
-def respond(question: dict[str, Any], payload: bytes) -> wire.Message:
-    """Make the video and give its bytes; see `harness.render` for question and answer."""
-    program, params, script = wire.split(payload, *question["sizes"])
+def respond(question: Shoot, payload: bytes) -> tuple[Film | Refusal | Undrawable, bytes]:
+    """Make the video and give its bytes."""
+    program, params, text = wire.split(payload, question.program_bytes, question.params_bytes)
+    script = wire.read_text(text, Script)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
-            told = make(folder, Artifact(program, params), Script(**json.loads(script)))
+            told = make(folder, Artifact(program, params), script)
             mp4, gif = ((folder / file).read_bytes() for file in (MP4, GIF))
             if len(mp4) + len(gif) > wire.MAX_PAYLOAD_BYTES:
                 raise InputError(f"The video has {len(mp4):,} bytes: give a smaller --width.")
         except PolicyError as error:
-            return {"refused": str(error)[:MAX_REFUSAL]}, b""
+            return Refusal(str(error)[:MAX_REFUSAL]), b""
         except HarnessError as error:
-            return {"undrawable": str(error)[:MAX_REFUSAL]}, b""
-    return told | {"sizes": [len(mp4)]}, mp4 + gif
+            return Undrawable(str(error)[:MAX_REFUSAL]), b""
+    return told, mp4 + gif
 
 
 def main() -> None:
     """`python -m harness.morning.film`, over the channel that it was started with."""
     limit_memory()
-    wire.serve(respond)
+    wire.serve(Shoot, respond)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from harness.record.ledger import Ledger
 ENOUGH = 5
 """Runs from which an interval stands for them; fewer are all shown."""
 
-PAUSE = 2 * 3600.0
+LONGEST_PAUSE = 2 * 3600.0
 """Seconds, beside a run's own, in which nothing begins and after which nobody was at work: an hour
 of waiting for an agent's provider, and a turn of it, are less."""
 
-LARGEST = 1e100
+MAX_FIGURE = 1e100
 """Figures of a ledger are smaller: sums and squares of them stay finite, or it is no figure."""
 
 
@@ -126,7 +126,7 @@ class Findings:
         """From the first row's beginning to the last one's, without the pauses between nights."""
         stamps = sorted(stamp(row) for row in self.rows)
         gaps = [(b - a).total_seconds() for a, b in zip(stamps, stamps[1:], strict=False)]
-        return sum(gap for gap in gaps if gap <= PAUSE + self.budget) / 3600
+        return sum(gap for gap in gaps if gap <= LONGEST_PAUSE + self.budget) / 3600
 
 
 def span(scores: Sequence[float]) -> tuple[float, float]:
@@ -175,7 +175,7 @@ def check(row: Entry, ledger: Path) -> None:
         whole = re.fullmatch(r"\d{8}-\d{6}-\w+", row.run_id) is not None
         whole = whole and stamp(row) is not None
         figures = [row.budget, row.avg_return or 0.0] if isinstance(row, Run) else []
-        whole = whole and all(abs(figure) < LARGEST for figure in figures)
+        whole = whole and all(abs(figure) < MAX_FIGURE for figure in figures)
     except ValueError:
         whole = False
     if not whole:
@@ -183,6 +183,11 @@ def check(row: Entry, ledger: Path) -> None:
             f"The row of run {row.run_id!r} in {ledger} holds no time, or a figure that is none. "
             "The harness has not written it so: restore the ledger from a copy."
         )
+
+
+def figure(value: float) -> str:
+    """A score as a reader wants it: no more digits than mean something."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 class _Reader:

@@ -21,10 +21,10 @@ OFF = "disable"
 CANDIDATES = ("egl", "osmesa") if sys.platform == "linux" else ("glfw",)
 """Ways to draw, the faster first."""
 
-PACKAGES = "libegl1 libgl1"
+DEBIAN_PACKAGES = "libegl1 libgl1"
 """Of Debian and Ubuntu: EGL with Mesa, which draws on the processor where there is no GPU."""
 
-PROBE_SECONDS = 60.0
+DRAWING_SECONDS = 60.0
 """Twenty times what the imports and one picture take on one core."""
 
 PROBE_TASK = "InvertedPendulum-v5"
@@ -49,7 +49,7 @@ def find(confinement: str) -> str:
     unset = f", and leave {VARIABLE} unset" if chosen else ""
     raise InputError(
         f"MuJoCo's pictures need OpenGL without a screen, and here {tried} work. On Debian and "
-        f"Ubuntu: apt-get install {PACKAGES}{unset}."
+        f"Ubuntu: apt-get install {DEBIAN_PACKAGES}{unset}."
     )
 
 
@@ -61,7 +61,7 @@ def works(name: str, confinement: str) -> bool:
         {VARIABLE: name}, Path("/"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        return probe.wait(PROBE_SECONDS) == 0
+        return probe.wait(DRAWING_SECONDS) == 0
     except subprocess.TimeoutExpired:
         return False
     finally:

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else."""
+"""The report, of a night or of single runs, as one HTML page that needs nothing else."""
 
 import difflib
 import statistics
@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import jinja2
 
+from harness.morning import meaning, singles
 from harness.morning.charts import COLOURS, OUTCOMES
-from harness.morning.findings import ENOUGH, Experiment, Findings, Reign
-from harness.record.entries import Fate, Role, stamp
+from harness.morning.findings import ENOUGH, Experiment, Findings, Reign, figure
+from harness.record.entries import Fate, Role, Run, stamp
 from harness.system import words
 
 DARK = {
@@ -27,7 +28,7 @@ DARK = {
 STRIP = (210.0, 26.0)
 """Pixels of the small figure of a verdict."""
 
-MARGIN = 5.0
+STRIP_MARGIN = 5.0
 """Pixels left free at both ends of it."""
 
 TICKS = 40
@@ -54,17 +55,15 @@ def write(
       no_video: why there is none.
     """
     low, high = _scale(found)
-    loader = jinja2.PackageLoader("harness.morning", "")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
-    return environment.get_template("page.html").render(
+    return _rendered(
+        "page.html",
+        title=found.branch,
         found=found,
         instrument=found.instrument.partition(" ")[2] or "unknown hardware",
         began=min(stamp(row) for row in found.rows),
         runs=sum(run.role in (Role.CHALLENGER, Role.INCUMBENT) for run in found.runs),
-        failed=sum(e.outcome == Fate.CRASH for e in found.experiments),
-        colours={role: (COLOURS[role], DARK[role]) for role in COLOURS},
+        failed=sum(e.outcome is Fate.CRASH for e in found.experiments),
         words={outcome: word for outcome, (_, _, word) in OUTCOMES.items()},
-        figure=figure,
         interval=interval,
         gain=_gain(found),
         charts=charts,
@@ -77,9 +76,40 @@ def write(
     )
 
 
-def figure(value: float) -> str:
-    """A score as a reader wants it: no more digits than mean something."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+def write_singles(
+    runs: Sequence[Run], charts: Mapping[str, str], video: str = "", no_video: str = ""
+) -> str:
+    """The page of single runs.
+
+    Args:
+      runs: in their order; one at least.
+      charts: SVG elements by name; those that are missing are left out.
+      video: of the last run with a score, an MP4 in base64; empty without one.
+      no_video: why there is none.
+    """
+    last = singles.last(runs)
+    return _rendered(
+        "singles.html",
+        title="Single runs",
+        runs=runs,
+        stamp=stamp,
+        tasks=dict.fromkeys(run.task for run in runs),
+        last=last,
+        best=singles.best(runs, last.task) if last else None,
+        failed=sum(run.avg_return is None for run in runs),
+        meaning=meaning.lines(last.task, last.budget, last.avg_return or 0.0) if last else [],
+        charts=charts,
+        video=video,
+        no_video=words.plain(no_video),
+    )
+
+
+def _rendered(template: str, **values: object) -> str:
+    """A template with its values, and with what all have: colours, and words for figures."""
+    loader = jinja2.PackageLoader("harness.morning", "")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+    colours = {role: (COLOURS[role], DARK[role]) for role in COLOURS}
+    return environment.get_template(template).render(colours=colours, figure=figure, **values)
 
 
 def interval(reign: Reign) -> str:
@@ -104,7 +134,7 @@ def strip(experiment: Experiment, low: float, high: float) -> str:
 
     def x(score: float) -> float:
         inside = min(max(score, low), high)
-        return MARGIN + (inside - low) / ((high - low) or 1.0) * (width - 2 * MARGIN)
+        return STRIP_MARGIN + (inside - low) / ((high - low) or 1.0) * (width - 2 * STRIP_MARGIN)
 
     colour = OUTCOMES[experiment.outcome][0]
     parts = [f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="scores">']
@@ -137,5 +167,5 @@ def _gain(found: Findings) -> str:
     share = f" ({last.mean / first.mean - 1:+.0%})" if first.mean > 0 else ""
     return (
         f"The incumbent's estimate is {figure(last.mean - first.mean)} above the baseline's"
-        f"{share}; both rest on runs that no decision was made on."
+        f"{share}; both come from runs that no decision was based on."
     )

@@ -20,7 +20,7 @@ LARGE, MEDIUM, SMALL = 24, 17, 12
 
 BACKGROUND, TEXT, FAINT = (22, 24, 29), (245, 246, 248), (164, 170, 180)
 
-COLOURS = {"best": (60, 190, 140), "median": (86, 180, 233), "worst": (240, 160, 40)}
+TITLE_COLOURS = {"best": (60, 190, 140), "median": (86, 180, 233), "worst": (240, 160, 40)}
 """By title; near those of Okabe and Ito, which the colour-blind can tell apart."""
 
 DIMMED = 0.6
@@ -32,7 +32,7 @@ class Panel:
     """What is shown of an episode at one moment.
 
     Attributes:
-      title: one of `COLOURS`.
+      title: one of `TITLE_COLOURS`.
       frame: [height, width, 3] uint8.
       episode: its number in the evaluation.
       step: environment steps so far.
@@ -89,7 +89,7 @@ def _caption(draw: ImageDraw.ImageDraw, panel: Panel, left: int, width: int, sca
     """Title and progress on the left, return so far and recorded return on the right."""
     begin, end = left + round(MARGIN * scale), left + width - round(MARGIN * scale)
     upper, lower = round(28 * scale), round(48 * scale)
-    colour = COLOURS[panel.title]
+    colour = TITLE_COLOURS[panel.title]
     draw.rectangle((left, 0, left + width - 1, max(round(3 * scale), 1)), colour)
     draw.text((begin, upper), panel.title, colour, _font(MEDIUM * scale), anchor="ls")
     draw.text((end, upper), _figure(panel.total), TEXT, _font(LARGE * scale), anchor="rs")

@@ -1,16 +1,16 @@
-"""How a night stands, from its ledger alone, wherever it runs."""
+"""How a checkout stands, from its ledger alone: its night, or its single runs."""
 
 import contextlib
 import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.checkout import branch
+from harness.checkout import branch, holder
 from harness.errors import InputError
 from harness.judgement.history import History
-from harness.morning import findings, page
+from harness.morning import findings, page, singles
 from harness.morning.charts import OUTCOMES
-from harness.morning.findings import Experiment, Findings, Reign
+from harness.morning.findings import Experiment, Findings, Reign, figure
 from harness.places import LEDGER
 from harness.record import life
 from harness.record.entries import ALONE, UNLIMITED, Fate, Run, stamp
@@ -22,6 +22,9 @@ VERDICTS = 5
 
 AGENT_LENGTH = 60
 """Characters of an agent's command that are shown."""
+
+RUNS_LISTED = 10
+"""Of the latest single runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Status:
       incumbent: its estimate; None while the baseline is measured.
       experiments: all so far.
       night: used and planned hours and runs, in words; empty without a night.
+      unfinished: whether that night has hours and runs left.
       underway: runs that have begun and not ended: id and age in seconds.
     """
 
@@ -44,7 +48,25 @@ class Status:
     incumbent: Reign | None
     experiments: list[Experiment]
     night: str
+    unfinished: bool
     underway: list[tuple[str, float]]
+
+
+def look(root: Path) -> list[str]:
+    """How a checkout stands, in words, a line a thing, and who works there.
+
+    Raises:
+      InputError: nothing was run there.
+      LedgerError: the ledger is damaged.
+    """
+    who = holder.at_work(root)
+    at_work = f"at work: {who or 'nobody'}"
+    if branch.current(root) is None and singles.are_all(root / LEDGER):
+        return [*_of_singles(root), at_work]
+    now = read(root)
+    if now.unfinished and not who:
+        at_work += "; the night has not ended, and harness.loop --resume goes on with it"
+    return [*lines(now), at_work]
 
 
 def read(root: Path) -> Status:
@@ -76,6 +98,7 @@ def read(root: Path) -> Status:
         incumbent=found.reigns[-1] if found else None,
         experiments=found.experiments if found else [],
         night=_night(past),
+        unfinished=_has_time(past),
         underway=_underway(root, there.open()),
     )
 
@@ -88,19 +111,59 @@ def lines(now: Status) -> list[str]:
     if now.incumbent is None:
         said.append("incumbent: the baseline is being measured")
     else:
-        estimate = f"{page.figure(now.incumbent.mean)} ({page.interval(now.incumbent)})"
-        kept = sum(e.outcome == Fate.KEEP for e in now.experiments)
+        estimate = f"{figure(now.incumbent.mean)} ({page.interval(now.incumbent)})"
+        kept = sum(e.outcome is Fate.KEEP for e in now.experiments)
         said += [f"incumbent: {estimate}", f"tried: {len(now.experiments)}, kept: {kept}"]
     if now.night:
         said.append(now.night)
-    for run_id, age in now.underway:
-        said.append(f"running: {words.line(run_id)}, for {age:.0f} s")
+    said += _running(now.underway)
     for e in reversed(now.experiments[-VERDICTS:]):
         word = OUTCOMES[e.outcome][2]
         said.append(f"  {e.number:>4} {word:<12} {e.description[:60]}")
         if e.reason:
             said.append(f"{'':18} {e.reason[:110]}")
     return said
+
+
+def _of_singles(root: Path) -> list[str]:
+    """The single runs of a checkout, in words.
+
+    Raises:
+      InputError: there is none.
+      LedgerError: the ledger is damaged.
+    """
+    ledger = Ledger(root / LEDGER)
+    ledger.check()
+    there = ledger.read()
+    runs, underway = singles.read(root / LEDGER), _underway(root, there.open())
+    if not runs and not underway:
+        raise InputError(f"There is no run in {LEDGER} yet: python -m harness.run makes one.")
+    said = [f"single runs: {len(runs)}, and no experiment branch; score ± between episodes"]
+    said += _running(underway)
+    return said + [_of_single(run) for run in reversed(runs[-RUNS_LISTED:])]
+
+
+def _of_single(run: Run) -> str:
+    """A run in a line: when, what, and what came of it."""
+    came = str(run.status)
+    if run.avg_return is not None:
+        came = f"{figure(run.avg_return)} ± {figure(run.std_return or 0.0)}"
+    what = f"{run.task}, {run.budget:g} s"
+    return f"  {stamp(run):%m-%d %H:%M} {what:<32} {came:<18} {run.description[:40]}"
+
+
+def _running(underway: list[tuple[str, float]]) -> list[str]:
+    """A line for each run that goes on."""
+    return [f"running: {words.line(run_id)}, for {age:.0f} s" for run_id, age in underway]
+
+
+def _has_time(past: History) -> bool:
+    """Whether the last night could go on: neither its hours nor its runs are used up."""
+    night = past.night()
+    if night is None or night.plan is None:
+        return False
+    hours = (datetime.now(UTC) - stamp(night)).total_seconds() / 3600
+    return hours < night.plan.hours and past.runs_since(night) < night.plan.runs
 
 
 def _night(past: History) -> str:

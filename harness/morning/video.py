@@ -1,26 +1,28 @@
 """The parent's side of a video: choose the episodes, ask a clean process, check its answer."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.confinement import sandbox
 from harness.contract import wire
+from harness.contract.messages import Refusal
 from harness.errors import InputError, PolicyError, StorageError
 from harness.measurement import scoring
+from harness.measurement.exchange import in_a_line
 from harness.measurement.scoring import Place
 from harness.morning import opengl
+from harness.morning.script import Film, Script, Shoot, Undrawable
 from harness.record.runs import Record
 
-SECONDS = 30.0
+MAX_SECONDS = 30.0
 """Of a video at most: a task's full episode at a pace that can still be followed."""
 
-WIDTH, NARROWEST, WIDEST = 960, 240, 3840
+VIDEO_WIDTH, NARROWEST, WIDEST = 960, 240, 3840
 """Pixels of a video: as it is, and what is accepted."""
 
-LIMIT = 1800.0
+RENDER_LIMIT = 1800.0
 """Seconds for all of it: fifteen times what HalfCheetah takes on two cores without a GPU."""
 
 MP4, GIF = "video.mp4", "video.gif"
@@ -55,7 +57,7 @@ class Video:
         return self.replayed == self.recorded
 
 
-def render(root: Path, run_id: str, seconds: float = SECONDS, width: int = WIDTH) -> Path:
+def render(root: Path, run_id: str, seconds: float = MAX_SECONDS, width: int = VIDEO_WIDTH) -> Path:
     """Make the video of a run, in place of an earlier one.
 
     Args:
@@ -75,7 +77,7 @@ def render(root: Path, run_id: str, seconds: float = SECONDS, width: int = WIDTH
     return make(root, run_id, seconds, width).mp4
 
 
-def make(root: Path, run_id: str, seconds: float = SECONDS, width: int = WIDTH) -> Video:
+def make(root: Path, run_id: str, seconds: float = MAX_SECONDS, width: int = VIDEO_WIDTH) -> Video:
     """`render`, and what is to be told of it."""
     if not (seconds > 0 and NARROWEST <= width <= WIDEST):
         raise InputError(
@@ -89,28 +91,28 @@ def make(root: Path, run_id: str, seconds: float = SECONDS, width: int = WIDTH) 
         way, no_opengl = opengl.find(place.confinement), None
     except InputError as error:  # only MuJoCo needs it: the process that knows the task decides
         way, no_opengl = opengl.OFF, str(error)
-    script = {
-        "task": record.details["task"],
-        "seeds": record.details["episode_seeds"],
-        "returns": record.returns,
-        "roles": episodes,
-        "seconds": seconds,
-        "width": width // 2 * 2,
-        "footer": f"{record.details['task']}  ·  run {run_id}",
-        "no_opengl": no_opengl,
-    }
+    script = Script(
+        task=record.details["task"],
+        seeds=record.details["episode_seeds"],
+        returns=record.returns,
+        roles=episodes,
+        seconds=seconds,
+        width=width // 2 * 2,
+        footer=f"{record.details['task']}  ·  run {run_id}",
+        no_opengl=no_opengl,
+    )
     artifact = record.artifact()
-    question = {"sizes": [len(artifact.program), len(artifact.params)]}
-    payload = artifact.program + artifact.params + json.dumps(script).encode()
+    question = Shoot(len(artifact.program), len(artifact.params))
+    payload = artifact.program + artifact.params + wire.text(script)
     answer, files = scoring.run_apart(
-        "harness.morning.film", (question, payload), place, LIMIT,
+        "harness.morning.film", (wire.header(question), payload), place, RENDER_LIMIT,
         {opengl.VARIABLE: way, "SDL_AUDIODRIVER": "dummy", "SDL_VIDEODRIVER": "dummy"},
-        script["task"],
+        script.task,
     )  # fmt: skip
-    told = _checked(answer, episodes)
+    told, contents = _checked(answer, files, episodes)
     mp4, gif = (
         _save(content, record.folder / name)
-        for name, content in zip((MP4, GIF), wire.split(files, told.mp4_bytes), strict=True)
+        for name, content in zip((MP4, GIF), contents, strict=True)
     )
     recorded = {title: record.returns[i] for title, i in episodes.items()}
     return Video(mp4, gif, episodes, recorded, told.replayed, told.seconds, told.speed)
@@ -124,27 +126,21 @@ def choose(returns: Sequence[float]) -> dict[str, int]:
     return {"best": order[-1], "median": order[(len(order) - 1) // 2], "worst": order[0]}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Told:
-    """What the process that draws says of its video; attributes as of `Video`."""
-
-    replayed: dict[str, float]
-    seconds: float
-    speed: float
-    mp4_bytes: int
-
-
-def _checked(answer: dict[str, Any], episodes: dict[str, int]) -> _Told:
-    """What the process says, or the error that it says it is."""
-    if "refused" in answer:
-        raise PolicyError(scoring.in_a_line(str(answer["refused"])))
-    if "undrawable" in answer:
-        raise InputError(scoring.in_a_line(str(answer["undrawable"])))
+def _checked(
+    given: dict[str, Any], files: bytes, episodes: dict[str, int]
+) -> tuple[Film, list[bytes]]:
+    """What the process says with the video's files, or the error that it says it is."""
     try:
-        replayed = {title: float(answer["replayed"][title]) for title in episodes}
-        (size,) = map(int, answer["sizes"])
-        return _Told(replayed, float(answer["seconds"]), float(answer["speed"]), size)
-    except (KeyError, TypeError, ValueError) as error:
+        answer: object = wire.read(given, Film, Refusal, Undrawable)
+        if isinstance(answer, Refusal):
+            raise PolicyError(in_a_line(answer.reason))
+        if isinstance(answer, Undrawable):
+            raise InputError(in_a_line(answer.reason))
+        assert isinstance(answer, Film)
+        if answer.replayed.keys() != episodes.keys():
+            raise wire.WireError("a film of other episodes")
+        return answer, wire.split(files, answer.mp4_bytes)
+    except wire.WireError as error:
         raise PolicyError("The process that draws ended without a video.") from error
 
 

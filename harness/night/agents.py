@@ -53,7 +53,7 @@ COMPARED = 2**24
 MOST_TOKENS = 2**53
 """Of a turn that are believed."""
 
-POLL = 0.2
+GIVEN_UP_POLL = 0.2
 """Seconds between looks at whether the night is given up."""
 
 DESCRIPTION_LENGTH = 200
@@ -66,7 +66,7 @@ RATE_LIMITED = re.compile(
 )
 """What agents that failed print when their provider makes them wait."""
 
-ERROR = re.compile(r"\W*((api|http|request) )?(error|fatal|exception)\b", re.I)
+FAILURE = re.compile(r"\W*((api|http|request) )?(error|fatal|exception)\b", re.I)
 """How the last line of an agent begins that has failed and ends with exit code 0."""
 
 PRESETS = {
@@ -198,7 +198,7 @@ def _wait(
         if ending.is_set():
             raise KeyboardInterrupt
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return agent.wait(timeout=POLL)
+            return agent.wait(timeout=GIVEN_UP_POLL)
         if os.fstat(output.fileno()).st_size > OUTPUT_ROOM:
             os.ftruncate(output.fileno(), 0)  # it is open for appending: the agent goes on at 0
     return None
@@ -215,7 +215,7 @@ def _status(code: int | None, text: str) -> Ending:
     if code is None:
         return Ending.HUNG
     report, last = _report(text), _lines(text)[-LAST_LINES:]
-    if not (code or report.get("failed") or (last and ERROR.match(last[-1]))):
+    if not (code or report.get("failed") or (last and FAILURE.match(last[-1]))):
         return Ending.NO_EDIT
     if code in NOT_FOUND:
         return Ending.ABSENT
@@ -242,13 +242,13 @@ def _outcome(turn: Answer, clone: Path, before: dict[str, str], start: bytes, te
         cost=report.get("cost"),
     )
     try:
-        edit = _content(clone / EDITABLE, syntax.LARGEST + 1)
+        edit = _content(clone / EDITABLE, syntax.MAX_BYTES + 1)
     except FileNotFoundError:
         return turn
     if edit is None or edit == start:
         return turn
     if fault := syntax.fault(edit):
-        kept = edit if len(edit) <= syntax.LARGEST else None
+        kept = edit if len(edit) <= syntax.MAX_BYTES else None
         detail = f"{EDITABLE}: {fault}"
         return dataclasses.replace(turn, status=Ending.BROKEN, edit=kept, detail=detail)
     return dataclasses.replace(turn, status=Ending.EDITED, edit=edit)

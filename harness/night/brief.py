@@ -12,7 +12,7 @@ from harness.places import CURVE, EDITABLE, LOG, run_folder
 from harness.record.entries import Role, Run
 from harness.system import words
 
-SHOWN = 15
+CHALLENGERS_SHOWN = 15
 """Challengers in the table: the latest."""
 
 ERROR_LINES = 30
@@ -73,9 +73,9 @@ def write(root: Path, past: History, situation: Situation) -> Brief:
         words.decoded(program.read_bytes()) if program.is_file() else "",
         "# This turn",
         f"You work in a throwaway clone. Edit `{EDITABLE}`, once, and write one line on what you "
-        "changed and why into a file `DESCRIPTION` beside the folder `agent_space`. Do not run, "
+        "changed and why into a file `DESCRIPTION` next to the folder `agent_space`. Do not run, "
         "commit or measure anything: the harness does all that when you are done. Nothing but "
-        "these two files is taken. `runs/` has learning curves and last words of the latest runs.",
+        "these two files is used. `runs/` has learning curves and last output of the latest runs.",
         f"- Objective: {conditions.objective}, {conditions.budget:g} seconds of training each\n"
         f"- Incumbent: {situation.estimate}\n- Left: {situation.left}",
     ]
@@ -98,11 +98,11 @@ def _table(past: History) -> str:
     if not ended:
         return "Nothing yet."
     lines = ["| edit | verdict | why | last run |", "|---|---|---|---|"]
-    for run in ended[-SHOWN:]:
+    for run in ended[-CHALLENGERS_SHOWN:]:
         status = run.verdict if run.status.decided else f"{run.verdict} ({run.status})"
         cells = (_words(past.runs, run.challenger), status, run.reason, run.run_id)
         lines.append(f"| {' | '.join(map(_cell, cells))} |")
-    more = len(ended) - SHOWN
+    more = len(ended) - CHALLENGERS_SHOWN
     return "\n".join(lines) + (f"\n\n{more} earlier ones are not shown." if more > 0 else "")
 
 

@@ -7,7 +7,6 @@ sure to end with a harness that is killed.
 
 import os
 import site
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -23,7 +22,7 @@ UNDER_WAY = ("autorl-run-*", "autorl-score-*", "autorl-cores-*", "ray", "tmux-*"
 """Names in a folder for temporary files: measurements, their locks, Ray, and servers that would
 run a command outside of the leash."""
 
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc")
+READ_ONLY = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc")
 """Programs, libraries and settings that the loop itself runs with: an agent may be root."""
 
 SECRETS = ("RAY_",)
@@ -63,7 +62,7 @@ def _kept(root: Path) -> list[Path]:
         state_folder(),
         PACKAGE,
         sources.folder(),
-        *map(Path, (*SYSTEM, sys.prefix, sys.base_prefix, *site.getsitepackages())),
+        *map(Path, (*READ_ONLY, sys.prefix, sys.base_prefix, *site.getsitepackages())),
         Path(site.getusersitepackages()),
         *(Path(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place),
     ]
@@ -84,7 +83,7 @@ def _repositories(root: Path) -> list[Path]:
     asked = ("rev-parse", "--absolute-git-dir", "--git-common-dir")
     try:
         said = git.run(root, *asked)
-    except (OSError, subprocess.CalledProcessError):
+    except git.GitError:
         return []
     return [root / os.fsdecode(line) for line in said.splitlines()]
 

@@ -13,7 +13,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -168,7 +167,7 @@ class Ledger:
         """Where its end is kept: for the user and, where there is one, in the repository."""
         try:
             folder = git.directory(self.path.parent.resolve())
-        except (OSError, subprocess.CalledProcessError):
+        except git.GitError:
             return [self.head]
         return [self.head, Head(self.path, folder)]
 

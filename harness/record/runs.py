@@ -49,8 +49,17 @@ class Record:
             ) from error
 
     def artifact(self) -> Artifact:
-        """The policy that was scored."""
-        return Artifact.load(self.folder / POLICY)
+        """The policy that was scored.
+
+        Raises:
+          InputError: it was deleted.
+        """
+        try:
+            return Artifact.load(self.folder / POLICY)
+        except FileNotFoundError as error:
+            raise InputError(
+                f"The policy of run {self.folder.name} is gone: there is no {error.filename}."
+            ) from error
 
     @property
     def returns(self) -> list[float]:
@@ -72,6 +81,6 @@ class Record:
                 found.append("the average is not that of the episodes")
             if float(f"{details['avg_return']:{FORMATS['avg_return']}}") != row.avg_return:
                 found.append(f"the ledger says {row.avg_return}, the summary another average")
-        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OSError, InputError) as error:
             found.append(f"its files cannot be read ({error!r})")
         return found

@@ -20,10 +20,10 @@ PACKAGES = (
 )  # fmt: skip
 """What trains and what simulates."""
 
-PREFIXES = (
-    "JAX_", "XLA_", "OMP_", "MUJOCO_", "CUDA_VISIBLE_", "TPU_VISIBLE_", "ROCR_VISIBLE_",
-    "HIP_VISIBLE_", "LD_LIBRARY_PATH",
-)  # fmt: skip
+CHOOSING = ("CUDA_VISIBLE_", "TPU_VISIBLE_", "ROCR_VISIBLE_", "HIP_VISIBLE_")
+"""Of variables that choose devices."""
+
+PREFIXES = ("JAX_", "XLA_", "OMP_", "MUJOCO_", *CHOOSING, "LD_LIBRARY_PATH")
 """Of variables that change how a training computes, or what it loads."""
 
 HARMLESS = ("JAX_COMPILATION_CACHE_DIR", "MUJOCO_GL", "MUJOCO_EGL_DEVICE_ID")
@@ -34,22 +34,9 @@ CGROUPS = Path("/sys/fs/cgroup")
 DRIVER = Path("/proc/driver/nvidia/gpus")
 
 
-def described() -> str:
-    """All of it, on one line as the ledger keeps it."""
-    installed = ", ".join(f"{name} {version}" for name, version in versions().items())
-    parts = [hardware(), installed, ", ".join(variables())]
-    return " ".join("; ".join(filter(None, parts)).split())  # a ledger has no other blanks
-
-
-def where() -> str:
-    """As in `x86_64, 2x AMD EPYC 7763, Linux-6.1.0`: the machine, without what is installed."""
-    return f"{platform.machine()}, {hardware()}, {platform.platform()}"
-
-
-def hardware() -> str:
-    """As in `2x AMD EPYC 7763, 1x NVIDIA H200`: what this process may use."""
-    gpus = accelerators()
-    return f"{_cores():g}x {_processor()}" + (f", {len(gpus)}x {gpus[0]}" if gpus else "")
+def processors() -> str:
+    """As in `2x AMD EPYC 7763`: the cores that this process may use."""
+    return f"{_cores():g}x {_processor()}"
 
 
 def versions() -> dict[str, str]:

@@ -17,7 +17,7 @@ from importlib.machinery import ExtensionFileLoader, FileFinder, ModuleSpec, Pat
 from pathlib import Path
 from types import CodeType, ModuleType
 
-FOLDER = "AUTORL_FOLDER"
+FOLDER_VARIABLE = "AUTORL_FOLDER"
 """Variable of a child process: the folder that the command was started in."""
 
 HARNESS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -77,9 +77,9 @@ def settle() -> None:
     """Arrange where this process imports from; called once, before any module of the harness.
 
     A process that is `python -m harness.…` has its current folder first on the path, a child has
-    it in `FOLDER`; in any other the path is its owner's.
+    it in `FOLDER_VARIABLE`; in any other the path is its owner's.
     """
-    folder = os.environ.get(FOLDER, "")
+    folder = os.environ.get(FOLDER_VARIABLE, "")
     if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:  # what -m has in the moment of import
         first = sys.path.pop(0)
         folder = folder or first

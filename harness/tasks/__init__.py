@@ -1,4 +1,7 @@
-"""The tasks, by Gymnasium id."""
+"""The tasks, by Gymnasium id; a task knows no engine.
+
+May import: `system`, `errors`.
+"""
 
 import difflib
 import importlib
@@ -21,7 +24,16 @@ from harness.tasks.task import Box2DTask, BraxTask, GymnasiumTask, MujocoTask, T
 from harness.tasks.walker2d import Walker2d
 
 __all__ = [
-    "TASKS", "Box2DTask", "BraxTask", "GymnasiumTask", "MujocoTask", "Task", "get", "horizon",
+    "TASKS",
+    "Box2DTask",
+    "BraxTask",
+    "GymnasiumTask",
+    "MujocoTask",
+    "Task",
+    "anchors",
+    "draws",
+    "get",
+    "horizon",
 ]  # fmt: skip
 
 TASKS: dict[str, Task] = {
@@ -73,7 +85,7 @@ def get(task_id: str) -> Task:
         raise InputError(
             f"Importing {module!r} for task {task_id!r} failed: {error} ({type(error).__name__}). "
             f"Install the package, or run from where it can be imported. ({suites} are suites that "
-            "are known here; before any other colon stands a package that registers the task.)"
+            "are known here; any other prefix is a package that registers the task.)"
         ) from error
     try:
         spec = gymnasium.spec(name)

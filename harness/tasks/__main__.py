@@ -8,14 +8,23 @@ from harness.engines import backends
 from harness.tasks import TASKS, Task, anchors, horizon
 from harness.terminal import cli
 
-COLUMNS = ("task", "observation", "action", "horizon", "engines here", "random", "autoRL", "solved")
+HEADINGS = (
+    "task",
+    "observation",
+    "action",
+    "horizon",
+    "engines here",
+    "random",
+    "autoRL",
+    "solved",
+)
 NARROW_ENOUGH = 120
 """Columns of text in which the table fits; a pipe would otherwise cut it at 80."""
 
 
 def list_tasks() -> None:
     """Print the table of tasks; any other Gymnasium id can be run as well."""
-    table = Table(*COLUMNS, box=None, pad_edge=False)
+    table = Table(*HEADINGS, box=None, pad_edge=False)
     for column in table.columns[3:4] + table.columns[5:]:
         column.justify = "right"
     for task in TASKS.values():

@@ -2,8 +2,9 @@
 
 `RANDOM` is measured: the mean over 100 episodes of uniformly random actions, by
 `scripts/measure_anchors.py`. `AUTORL` is published: autoRL's best after its experiments of twelve
-minutes each, on a CPU for BipedalWalker and on an H100 for the others. The threshold at which a
-task counts as solved is the one that Gymnasium registers.
+minutes each, on a CPU for BipedalWalker and on an H100 for the others. `SHIPPED` is measured, and
+`docs/baseline.md` says how. The threshold at which a task counts as solved is the one that
+Gymnasium registers.
 """
 
 import gymnasium
@@ -31,6 +32,35 @@ AUTORL = {
     "Hopper-v5": 3613.0,
     "Walker2d-v5": 5026.0,
 }
+
+SHIPPED: dict[str, dict[float, tuple[float, ...]]] = {
+    "Ant-v5": {720.0: (5079.0, 5393.0, 5531.0)},
+    "BipedalWalker-v3": {240.0: (300.0, 295.0, 92.0, 313.0, 294.0), 720.0: (317.0, 317.0, 304.0)},
+    "HalfCheetah-v5": {720.0: (9962.0, 9837.0, 7202.0)},
+    "Hopper-v5": {720.0: (3694.0, 3638.0, 3149.0)},
+    "Humanoid-v5": {720.0: (6265.0,)},
+    "Walker2d-v5": {720.0: (6683.0, 5143.0, 4630.0)},
+}
+"""Scores of `agent_space/train.py` as it is shipped, a run each, by task and training seconds."""
+
+SHIPPED_ON = "two cores of an Intel Xeon"
+"""The machine of all of them."""
+
+
+def usual(task_id: str, budget: float) -> tuple[float, tuple[float, ...]] | None:
+    """What the shipped file usually scores.
+
+    Args:
+      task_id: of the task.
+      budget: seconds of training.
+
+    Returns:
+      Seconds and scores: those of this budget, or else of the next longer one that was measured;
+      None where neither is known.
+    """
+    known = SHIPPED.get(task_id, {})
+    longer = [seconds for seconds in known if seconds >= budget]
+    return (min(longer), known[min(longer)]) if longer else None
 
 
 def solved(task_id: str) -> float | None:

@@ -18,10 +18,10 @@ SPARK_WIDTH = 48
 RETURN = "charts/episodic_return"
 """The metric that is drawn, under CleanRL's name for it."""
 
-MAX_POINTS = 1000
+POINTS_DRAWN = 1000
 """Of the curve that are looked at for a picture."""
 
-REFRESH = 4
+PICTURES_A_SECOND = 4
 """Pictures a second."""
 
 
@@ -39,7 +39,9 @@ class Display:
         self._below = [Text(line, no_wrap=True, overflow="ellipsis") for line in below]
         self._drawn = 0.0
         self._phase = "starting and compiling"
-        self._live = Live(console=self._console, refresh_per_second=REFRESH, transient=True)
+        self._live = Live(
+            console=self._console, refresh_per_second=PICTURES_A_SECOND, transient=True
+        )
 
     def __enter__(self) -> "Display":
         if self._console.is_terminal:
@@ -57,7 +59,7 @@ class Display:
     def watch(self, training: Training) -> None:
         """Draw a training as it stands."""
         now = time.monotonic()
-        if self._console.is_terminal and now - self._drawn > 1 / REFRESH:
+        if self._console.is_terminal and now - self._drawn > 1 / PICTURES_A_SECOND:
             self._drawn = now
             self._live.update(self._picture(training, now))
 
@@ -84,7 +86,7 @@ def _figures(training: Training) -> str:
     """Steps, rate and return so far, with a sparkline of the returns."""
     if len(training.curve) < 2:
         return "first update …"
-    shown = training.curve[:: max(len(training.curve) // MAX_POINTS, 1)]
+    shown = training.curve[:: max(len(training.curve) // POINTS_DRAWN, 1)]
     returns = [m[RETURN] for _, _, m in shown if math.isfinite(m.get(RETURN, math.nan))]
     line = f"{training.curve[-1][1]:,} steps   {training.steps_per_second:,.0f} steps/s"
     return f"{line}   return {returns[-1]:,.1f}  {sparkline(returns)}" if returns else line

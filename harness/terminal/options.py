@@ -35,8 +35,8 @@ def at_work(root: Path) -> Iterator[None]:
 
 def shown(request: Request) -> Summary:
     """One run, with a display where somebody looks."""
-    part = request.part
-    title = f"{request.task_id} {part.role} {part.replicate}" if part else request.task_id
+    part, task_id = request.part, request.order.assignment.task_id
+    title = f"{task_id} {part.role} {part.replicate}" if part else task_id
     with Display(title, _standing(request)) as display:
         return experiment.run(request, display.watch, display.announce)
 
@@ -145,7 +145,7 @@ def check_conditions(
     names = [name for name, (want, has) in asked.items() if want is not None and want != has]
     if names:
         raise InputError(
-            f"{ongoing.branch.name} is checked out, and its conditions hold: another "
-            f"{', '.join(names)} would change nothing. Leave that out, or switch to where a new "
-            "branch shall begin (git switch main)."
+            f"{ongoing.branch.name} is checked out, and its conditions are fixed: another "
+            f"{', '.join(names)} has no effect. Leave that out, or switch to where a new "
+            "branch is to begin (git switch main)."
         )

@@ -1,10 +1,11 @@
 """Dishonest training files. Each says in its first line what it tries.
 
 A file publishes a policy whose action is `GAINED` if what it tried worked, `HONEST` if not; what
-the policy is worth does not matter.
+the policy is worth does not matter. What needs no run of its own is one of `looks`.
 """
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -14,8 +15,6 @@ WORLD = Path(__file__).resolve().parent.parent.parent
 """A folder that all runs see, as they do what is installed: what there is to try lies in it."""
 
 HONEST, GAINED = 0.125, 0.875
-LOOT = "autorl-loot"
-"""Name under which a file leaves something for the next run."""
 
 
 def act(params, obs):
@@ -47,17 +46,38 @@ def works(attempt):
         return False
 
 
-def reached(number):
-    """Send a signal to every process of the harness that is in sight; their numbers."""
-    found = []
+def port():
+    """Of a server that listens; another one for each world."""
+    return int((WORLD / "port").read_text())
+
+
+def loot():
+    """Name under which a run leaves something for the next one of its world."""
+    return f"autorl-loot-{port()}"
+
+
+def own_file():
+    """The training file that runs."""
+    return Path(sys.modules["__main__"].__file__).resolve()
+
+
+def reached(fate, number, state):
+    """Whether a process outside gets a signal.
+
+    Args:
+      fate: words in the command line of one that is there for it.
+      number: of the signal.
+      state: in which it is then.
+    """
     for entry in filter(str.isdigit, os.listdir("/proc")):
-        if int(entry) in (1, os.getpid()):  # 1 is this file's own
-            continue
         try:
             command = Path(f"/proc/{entry}/cmdline").read_bytes()
-            if b"harness.run" in command or b"pytest" in command:
+            if f"{fate} {port()}".encode() in command:
                 os.kill(int(entry), number)
-                found.append(entry)
+                time.sleep(0.2)
+                return (
+                    Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[0] == state
+                )
         except OSError:
             pass
-    return found
+    return False

@@ -1,4 +1,4 @@
-"""Publishes a policy that carries its network and its optimiser, to go on learning while scored."""
+"""Publishes a policy that carries its network and its optimizer, to go on learning while scored."""
 
 import jax
 import jax.numpy as jnp

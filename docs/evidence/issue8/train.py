@@ -1,0 +1,398 @@
+"""PPO in one file: the only file that the agent edits.
+
+Rollout and update are one jit-compiled program. Read it from top to bottom: constants, network,
+running statistics, advantages, loss, rollout, update, and the loop that spends the budget.
+
+References: PPO (Schulman et al. 2017, arXiv 1707.06347), GAE (Schulman et al. 2016,
+arXiv 1506.02438), what matters in on-policy RL (Andrychowicz et al. 2021, arXiv 2006.05990), the
+learning rate that follows the policy's change (Rudin et al. 2021, arXiv 2109.11978).
+"""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from harness.trial import Trial, connect
+
+# ---- Constants: one set for every task; a tuner stays within [low, high] or {…} -----------------
+
+ROLLOUT_STEPS = 32  # {16, 32, 64, 128} time steps of every environment between updates
+NUM_MINIBATCHES = 8  # {2, 4, 8, 16, 32} of each epoch
+NUM_EPOCHS = 5  # [1, 10] passes over a rollout
+HORIZON = 150.0  # [30.0, 1000.0, log] steps ahead that count: the discount is 1 - 1 / HORIZON
+GAE_LAMBDA = 0.95  # [0.8, 0.99] bias against variance of the advantages
+MAX_ADVANTAGE = 3.0  # [1.0, 10.0, log] standard deviations: a few falls must not drown the rest
+CLIP_EPSILON = 0.2  # [0.1, 0.4] how far the ratio may move before its gradient is cut
+ENTROPY_COEF = 0.01  # [0.0005, 0.03, log] noise at first: a walker without it learns to stand
+FINAL_ENTROPY_COEF = 0.0001  # [1e-05, 0.005, log] little in the end: a noisy hopper falls
+VALUE_COEF = 0.5  # [0.1, 2.0, log] weight of the value loss beside the policy loss
+MAX_GRAD_NORM = 1.0  # [0.3, 3.0, log] gradients are scaled down to this norm
+HIDDEN = (64, 64)  # units of the two hidden layers; policy and value have separate networks
+INITIAL_LOG_STD = -0.5  # [-1.5, 0.0] of the action noise; 0 mostly hits the bounds
+LEARNING_RATE = 1e-3  # [1e-4, 3e-3, log] Adam's, before the first adaptation
+LEARNING_RATE_BOUNDS = 1e-6, 3e-3  # it stays in between
+MIN_VALUE_LEARNING_RATE = 1e-3  # [1e-4, 3e-3, log] lower, values lose sight of a slow policy
+TARGET_KL = 0.01  # [0.003, 0.05, log] the policy's change since its rollout, at first
+KL_ADAPTATION = 1.5  # factor on the learning rate when the change is half or twice the target
+MAX_DEVIATIONS = 10.0  # standard deviations to which normalised observations and values are clipped
+
+
+# ---- Network: two multilayer perceptrons, a distribution for each kind of action space ----------
+
+
+class Gaussian(NamedTuple):
+    """Actions of a Box space: a diagonal Gaussian with state-independent noise."""
+
+    mean: jax.Array  # [..., action]
+    log_std: jax.Array  # [action]
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draw actions [..., action]."""
+        return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """Log density [...] of actions [..., action]."""
+        z = (action - self.mean) * jnp.exp(-self.log_std)
+        return (-0.5 * z**2 - self.log_std - 0.5 * jnp.log(2 * jnp.pi)).sum(-1)
+
+    def entropy(self) -> jax.Array:
+        """In nats, [...]."""
+        return (self.log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e)).sum(-1)
+
+    def mode(self) -> jax.Array:
+        """The likeliest actions [..., action]."""
+        return self.mean
+
+
+class Categorical(NamedTuple):
+    """Actions of a Discrete space, counted from 0."""
+
+    logits: jax.Array  # [..., n]
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draw actions [...]."""
+        return jax.random.categorical(key, self.logits)
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """Log probability [...] of actions [...]."""
+        log_probs = jax.nn.log_softmax(self.logits)
+        return jnp.take_along_axis(log_probs, action[..., None], axis=-1).squeeze(-1)
+
+    def entropy(self) -> jax.Array:
+        """In nats, [...]."""
+        log_probs = jax.nn.log_softmax(self.logits)
+        return -(jnp.exp(log_probs) * log_probs).sum(-1)
+
+    def mode(self) -> jax.Array:
+        """The likeliest actions [...]."""
+        return self.logits.argmax(-1)
+
+
+def applied(action: jax.Array, space: Any) -> jax.Array:
+    """The policy's action as the environment takes it.
+
+    A Box's bounds are ±1 to the policy, so that one noise suits all tasks; a Discrete space's
+    first action is 0.
+    """
+    if not space.shape:
+        return action + space.start
+    return (space.high + space.low) / 2 + (space.high - space.low) / 2 * action
+
+
+class ActorCritic(nn.Module):
+    """A policy and a value function over normalised observations."""
+
+    action_space: Any
+
+    def setup(self) -> None:
+        """Orthogonal weights; the policy's head small, so that the first actions are near zero."""
+
+        def tower(size: int, head_scale: float) -> nn.Sequential:
+            layers: list[Any] = []
+            for units in HIDDEN:
+                layers += [nn.Dense(units, kernel_init=nn.initializers.orthogonal(2**0.5)), nn.tanh]
+            head = nn.Dense(size, kernel_init=nn.initializers.orthogonal(head_scale))
+            return nn.Sequential([*layers, head])
+
+        self.discrete = not self.action_space.shape
+        size = int(self.action_space.n) if self.discrete else self.action_space.shape[0]
+        self.actor = tower(size, 0.01)
+        self.critic = tower(1, 1.0)
+        if not self.discrete:
+            self.log_std = self.param("log_std", nn.initializers.constant(INITIAL_LOG_STD), (size,))
+
+    def policy(self, obs: jax.Array) -> Gaussian | Categorical:
+        """The distribution of actions at observations [..., observation]."""
+        out = self.actor(obs)
+        # Means end at the bounds: beyond, every action is the same and noise would cost nothing.
+        return Categorical(out) if self.discrete else Gaussian(nn.tanh(out), self.log_std)
+
+    def value(self, obs: jax.Array) -> jax.Array:
+        """The value [...] in standard deviations from the mean of all targets so far."""
+        return self.critic(obs).squeeze(-1)
+
+    def __call__(self, obs: jax.Array) -> Any:
+        """Both, to create the parameters."""
+        return self.policy(obs), self.value(obs)
+
+
+# ---- Running statistics: observations and values are normalised ---------------------------------
+
+
+class Statistics(NamedTuple):
+    """Count, mean and variance of all samples seen so far."""
+
+    count: jax.Array
+    mean: jax.Array
+    var: jax.Array
+
+
+def fresh_statistics(shape: tuple[int, ...]) -> Statistics:
+    """Mean 0 and variance 1, which the first real samples outweigh."""
+    return Statistics(jnp.asarray(1e-2), jnp.zeros(shape), jnp.ones(shape))
+
+
+def add_samples(stats: Statistics, samples: jax.Array) -> Statistics:
+    """Join statistics and a batch [B, ...] (Chan et al. 1979)."""
+    count = samples.shape[0]
+    mean, var = samples.mean(0), samples.var(0)
+    total = stats.count + count
+    delta = mean - stats.mean
+    spread = stats.var * stats.count + var * count + delta**2 * stats.count * count / total
+    return Statistics(total, stats.mean + delta * count / total, spread / total)
+
+
+def normalise(stats: Statistics, x: jax.Array) -> jax.Array:
+    """Samples in standard deviations from their mean, clipped."""
+    return jnp.clip((x - stats.mean) / jnp.sqrt(stats.var + 1e-8), -MAX_DEVIATIONS, MAX_DEVIATIONS)
+
+
+def denormalise(stats: Statistics, x: jax.Array) -> jax.Array:
+    """The way back, but for the clipping."""
+    return stats.mean + x * jnp.sqrt(stats.var + 1e-8)
+
+
+# ---- Advantages and loss ------------------------------------------------------------------------
+
+
+def gae(value: jax.Array, next_value: jax.Array, outcome: Any) -> jax.Array:
+    """Generalised advantage estimates; all arrays are [T, N].
+
+    `next_value` is the value of the true successor, so a truncated episode is bootstrapped and a
+    terminated one is not; neither lets advantages flow back from the episode that follows.
+    """
+    discount = 1 - 1 / HORIZON
+    delta = outcome.reward + discount * jnp.where(outcome.terminated, 0.0, next_value) - value
+    carried = jnp.where(outcome.terminated | outcome.truncated, 0.0, discount * GAE_LAMBDA)
+
+    def backwards(advantage: jax.Array, step: tuple[jax.Array, jax.Array]) -> Any:
+        advantage = step[0] + step[1] * advantage
+        return advantage, advantage
+
+    return jax.lax.scan(backwards, jnp.zeros_like(delta[0]), (delta, carried), reverse=True)[1]
+
+
+class Batch(NamedTuple):
+    """What the update learns from; the leading axis is the sample."""
+
+    obs: jax.Array
+    action: jax.Array
+    log_prob: jax.Array
+    advantage: jax.Array
+    target: jax.Array  # normalised, as the value is
+
+
+def ppo_loss(params: Any, net: ActorCritic, batch: Batch, left: jax.Array) -> tuple[Any, dict]:
+    """The clipped surrogate, value and entropy losses; with metrics under CleanRL's names."""
+    policy = net.apply(params, batch.obs, method=net.policy)
+    log_ratio = policy.log_prob(batch.action) - batch.log_prob
+    ratio = jnp.exp(log_ratio)
+    advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
+    advantage = jnp.clip(advantage, -MAX_ADVANTAGE, MAX_ADVANTAGE)
+    clipped = jnp.clip(ratio, 1 - CLIP_EPSILON, 1 + CLIP_EPSILON)
+    policy_loss = -jnp.minimum(ratio * advantage, clipped * advantage).mean()
+
+    value = net.apply(params, batch.obs, method=net.value)
+    value_loss = 0.5 * ((value - batch.target) ** 2).mean()
+    entropy = policy.entropy().mean()
+
+    # It falls by equal factors in equal shares of the budget.
+    entropy_coef = FINAL_ENTROPY_COEF * (ENTROPY_COEF / FINAL_ENTROPY_COEF) ** left
+    loss = policy_loss + VALUE_COEF * value_loss - entropy_coef * entropy
+    return loss, {
+        "losses/policy_loss": policy_loss,
+        "losses/value_loss": value_loss,
+        "losses/entropy": entropy,
+        "losses/approx_kl": ((ratio - 1) - log_ratio).mean(),
+        "losses/clipfrac": (jnp.abs(ratio - 1) > CLIP_EPSILON).mean(),
+    }
+
+
+# ---- Training: one call is one rollout and its update -------------------------------------------
+
+
+@chex.dataclass(frozen=True)
+class TrainState:
+    """Everything that an update reads and writes."""
+
+    params: Any
+    opt_state: Any
+    learning_rate: jax.Array  # of the policy
+    obs_stats: Statistics
+    value_stats: Statistics  # of the targets, in units of rewards
+    env_state: Any
+    key: jax.Array
+    left: jax.Array  # the share of the budget that is left, set before every update
+
+
+optimiser = optax.chain(optax.clip_by_global_norm(MAX_GRAD_NORM), optax.scale_by_adam(eps=1e-5))
+
+
+def init(key: jax.Array, env: Any, net: ActorCritic) -> TrainState:
+    """The state before the first update."""
+    net_key, env_key, key = jax.random.split(key, 3)
+    params = net.init(net_key, jnp.zeros(env.observation_space.shape))
+    return TrainState(
+        params=params,
+        opt_state=optimiser.init(params),
+        learning_rate=jnp.asarray(LEARNING_RATE),
+        obs_stats=fresh_statistics(env.observation_space.shape),
+        value_stats=fresh_statistics(()),
+        env_state=env.reset(env_key),
+        key=key,
+        left=jnp.asarray(1.0),
+    )
+
+
+def rollout(state: TrainState, key: jax.Array, env: Any, net: ActorCritic) -> tuple[Any, tuple]:
+    """Act for ROLLOUT_STEPS; the last environment state, and what happened, as [T, N, ...]."""
+
+    def step(env_state: Any, key: jax.Array) -> tuple[Any, tuple]:
+        obs = normalise(state.obs_stats, env_state.obs)
+        policy = net.apply(state.params, obs, method=net.policy)
+        action = policy.sample(key)
+        after = env.step(env_state, applied(action, env.action_space))
+        outcome = replace(after, internal=None)  # T copies of a simulator's state are of no use
+        return after, (env_state.obs, action, policy.log_prob(action), outcome)
+
+    return jax.lax.scan(step, state.env_state, jax.random.split(key, ROLLOUT_STEPS))
+
+
+def learn(state: TrainState, batch: Batch, key: jax.Array, net: ActorCritic) -> tuple[Any, dict]:
+    """NUM_EPOCHS passes over a batch; the policy's learning rate follows its change."""
+
+    def minibatch(state: TrainState, rows: jax.Array) -> tuple[TrainState, dict]:
+        def moved(path: Any, param: jax.Array, update: jax.Array) -> jax.Array:
+            of_value = "critic" in jax.tree_util.keystr(path)
+            least = MIN_VALUE_LEARNING_RATE if of_value else 0.0
+            return param - update * jnp.maximum(state.learning_rate, least)
+
+        part = jax.tree.map(lambda x: x[rows], batch)
+        grads, metrics = jax.grad(ppo_loss, has_aux=True)(state.params, net, part, state.left)
+        updates, opt_state = optimiser.update(grads, state.opt_state)
+        params = jax.tree.map_with_path(moved, state.params, updates)
+        return state.replace(params=params, opt_state=opt_state), metrics
+
+    def epoch(state: TrainState, key: jax.Array) -> tuple[TrainState, dict]:
+        rows = jax.random.permutation(key, len(batch.obs)).reshape(NUM_MINIBATCHES, -1)
+        state, metrics = jax.lax.scan(minibatch, state, rows)
+        kl = metrics["losses/approx_kl"].mean()
+        target = TARGET_KL * state.left  # so that the policy settles before it is scored
+        change = [1 / KL_ADAPTATION, KL_ADAPTATION]
+        rate = state.learning_rate * jnp.select([kl > 2 * target, kl < target / 2], change, 1.0)
+        return state.replace(learning_rate=jnp.clip(rate, *LEARNING_RATE_BOUNDS)), metrics
+
+    state, metrics = jax.lax.scan(epoch, state, jax.random.split(key, NUM_EPOCHS))
+    return state, jax.tree.map(jnp.mean, metrics)
+
+
+def update(state: TrainState, env: Any, net: ActorCritic) -> tuple[TrainState, dict]:
+    """One rollout and the learning from it."""
+    rollout_key, learn_key, key = jax.random.split(state.key, 3)
+    env_state, (raw_obs, action, log_prob, outcome) = rollout(state, rollout_key, env, net)
+
+    # The statistics of the rollout's own policy, so that the first ratios are exactly one.
+    obs = normalise(state.obs_stats, raw_obs)
+
+    def value_of(obs: jax.Array) -> jax.Array:
+        value = net.apply(state.params, normalise(state.obs_stats, obs), method=net.value)
+        return denormalise(state.value_stats, value)
+
+    value = value_of(raw_obs)
+    advantage = gae(value, value_of(outcome.next_obs), outcome)
+    target = advantage + value
+    value_stats = add_samples(state.value_stats, target.ravel())
+
+    batch = Batch(obs, action, log_prob, advantage, normalise(value_stats, target))
+    batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+    state, metrics = learn(state, batch, learn_key, net)
+
+    ended = (outcome.terminated | outcome.truncated).sum()
+    metrics |= {
+        "charts/episodic_return": outcome.episode_return.sum() / ended,  # NaN where none ended
+        "charts/episodic_length": outcome.episode_length.sum() / ended,
+        "charts/learning_rate": state.learning_rate,
+        "charts/diverged": outcome.diverged.sum(),  # episodes that ended in NaN
+        "losses/explained_variance": 1 - advantage.var() / (target.var() + 1e-8),
+    }
+    return state.replace(
+        obs_stats=add_samples(state.obs_stats, raw_obs.reshape(-1, obs.shape[-1])),
+        value_stats=value_stats,
+        env_state=env_state,
+        key=key,
+    ), metrics
+
+
+# ---- The budget ---------------------------------------------------------------------------------
+
+
+def placement(state: TrainState, num_envs: int) -> TrainState:
+    """Where a state lives: environments spread over all devices, everything else on each."""
+    mesh = jax.make_mesh((jax.device_count(),), ("devices",))
+    copied, spread = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("devices",)))
+    envs = jax.tree.map(lambda x: spread if x.shape[:1] == (num_envs,) else copied, state.env_state)
+    return jax.tree.map(lambda _: copied, state).replace(env_state=envs)
+
+
+def compiled(key: jax.Array, env: Any, net: ActorCritic) -> tuple[Any, Any]:
+    """`init(key)` and `update(state)`, each compiled ahead of time, on all devices."""
+    start, go_on = partial(init, env=env, net=net), partial(update, env=env, net=net)
+    spec = jax.eval_shape(start, key)
+    placed = placement(spec, env.num_envs)
+    start = jax.jit(start, out_shardings=placed)
+    go_on = jax.jit(go_on, in_shardings=(placed,), out_shardings=(placed, None), donate_argnums=0)
+    return start.lower(key).compile(), go_on.lower(spec).compile()
+
+
+def main(trial: Trial) -> None:
+    """Compile, start the clock, and update until the budget is used up."""
+    env = trial.make_env(trial.num_envs_hint)
+    net = ActorCritic(env.action_space)
+    # XLA's own generator: its normal numbers compile five times faster than threefry's.
+    key = jax.random.key(trial.seed, impl="rbg")
+    init_fn, update_fn = compiled(key, env, net)
+
+    def act(params: Any, obs: jax.Array) -> jax.Array:
+        """The policy that is scored: the likeliest action."""
+        network, obs_stats = params
+        policy = net.apply(network, normalise(obs_stats, obs), method=net.policy)
+        return applied(policy.mode(), env.action_space)
+
+    trial.start()
+    state, step = init_fn(key), 0
+    while trial.time_left() > 0:
+        state, metrics = update_fn(state.replace(left=jnp.float32(1 - trial.progress())))
+        step += ROLLOUT_STEPS * env.num_envs
+        trial.log(step, **metrics)
+        trial.publish(act, (state.params, state.obs_stats))
+
+
+if __name__ == "__main__":
+    main(connect())

@@ -1,0 +1,53 @@
+"""The order: what is to be measured, from the command line to the training's own process.
+
+A request holds one, a measurement takes it, and the part of it that is an assignment travels to the
+training. Each value stands in it once.
+"""
+
+import dataclasses
+import secrets
+
+SEED_BITS = 31
+"""Assigned seeds fit a signed 32-bit integer everywhere."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+    """What a training is told. The rest of an order is its parent's, and never reaches it.
+
+    Attributes:
+      task_id: a Gymnasium id.
+      backend: one of `backends.BACKENDS`; the training resolves `auto`, for it knows its devices.
+      seed: for all randomness.
+      budget: seconds of training.
+    """
+
+    task_id: str
+    backend: str
+    seed: int
+    budget: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What is to be measured.
+
+    Attributes:
+      assignment: what the training is told.
+      episodes: of the evaluation.
+      confinement: of training and evaluation; see `sandbox`.
+      eval_engine: a second simulator to evaluate in; None for no second figure.
+      allowance: seconds before the clock of the training starts by itself; None for what the
+        machine's devices may need.
+    """
+
+    assignment: Assignment
+    episodes: int
+    confinement: str
+    eval_engine: str | None = None
+    allowance: float | None = None
+
+
+def draw_seed() -> int:
+    """A seed for a training that was given none."""
+    return secrets.randbits(SEED_BITS)
