@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import datetime
 import html
+import math
 import re
 import shutil
 import subprocess
