@@ -93,7 +93,7 @@ def main() -> None:
         sys.addaudithook(count)
 
         def say(line: str) -> None:
-            if line.endswith("needed to go on."):  # a turn, to its verdict
+            if ": discard: " in line:  # a turn has come to its verdict
                 print(f"ledger opened {counts['ledger']} times, git started {counts['git']} times")
                 for what, times in sorted(counts.items()):
                     if what.startswith(" ") and "--all" in sys.argv:
