@@ -281,4 +281,4 @@ def test_programs_are_never_taken_from_the_checkout(tmp_path, monkeypatch):
 
 
 def test_a_branch_that_is_not_begun_does_not_exist(root):
-    assert not Branch(root, "test").exists
+    assert not Branch(root, "test").exists()

@@ -63,7 +63,7 @@ class Branch:
         self._head = f"{HEADS}{PREFIX}{tag}"
         self._refs = f"refs/autorl/{tag}/"
         self._trial = f"{self._refs}trial/"
-        self._edits: dict[str, bytes] = {}  # of commits, by the names that were asked for
+        self._edits: dict[str, bytes] = {}  # that were asked for, by their commits
 
     @property
     def name(self) -> str:
@@ -115,11 +115,12 @@ class Branch:
     def edit_of(self, commit: str) -> bytes:
         """The training file of a commit, or of the `tip`."""
         commit = self.tip() if commit == "tip" else commit
-        if commit not in self._edits:
-            name = git.full(self.root, commit)
+        known = [name for name in tuple(self._edits) if name.startswith(commit)]
+        name = known[0] if len(known) == 1 else git.full(self.root, commit)
+        if name not in self._edits:
             edit = git.run(self.root, "cat-file", "blob", f"{name}:{EDITABLE}")
-            self._edits[commit] = plain(edit)
-        return self._edits[commit]
+            self._edits[name] = plain(edit)
+        return self._edits[name]
 
     def check_unworked(self) -> None:
         """Make sure that nothing was tried on it: for where the ledger has no row of it.

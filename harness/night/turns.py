@@ -244,7 +244,7 @@ class Night:
             challenger=challenger and challenger[:NAME_LENGTH],
             reason=_summary(made),
         )
-        return self._contest.of(self._ledger.append(turn))
+        return self._contest.replicates.of(self._ledger.append(turn))
 
     def _circumstances(self, name: str, tip: str) -> dict[str, str]:
         """What rows of turns and nights have, by their fields."""
