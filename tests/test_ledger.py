@@ -6,9 +6,11 @@ import os
 import pytest
 
 from harness.errors import LedgerError, StorageError
-from harness.record import ledger as ledgers
+from harness.record import entries
 from harness.record.entries import Ending, NightBegun, Plan, Renewed, Role, Status, Turn, Verdict
-from harness.record.ledger import HEADERS, Head, Ledger
+from harness.record.head import Head
+from harness.record.ledger import Ledger
+from harness.record.snapshot import HEADERS
 from tests.conftest import ROOT
 from tests.conftest import run_row as row
 
@@ -371,9 +373,9 @@ def test_what_was_verified_before_is_compared_and_not_taken_on_trust(ledger):
 
 
 def test_lines_that_were_verified_are_parsed_once(ledger, monkeypatch):
-    parse, parsed = ledgers.entries.parse, []
+    parse, parsed = entries.parse, []
     monkeypatch.setattr(
-        ledgers.entries, "parse", lambda cells: parsed.append(cells["run_id"]) or parse(cells)
+        entries, "parse", lambda cells: parsed.append(cells["run_id"]) or parse(cells)
     )
     ledger.append(row("r3"))
     assert len(ledger.rows()) == 4

@@ -33,8 +33,9 @@ from harness.measurement.training import MAX_STEP, Training
 from harness.places import ERROR, LEDGER, SUMMARY, TRAIN_FILE, run_folder
 from harness.record import life
 from harness.record.entries import ALONE, Role, Run, Status
-from harness.record.ledger import Ledger, Snapshot
+from harness.record.ledger import Ledger
 from harness.record.life import Ruling
+from harness.record.snapshot import Snapshot
 from harness.system import processes, storage
 
 STATUSES: dict[type[BaseException], Status] = {

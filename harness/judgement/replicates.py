@@ -10,8 +10,9 @@ from harness.judgement.history import NAME_LENGTH, Conditions, History
 from harness.measurement.sites import Site
 from harness.places import LEDGER
 from harness.record.entries import Role, Run, Status
-from harness.record.ledger import Ledger, Snapshot
+from harness.record.ledger import Ledger
 from harness.record.life import Ruling
+from harness.record.snapshot import Snapshot
 
 Runner = Callable[[Request], Summary]
 """Makes one run: `experiment.run`, with or without a display."""
