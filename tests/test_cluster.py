@@ -94,8 +94,8 @@ def test_the_incumbents_runs_beside_a_challenger_are_those_of_the_incumbent_now(
     """A keep in the middle of another trial: the old incumbent's runs are no longer compared."""
     ongoing.measure()
     first, second = ongoing.enter(b"SKILL = 5\n", "first"), ongoing.enter(b"SKILL = 4\n", "second")
-    beside = ongoing._part(Role.INCUMBENT, ongoing.read().incumbent, second, 1)
-    ongoing._replicate(ongoing.read(), beside, "beside")
+    beside = ongoing.replicates.part(Role.INCUMBENT, ongoing.read().incumbent, second, 1)
+    ongoing.replicates.make(ongoing.read(), beside, "beside")
     assert len(ongoing.read().beside(second)) == 1
     assert ongoing.pursue(first, "first").verdict == "keep"
     assert ongoing.read().beside(second) == []

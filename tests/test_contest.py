@@ -210,12 +210,12 @@ def test_a_trial_that_goes_on_with_other_hardware_is_a_new_challenger_of_the_bra
 def test_nothing_is_judged_against_an_incumbent_that_lacks_runs(root, site, monkeypatch):
     ongoing = Contest(create(root, "tag"), HALF_CHEETAH, "none", site=site)
     ongoing.measure()
-    part = ongoing._part(Role.CHALLENGER, "a" * 40, "a" * 40, 1)
+    part = ongoing.replicates.part(Role.CHALLENGER, "a" * 40, "a" * 40, 1)
     there = Ledger(root / LEDGER).read()
     done = (there, part, "HalfCheetah-v5", Status.SCORED, -1e9)
-    assert ongoing._rule(*done).status == "discard"
+    assert ongoing.replicates.rule(*done).status == "discard"
     monkeypatch.setattr(History, "missing", lambda self: [5])
-    ruling = ongoing._rule(*done)
+    ruling = ongoing.replicates.rule(*done)
     assert (ruling.status, ruling.verdict) == ("scored", "go on")
     assert "incumbent" in ruling.reason
 
@@ -283,17 +283,17 @@ def test_beside_a_run_that_another_process_holds_nothing_is_measured(root, ongoi
     with site.killing(second), pytest.raises(KilledError):
         ongoing.challenge("better")
     (begun,) = Ledger(root / LEDGER).read().open()
-    part = ongoing._part(Role.CHALLENGER, begun.commit, begun.challenger, 2)
+    part = ongoing.replicates.part(Role.CHALLENGER, begun.commit, begun.challenger, 2)
     again = Contest(ongoing.branch, HALF_CHEETAH, "none", site=site)
     alone = dataclasses.replace(
-        again._request(again.read(), begun.task, "auto", part, ""), part=None
+        again.replicates.request(again.read(), begun.task, "auto", part, ""), part=None
     )
     count = len(rows(root))
     with life.alive(root / "runs" / begun.run_id):
         for act in (lambda: again.challenge("better"), lambda: experiment.run(alone)):
             with pytest.raises(BusyError, match=f"{begun.run_id}.*kill the process"):
                 act()
-        request = again._request(again.read(), begun.task, "auto", part, "")
+        request = again.replicates.request(again.read(), begun.task, "auto", part, "")
         assert request.order.assignment.seed == begun.seed
     assert (len(rows(root)), len(Ledger(root / LEDGER).read().open())) == (count, 1)
     assert again.challenge("better").verdict == "keep"
@@ -473,6 +473,6 @@ def test_an_incumbent_that_only_fails_is_told_as_no_edits_fault(root, ongoing, s
 
 def test_a_replicate_that_another_command_has_made_is_left_as_it_is(root, ongoing):
     count = len(rows(root))
-    part = ongoing._part(Role.INCUMBENT, ongoing.branch.tip(), ongoing.branch.tip(), 1)
-    assert ongoing._replicate(ongoing.read(), part, "again") is None
+    part = ongoing.replicates.part(Role.INCUMBENT, ongoing.branch.tip(), ongoing.branch.tip(), 1)
+    assert ongoing.replicates.make(ongoing.read(), part, "again") is None
     assert len(rows(root)) == count

@@ -19,8 +19,9 @@ from harness.judgement.contest import Contest
 from harness.judgement.history import History
 from harness.measurement import instrument, training
 from harness.record.entries import Role, Verdict
-from harness.record.ledger import HEADERS, Ledger
+from harness.record.ledger import Ledger
 from harness.record.runs import Record
+from harness.record.snapshot import HEADERS
 from harness.system import machine
 from tests.conftest import (
     HALF_CHEETAH,

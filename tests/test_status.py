@@ -21,7 +21,9 @@ from harness.night.turns import Night
 from harness.places import EDITABLE, HOLDER, LEDGER
 from harness.record import life
 from harness.record.entries import NightBegun, Plan, Status
-from harness.record.ledger import COLUMNS, Head, Ledger
+from harness.record.head import Head
+from harness.record.ledger import Ledger
+from harness.record.snapshot import COLUMNS
 from harness.system import words
 from scripts.bench_report import write_ledger
 from tests.conftest import HALF_CHEETAH, ROOT, begin, command, git, rows
