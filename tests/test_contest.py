@@ -9,7 +9,7 @@ import pytest
 from harness.checkout.branch import create
 from harness.confinement import sandbox
 from harness.errors import BusyError, IncumbentError, InputError, IntegrityError, TrainingError
-from harness.judgement import experiment, objective, rulings, verdict
+from harness.judgement import contest, experiment, objective, rulings, verdict
 from harness.judgement.contest import LOSSES, Contest
 from harness.judgement.history import RUNS_PER_END, Conditions, History
 from harness.places import EDITABLE, LEDGER
@@ -451,7 +451,7 @@ def test_a_file_that_fails_where_its_own_return_is_low_is_measured_no_higher(
     def low(row, score):
         return (row.role, row.commit) == ("incumbent", row.challenger) and score < skill
 
-    monkeypatch.setattr(rulings, "LOSSES", 1000)  # where it fails now and then, not in a row
+    monkeypatch.setattr(contest, "LOSSES", 1000)  # where it fails now and then, not in a row
     offer(root, skill)
     with site.ending(low, TrainingError("a bad seed")):
         outcome = ongoing.challenge("better")
