@@ -79,7 +79,7 @@ def test_a_night_in_several_slots_ends_with_everything_in_the_ledger(root, ongoi
     assert [turn.number for turn in made] == [i + 1 for i in range(len(made))]
     ended = [row for row in rows(root) if row.verdict in ("keep", "discard", "inconclusive")]
     assert {row.challenger for row in ended} == {turn.challenger for turn in made}
-    assert len(ended) == len(turns)
+    assert len(ended) == len(made)
     kept = [row for row in ended if row.verdict == "keep"]
     assert len(kept) >= 2
     branch = ongoing.branch
@@ -93,7 +93,10 @@ def test_a_night_in_several_slots_ends_with_everything_in_the_ledger(root, ongoi
 def test_the_incumbents_runs_beside_a_challenger_are_those_of_the_incumbent_now(root, ongoing):
     """A keep in the middle of another trial: the old incumbent's runs are no longer compared."""
     ongoing.measure()
-    first, second = ongoing.enter(b"SKILL = 5\n", "first"), ongoing.enter(b"SKILL = 4\n", "second")
+    first, second = (
+        ongoing.enter(edit, message, ongoing.branch.read(), ongoing.read())
+        for edit, message in ((b"SKILL = 5\n", "first"), (b"SKILL = 4\n", "second"))
+    )
     beside = ongoing.replicates.part(Role.INCUMBENT, ongoing.read().incumbent, second, 1)
     ongoing.replicates.make(ongoing.read(), beside, "beside")
     assert len(ongoing.read().beside(second)) == 1
