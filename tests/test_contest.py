@@ -9,7 +9,7 @@ import pytest
 from harness.checkout.branch import create
 from harness.confinement import sandbox
 from harness.errors import BusyError, IncumbentError, InputError, IntegrityError, TrainingError
-from harness.judgement import contest, experiment, objective, verdict
+from harness.judgement import contest, experiment, objective, rulings, verdict
 from harness.judgement.contest import LOSSES, Contest
 from harness.judgement.history import RUNS_PER_END, Conditions, History
 from harness.places import EDITABLE, LEDGER
@@ -347,7 +347,7 @@ def test_where_ends_are_free_who_ends_unlucky_runs_has_nothing_kept_as_better(
 ):
     """The adversary of the test above does gain where nothing bounds it: that one can fail."""
     offer(root, 0, "# no change")
-    monkeypatch.setattr(contest, "LOSSES", 1000)
+    monkeypatch.setattr(rulings, "LOSSES", 1000)
     monkeypatch.setattr(verdict, "picks", lambda runs, again: 1)
     last = until_its_verdict(ongoing, lambda: site.ending(unlucky, KeyboardInterrupt()), 200)
     assert last.verdict == "keep"
