@@ -43,7 +43,7 @@ SHORTEST, LONGEST = 0.3, 8.0  # seconds between the start of a night and its kil
 GONE_WITHIN = 3.0  # seconds in which the kernel ends what a killed loop had started
 
 
-def measured(this: experiment._Run, watch: object, announce: object) -> object:
+def measured(this: experiment._Underway, watch: object, announce: object) -> object:
     """In the place of training and evaluation: a score that is the same in every night."""
     request = this.request
     assert request.part is not None

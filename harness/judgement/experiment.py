@@ -32,7 +32,7 @@ from harness.measurement.sites import Announce, Measurement, Site, Watch
 from harness.measurement.training import MAX_STEP, Training
 from harness.places import ERROR, LEDGER, SUMMARY, TRAIN_FILE, run_folder
 from harness.record import life
-from harness.record.entries import ALONE, Role, Run, Status
+from harness.record.entries import ALONE, Role, Run, Status, Verdict
 from harness.record.ledger import Ledger
 from harness.record.life import Ruling
 from harness.record.snapshot import Snapshot
@@ -143,7 +143,7 @@ class Summary:
     backend: str
     seed: int
     run_id: str
-    verdict: str = "none"
+    verdict: Verdict = Verdict.NONE
     reason: str | None = None
     second_return: float | None = None
 
