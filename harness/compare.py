@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from scipy import stats
+from scipy import special
 
 from harness.errors import InputError
 from harness.judgement import contest
@@ -88,7 +88,7 @@ def _interval(value: float, errors: list[tuple[float, int]]) -> tuple[float, flo
     if not total:
         return value, value
     freedom = total**2 / sum(variance**2 / df for variance, df in errors if variance)
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * math.sqrt(total)
+    half = special.stdtrit(freedom, (1 + CONFIDENCE) / 2) * math.sqrt(total)
     return value - half, value + half
 
 

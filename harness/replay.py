@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from scipy import stats
+from scipy import special
 
 from harness.confinement import sandbox
 from harness.contract.order import Assignment, Order
@@ -80,7 +80,7 @@ def replay(
 def prediction_interval(scores: Sequence[float]) -> tuple[float, float]:
     """Where a further run falls with `CONFIDENCE`, given runs of the same distribution (normal)."""
     count = len(scores)
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
+    quantile = special.stdtrit(count - 1, (1 + CONFIDENCE) / 2)
     half = quantile * statistics.stdev(scores) * math.sqrt(1 + 1 / count)
     return statistics.fmean(scores) - half, statistics.fmean(scores) + half
 
@@ -88,7 +88,7 @@ def prediction_interval(scores: Sequence[float]) -> tuple[float, float]:
 def episode_interval(recorded: Sequence[float], again: Sequence[float]) -> tuple[float, float]:
     """Where the mean of other episodes of the *same* policy falls with `CONFIDENCE` (normal)."""
     variance = sum(statistics.pvariance(returns) / len(returns) for returns in (recorded, again))
-    half = stats.norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt(variance)
+    half = special.ndtri((1 + CONFIDENCE) / 2) * math.sqrt(variance)
     return statistics.fmean(recorded) - half, statistics.fmean(recorded) + half
 
 

@@ -42,7 +42,7 @@ def report(
 ) -> None:
     """Write what a night has found, or single runs, into one page that opens from the disk.
 
-    Learning curves, times and the video need the runs' folders beside the ledger; diffs need the
+    Learning curves, times and the video need the runs' folders next to the ledger; diffs need the
     checkout's git. What is missing is left out.
     """
     root = ledger.resolve().parent

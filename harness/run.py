@@ -163,7 +163,7 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
     _advise(
         (f"harness.run {message}", f"after an edit of {EDITABLE}: it is tried, and kept or not"),
         ("harness.loop --agent claude --hours 8", "a night of an agent's edits"),
-        ("harness.status", "how it stands"),
+        ("harness.status", "its progress"),
     )
 
 

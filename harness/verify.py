@@ -48,7 +48,7 @@ def verify(
     ]
     whole = (
         "chain and head whole"
-        if any(head.read() for head in ledger.heads)
+        if any(head.read() for head in ledger.heads())
         else "chain whole, its end not known here"
     )
     print(f"{len(rows)} rows, {whole}; {len(scored)} scored runs, "
@@ -82,7 +82,7 @@ def _scores_again(record: Record, root: Path) -> bool:
     details = record.details
     place = scoring.Place(root, sandbox.as_safe_as(details["sandbox"]))
     again = scoring.evaluate_apart(
-        record.artifact, details["task"], details["episode_seeds"], REFERENCE, place
+        record.artifact(), details["task"], details["episode_seeds"], REFERENCE, place
     )
     return again.returns == record.returns and again.lengths == details["episode_lengths"]
 

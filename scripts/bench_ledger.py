@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.record import ledger
+from harness.record import snapshot
 from harness.record.entries import Run, Status
 from harness.record.ledger import Ledger
 
@@ -29,7 +29,7 @@ def main() -> None:
         os.environ["XDG_STATE_HOME"] = name
         book = Ledger(Path(name) / "results.tsv")
         book.path.write_bytes(
-            ledger.written([dataclasses.replace(EMPTY, run_id=f"run{i}") for i in range(ROWS)])
+            snapshot.written([dataclasses.replace(EMPTY, run_id=f"run{i}") for i in range(ROWS)])
         )
         begin = time.perf_counter()
         book.check()

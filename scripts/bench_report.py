@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from harness.places import LEDGER
-from harness.record import ledger
+from harness.record import snapshot
 from harness.record.entries import Role, Run, Status, Verdict
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
@@ -62,7 +62,7 @@ def write_ledger(path: Path, experiments: int, words: str = "an idea, number {}"
                 add(Role.INCUMBENT, incumbent, incumbent, replicate)
         else:
             add(Role.CHALLENGER, name, name, 1, Verdict.DISCARD)
-    path.write_bytes(ledger.written(rows))
+    path.write_bytes(snapshot.written(rows))
 
 
 def main() -> None:

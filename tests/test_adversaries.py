@@ -58,6 +58,9 @@ STOPPED_BY_THE_CLOCK = [
     "daemon_after_deadline", "patches_time", "patches_trial", "patches_monitoring", "starts_twice",
     "publishes_truncated", "floods_output", "ignores_signals", "takes_memory",
 ]  # fmt: skip
+LATE = {"patches_time", "patches_trial", "patches_monitoring", "starts_twice", "ignores_signals"}
+"""Of these, what gains arrives, after the deadline: were it not for the clock, it would count."""
+
 REFUSED = {
     "trains_before_start": (TrainingError, "before trial.start"),
     "publishes_gigantic": (TrainingError, "bytes"),
@@ -358,6 +361,8 @@ def test_an_evaluation_is_confined_as_a_training_is(world, kind):
 def test_the_clock_cannot_be_moved(world, name):
     result, folder = attempt(world, name, sandbox.available())
     assert action(result, folder) == HONEST
+    if name in LATE:
+        assert result.late > 0
     assert all(seconds <= BUDGET for seconds, _, _ in result.curve)
     assert (folder / "train.log").stat().st_size <= training.MAX_LOG_BYTES
     assert psutil.Process().children(recursive=True) == []

@@ -138,9 +138,10 @@ def test_the_output_of_an_agent_is_bounded_on_the_disk_and_in_memory(call, monke
     truncate = os.ftruncate
     monkeypatch.setattr(os, "ftruncate", lambda fd, size: (sizes.append(size), truncate(fd, size)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    made = call(
-        "for i in $(seq 300); do head -c 1048576 /dev/zero; sleep 0.003; done; echo; echo end"
-    )
+    writes = "for i in $(seq 300); do head -c 1048576 /dev/zero; sleep 0.003; done; echo; "
+    # Whatever is written before it is cut off goes, the last words too.
+    waits = "while [ $(stat -L -c %s /proc/self/fd/2) -gt 1048000 ]; do sleep 0.05; done; "
+    made = call(writes + waits + "echo end")
     assert made.detail.rstrip().endswith("end")
     assert sizes
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024

@@ -63,7 +63,7 @@ def test_the_baseline_is_measured_in_all_slots_at_a_time(root, ongoing, site):
 
     site.before = together
     assert len(ongoing.measure()) == verdict.BASELINE_RUNS == len(rows(root))
-    numbers = {str(i + 1) for i in range(verdict.BASELINE_RUNS)}
+    numbers = {i + 1 for i in range(verdict.BASELINE_RUNS)}
     assert {row.replicate for row in rows(root)} == numbers
 
 
@@ -94,8 +94,8 @@ def test_the_incumbents_runs_beside_a_challenger_are_those_of_the_incumbent_now(
     """A keep in the middle of another trial: the old incumbent's runs are no longer compared."""
     ongoing.measure()
     first, second = ongoing.enter(b"SKILL = 5\n", "first"), ongoing.enter(b"SKILL = 4\n", "second")
-    beside = ongoing._part(Role.INCUMBENT, ongoing.read().incumbent, second, 1)
-    ongoing._replicate(beside, "beside")
+    beside = ongoing.replicates.part(Role.INCUMBENT, ongoing.read().incumbent, second, 1)
+    ongoing.replicates.make(ongoing.read(), beside, "beside")
     assert len(ongoing.read().beside(second)) == 1
     assert ongoing.pursue(first, "first").verdict == "keep"
     assert ongoing.read().beside(second) == []

@@ -61,7 +61,7 @@ def test_a_branch_that_was_begun_free_goes_on_so(root, site, path):
     Contest(create(root, "test"), HALF_CHEETAH, sandbox.NONE, site=site).measure()
     ongoing = contest.resume(root, options.confinement, experiment.run)
     assert ongoing.conditions == Conditions(("HalfCheetah-v5",), ("native",), 1.0, 2, sandbox.NONE)
-    assert ongoing._confinement == sandbox.NONE
+    assert ongoing.replicates._confinement == sandbox.NONE
 
 
 def test_what_is_refused_is_not_called_missing(path):

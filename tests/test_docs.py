@@ -11,7 +11,9 @@ import sys
 import pytest
 import typer
 
+from harness.measurement import instrument
 from harness.places import EDITABLE
+from harness.system import machine
 from harness.tasks import anchors
 from tests.conftest import ROOT, summary_block
 
@@ -216,3 +218,11 @@ def test_the_complete_training_file_trains_and_is_scored(harness_run, checkout):
     assert (
         float(summary_block(done.stdout)["avg_return"]) > 2 * anchors.RANDOM["InvertedPendulum-v5"]
     )
+
+
+def test_the_page_of_upgrading_names_all_that_changes_the_instrument():
+    page = " ".join((ROOT / "docs" / "upgrading.md").read_text().split())
+    rooms, modules, packages = instrument.ROOMS, instrument.MODULES, machine.PACKAGES
+    named = [f"`{name}`" for name in (*rooms, *modules) if name != "__init__.py"]
+    named += [name for name in packages if not re.match("jax-|libtpu", name)]  # by their devices
+    assert [name for name in named if name not in page] == []

@@ -35,7 +35,7 @@ def test_a_killed_harness_leaves_no_process_and_a_ledger_that_goes_on(harness_ru
     assert not alive
     assert harness_run(*HONEST).returncode == 0
     killed, scored = Ledger(checkout / "results.tsv").rows()
-    assert (killed.status, killed.avg_return, scored.status) == ("interrupted", "", "scored")
+    assert (killed.status, killed.avg_return, scored.status) == ("interrupted", None, "scored")
     assert Ledger(checkout / "results.tsv").open() == []
 
 

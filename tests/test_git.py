@@ -245,7 +245,7 @@ def test_a_checkout_of_somebody_else_is_told_in_git_s_words(root, tmp_path, monk
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     git._trusted.cache_clear()
     try:
-        assert create(root, "one").exists
+        assert create(root, "one").exists()
     finally:
         git._trusted.cache_clear()
 

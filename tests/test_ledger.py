@@ -6,8 +6,12 @@ import os
 import pytest
 
 from harness.errors import LedgerError, StorageError
-from harness.record.entries import Renewed
-from harness.record.ledger import Head, Ledger
+from harness.record import entries
+from harness.record.entries import Ending, NightBegun, Plan, Renewed, Role, Status, Turn, Verdict
+from harness.record.head import Head
+from harness.record.ledger import Ledger
+from harness.record.snapshot import HEADERS
+from tests.conftest import ROOT
 from tests.conftest import run_row as row
 
 
@@ -241,3 +245,150 @@ def test_a_first_ledger_begins_without_a_word(tmp_path):
     ledger = Ledger(tmp_path / "results.tsv")
     assert ledger.renew() == ""
     assert not ledger.path.exists()
+
+
+PLAN = Plan(agent='sh -c "two  blanks\t\x1b"', hours=8.5, runs=1_000_000, agent_seconds=600.0)
+ON_BRANCH = {"branch": "autorl/night", "harness": "f 2x cpu", "commit": "a" * 12}
+
+
+def test_each_kind_of_row_comes_back_as_it_was_written(tmp_path):
+    ledger = Ledger(tmp_path / "results.tsv")
+    kinds = [
+        row("r0", status=Status.BEGUN, avg_return=None, seed=7, budget=0.5, **ON_BRANCH),
+        row(
+            "r0", status=Status.KEEP, avg_return=-1234.5678, std_return=2.25, seed=7, budget=0.5,
+            verdict=Verdict.KEEP, role=Role.CHALLENGER, replicate=3, comparable=False,
+            episodes=100, startup=11.25, reason="better", objective="A,B", **ON_BRANCH,
+        ),
+        NightBegun(run_id="20260101-000000-night0", plan=PLAN, **ON_BRANCH),
+        Turn(run_id="t1", number=1, status=Ending.EDITED, challenger="b" * 12, **ON_BRANCH),
+        Turn(run_id="t2", number=2, status=Ending.HUNG, reason="600.0 s", **ON_BRANCH),
+        Renewed(reason="after another one"),
+    ]  # fmt: skip
+    for kind in kinds:
+        ledger.append(kind)
+    assert [*Ledger(ledger.path).read().entries] == kinds
+    assert ledger.rows() == kinds[1:]
+    assert ledger.runs() == [kinds[1]]
+    assert ledger.read().open() == []
+
+
+def test_a_run_that_has_begun_is_open_until_it_ends(ledger):
+    begun = row("r3", status=Status.BEGUN, avg_return=None)
+    assert ledger.append(begun).open() == [begun]
+    assert "r3" not in [run.run_id for run in ledger.runs()]
+    assert ledger.append(row("r3")).open() == []
+
+
+EVIDENCE = sorted(
+    path
+    for path in (ROOT / "docs" / "evidence").rglob("*.tsv")
+    if path.read_text().startswith("commit\t")
+)
+
+
+def test_every_ledger_of_the_evidence_is_read_whatever_its_version():
+    versions = {Ledger(path).read().version for path in EVIDENCE}
+    assert versions == {1, 2, 3}
+    first = Ledger(ROOT / "docs" / "evidence" / "issue1" / "results.tsv").runs()[0]
+    assert (first.avg_return, first.seed, first.budget) == (313.7323, 811788217, 240.0)
+    assert (first.branch, first.role, first.episodes, first.startup) == ("-", "-", 0, None)
+    night = Ledger(ROOT / "docs" / "evidence" / "issue6" / "night_tpe.tsv").rows()
+    (begun,) = [row for row in night if isinstance(row, NightBegun)]
+    assert (begun.plan.agent, begun.plan.hours) == ("tpe", 8.0)
+    assert [row.number for row in night if isinstance(row, Turn)][:3] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("version", range(1, len(HEADERS) + 1))
+def test_a_ledger_goes_on_in_the_version_that_it_was_begun_with(tmp_path, version):
+    path = tmp_path / "results.tsv"
+    path.write_text("\t".join(HEADERS[version - 1]) + "\n")
+    Ledger(path).append(row("r0", startup=3.0))
+    there = Ledger(path).append(row("r1", startup=3.0))
+    assert there.version == version
+    assert [run.startup for run in there.runs()] == [3.0 if version == 4 else None] * 2
+    assert path.read_text().splitlines()[0].split("\t") == HEADERS[version - 1]
+    Ledger(path).check()
+
+
+def test_a_branch_is_told_that_a_ledger_from_before_there_were_any_cannot_hold_it(tmp_path):
+    path = tmp_path / "results.tsv"
+    path.write_text("\t".join(HEADERS[0]) + "\n")
+    Ledger(path).append(row("r0"))
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match=r"knew no branches.*Move it away"):
+        Ledger(path).append(row("r1", **ON_BRANCH))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "said"),
+    [
+        ("avg_return", "high", "line 3 is a row whose avg_return is 'high'"),
+        ("replicate", "1.5", "line 3 is a row whose replicate is '1.5'"),
+        ("seed", "1_0", "line 3 is a row whose seed is '1_0'"),
+        ("budget", "", "line 3 is a row whose budget is ''"),
+        ("comparable", "True", "line 3 is a row whose comparable is 'True'"),
+        ("status", "great", "line 3 is a row whose status is 'great'"),
+        ("verdict", "maybe", "line 3 is a row whose verdict is 'maybe'"),
+        ("role", "boss", "line 3 is a row whose role is 'boss'"),
+    ],
+)
+def test_a_cell_that_makes_no_sense_names_its_line(ledger, column, cell, said):
+    """In a chain that is whole: as another tool, or an older one, may have written it."""
+    rechained(ledger.path, 2, column, cell)
+    before = ledger.path.read_bytes()
+    for act in (ledger.rows, lambda: Ledger(ledger.path).append(row("r3"))):
+        with pytest.raises(LedgerError, match=said):
+            act()
+    assert ledger.path.read_bytes() == before
+
+
+def rechained(path, number, column, cell):
+    """Change a cell of a line, from 0, and write the chain anew."""
+    lines = [line.split("\t") for line in path.read_text().splitlines()]
+    lines[number][lines[0].index(column)] = cell
+    previous, texts = None, []
+    for line in lines:
+        texts.append("\t".join([*line[:-1], previous or line[-1]]) + "\n")
+        previous = hashlib.sha256(texts[-1].encode()).hexdigest()
+    path.write_text("".join(texts))
+
+
+def test_a_terminal_code_that_swallows_a_tab_moves_no_cell(ledger):
+    rechained(ledger.path, 2, "description", "\x1b]0;a title")
+    assert [(run.description, run.task) for run in ledger.runs()][1] == ("", "HalfCheetah-v5")
+
+
+def test_what_was_verified_before_is_compared_and_not_taken_on_trust(ledger):
+    """A process that has read a ledger finds every change that another one makes to it."""
+    whole = ledger.path.read_bytes()
+    assert len(ledger.rows()) == 3
+    for damaged in (whole.replace(b"r0", b"rX"), whole.replace(b"HalfCheetah", b"HalfCheetaX")):
+        ledger.path.write_bytes(damaged)
+        with pytest.raises(LedgerError, match="line 3 does not follow"):
+            ledger.rows()
+    ledger.path.write_bytes(whole)
+    assert len(ledger.rows()) == 3
+
+
+def test_lines_that_were_verified_are_parsed_once(ledger, monkeypatch):
+    parse, parsed = entries.parse, []
+    monkeypatch.setattr(
+        entries, "parse", lambda cells: parsed.append(cells["run_id"]) or parse(cells)
+    )
+    ledger.append(row("r3"))
+    assert len(ledger.rows()) == 4
+    assert parsed == ["r3"]
+
+
+def test_a_row_is_decided_from_what_is_there_when_nobody_else_can_append(ledger):
+    other = Ledger(ledger.path)
+
+    def decide(there):
+        seen = [run.run_id for run in there.runs()]
+        return row("r3", description=" ".join(seen))
+
+    other.append(row("between"))
+    last = ledger.conclude(decide).runs()[-1]
+    assert last.description == "r0 r1 r2 between"

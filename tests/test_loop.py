@@ -12,8 +12,10 @@ import psutil
 import pytest
 
 from harness import loop
-from harness.places import EDITABLE
-from tests.conftest import ROOT, TRAIN_FILES, begin, command, git, rows
+from harness.places import EDITABLE, LEDGER
+from harness.record.entries import NightBegun
+from harness.record.ledger import Ledger
+from tests.conftest import ROOT, TRAIN_FILES, begin, command, git, turns
 
 HERE = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -86,10 +88,7 @@ def test_a_night_that_is_interrupted_leaves_nothing_and_goes_on(checkout):
         cwd=checkout, env=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 300
-    while not (checkout / "results.tsv").exists() or rows(checkout)[-1:] == []:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    while rows(checkout)[-1].role != "night":
+    while not isinstance(Ledger(checkout / LEDGER).rows()[-1], NightBegun):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     time.sleep(1)
@@ -103,5 +102,5 @@ def test_a_night_that_is_interrupted_leaves_nothing_and_goes_on(checkout):
     assert done.returncode == 0, done.stderr
     assert "discard" in done.stdout
     assert "the night is over: 1 runs were made" in done.stdout
-    assert [row.status for row in rows(checkout) if row.role == "agent"] == ["edit"]
+    assert [turn.status for turn in turns(checkout)] == ["edit"]
     assert (checkout / EDITABLE).read_bytes() == (TRAIN_FILES / "honest.py").read_bytes()

@@ -5,7 +5,10 @@ Everything is real but training and evaluation (see `root` in test_branch).
 
 import dataclasses
 import json
+import os
+import re
 import shutil
+import subprocess
 import sys
 import time
 
@@ -24,7 +27,7 @@ from harness.places import EDITABLE, LEDGER
 from harness.record.entries import NightBegun, Plan
 from harness.record.ledger import Ledger
 from harness.system import words
-from tests.conftest import HALF_CHEETAH, git, rows, turns
+from tests.conftest import HALF_CHEETAH, ROOT, git, rows, turns
 from tests.fake_site import KilledError
 from tests.test_branch import refs
 
@@ -328,6 +331,15 @@ def test_a_command_that_cannot_be_called_is_told_before_the_night(monkeypatch, c
     said = agents.complaint(command, tuners.TUNERS)
     assert complaint in said
     assert bool(said) == bool(complaint)
+
+
+def test_a_turn_with_one_run_reads_the_ledger_and_asks_git_a_few_times():
+    script = [sys.executable, str(ROOT / "scripts" / "bench_turn.py")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = subprocess.run(script, env=environment, capture_output=True, text=True, check=True)
+    *_, (reads, starts) = re.findall(r"opened (\d+) times, git started (\d+) times", said.stdout)
+    assert int(reads) <= 6
+    assert int(starts) <= 15
 
 
 def test_deleted_folders_of_runs_end_no_night(ongoing, root, agent):

@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 
 LOOK = """
 import importlib.metadata, json, sys
-import harness.origin; harness.origin.allow("my_tasks.envs:X-v0")
+import harness.system.origin; harness.system.origin.allow("my_tasks.envs:X-v0")
 import harness.evaluate, numpy, my_tasks.envs
 print(json.dumps({
     "harness": harness.evaluate.__file__,
@@ -31,7 +31,7 @@ print(json.dumps({
 
 START = """
 import pathlib, subprocess, sys
-from harness import sandbox
+from harness.confinement import sandbox
 mounts = [*sandbox.system(), *sandbox.checkout(pathlib.Path.cwd(), "my_tasks.envs:X-v0")]
 child = sandbox.start(sys.argv[1], [sys.executable, "-c", sys.argv[2]], mounts, {},
                       stdout=sys.stdout)
@@ -99,7 +99,9 @@ def test_a_child_imports_the_harness_what_is_installed_and_then_the_user_s(litte
 def test_with_the_checkout_on_the_path_all_of_it_is_found(littered):
     """So that the test above could fail."""
     look = LOOK.replace("import harness.evaluate, numpy, ", "import numpy, ")
-    look = look.replace('import harness.origin; harness.origin.allow("my_tasks.envs:X-v0")', "")
+    look = look.replace(
+        'import harness.system.origin; harness.system.origin.allow("my_tasks.envs:X-v0")', ""
+    )
     look = look.replace("harness.evaluate", "my_tasks.envs")
     done = python(littered, "-c", look, PYTHONPATH=str(littered))
     assert done.returncode == 0, done.stderr
@@ -178,7 +180,8 @@ def test_nothing_that_libraries_look_for_is_found_in_the_folder_of_a_command(tra
 
 CHILD = """
 import importlib
-from harness import backends, tasks
+from harness import tasks
+from harness.engines import backends
 task = tasks.get("my_tasks.envs:X-v0")
 import jax, scipy.fft, scipy.sparse, harness.evaluate
 jax.devices()

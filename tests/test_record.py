@@ -19,8 +19,9 @@ from harness.judgement.contest import Contest
 from harness.judgement.history import History
 from harness.measurement import instrument, training
 from harness.record.entries import Role, Verdict
-from harness.record.ledger import HEADERS, Ledger
+from harness.record.ledger import Ledger
 from harness.record.runs import Record
+from harness.record.snapshot import HEADERS
 from harness.system import machine
 from tests.conftest import (
     HALF_CHEETAH,
@@ -548,13 +549,13 @@ def test_a_harness_from_a_checkout_is_named_by_its_commit(committed, monkeypatch
     (committed / "harness" / "verdict.py").write_text("KEEP = False\n")
     git(committed, "add", "harness")
     git(committed, "commit", "-qm", "a harness")
-    monkeypatch.setattr(integrity, "HARNESS", committed / "harness")
+    monkeypatch.setattr(integrity, "PACKAGE", committed / "harness")
     (committed / "README.md").write_text("not the harness")
     name = integrity.harness_commit()
     assert name == integrity.commit(committed)[0].rstrip("+")
     (committed / "harness" / "verdict.py").write_text("KEEP = True\n")
     assert integrity.harness_commit() == f"{name}+"
-    monkeypatch.setattr(integrity, "HARNESS", committed / "runs" / "harness")
+    monkeypatch.setattr(integrity, "PACKAGE", committed / "runs" / "harness")
     assert integrity.harness_commit() == "-"
 
 

@@ -30,6 +30,11 @@ class Shape:
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True)
+class Switch:
+    on: bool
+
+
 PLAIN = {"name": "a", "corners": 3, "size": None, "colour": "red"}
 
 
@@ -69,6 +74,18 @@ def test_a_row_is_read_from_its_texts():
     row = {"name": "", "corners": "3", "size": "", "colour": "red"}
     assert schema.parsed(Shape, row) == Shape("", 3, None, Colour.RED)
     assert schema.parsed(Shape, row | {"size": "1e3"}).size == 1000.0
-    for wrong in ({"corners": "3.5"}, {"corners": ""}, {"colour": "blue"}, {"size": "wide"}):
+    assert schema.parsed(Switch, {"on": "yes"}) == Switch(True)
+    assert schema.parsed(Switch, {"on": "no"}) == Switch(False)
+    for text in ("", "True", "1"):
+        with pytest.raises(SchemaError, match="on is"):
+            schema.parsed(Switch, {"on": text})
+    for wrong in (
+        {"corners": " 3"},
+        {"corners": "1_0"},
+        {"corners": "3.5"},
+        {"corners": ""},
+        {"colour": "blue"},
+        {"size": "wide"},
+    ):
         with pytest.raises(SchemaError, match=next(iter(wrong))):
             schema.parsed(Shape, row | wrong)

@@ -21,7 +21,9 @@ from harness.night.turns import Night
 from harness.places import EDITABLE, HOLDER, LEDGER
 from harness.record import life
 from harness.record.entries import NightBegun, Plan, Status
-from harness.record.ledger import COLUMNS, Head, Ledger
+from harness.record.head import Head
+from harness.record.ledger import Ledger
+from harness.record.snapshot import COLUMNS
 from harness.system import words
 from scripts.bench_report import write_ledger
 from tests.conftest import HALF_CHEETAH, ROOT, begin, command, git, rows
@@ -109,7 +111,7 @@ def test_a_status_says_who_is_at_work_and_that_a_night_which_has_time_can_go_on(
     begun = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-night0"
     night = dataclasses.replace(rows(tmp_path)[-1], role="night", run_id=begun)
     Ledger(tmp_path / LEDGER).append(dataclasses.replace(night, reason=words.packed(plan)))
-    goes_on = "; the night has not ended, and harness.loop --resume goes on with it"
+    goes_on = "; the night has not ended, and harness.loop --resume continues it"
     assert standing.look(tmp_path)[-1] == "at work: nobody" + (goes_on if hours else "")
     with holder.hold(tmp_path):
         assert f"(process {os.getpid()}, since" in standing.look(tmp_path)[-1]

@@ -175,7 +175,7 @@ def nights(root, site, tmp_path):
         Night(contest, Plan(agent, 1.0, 12, 20.0)).run()
         made[name] = tmp_path / f"{name}.tsv"
         (root / LEDGER).rename(made[name])
-        from harness.record.ledger import Head
+        from harness.record.head import Head
 
         Head(root / LEDGER).path.unlink()
         Head(root / LEDGER, root / ".git").path.unlink()

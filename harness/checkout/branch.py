@@ -12,8 +12,9 @@ ever written.
 """
 
 import contextlib
+import dataclasses
+import functools
 import re
-import tempfile
 from pathlib import Path
 
 from harness.checkout import git
@@ -33,6 +34,21 @@ KEEP = "autorl: keep"
 """What the branch's reflog says of a step."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Refs:
+    """Where a branch is, at one moment.
+
+    Attributes:
+      tip: the commit of the incumbent.
+      trials: the commits on trial; none between trials.
+      is_out: whether the branch is checked out: the working tree of another one is not ours.
+    """
+
+    tip: str
+    trials: tuple[str, ...]
+    is_out: bool
+
+
 class Branch:
     """One experiment branch of a checkout.
 
@@ -45,7 +61,9 @@ class Branch:
         self.root = root
         self.tag = tag
         self._head = f"{HEADS}{PREFIX}{tag}"
-        self._trial = f"refs/autorl/{tag}/trial/"
+        self._refs = f"refs/autorl/{tag}/"
+        self._trial = f"{self._refs}trial/"
+        self._edits: dict[str, bytes] = {}  # that were asked for, by their commits
 
     @property
     def name(self) -> str:
@@ -60,13 +78,28 @@ class Branch:
         """Its commits, the tip first."""
         return git.text(self.root, "rev-list", self._head).split()
 
+    def read(self) -> Refs:
+        """Where it is now.
+
+        Raises:
+          InputError: it is gone.
+        """
+        form = "--format=%(objectname) %(refname) %(HEAD)"
+        listing = git.text(self.root, "for-each-ref", form, self._head, self._trial)
+        found = [line.split() for line in listing.splitlines()]
+        heads = [line for line in found if line[1] == self._head]
+        if not heads:
+            raise InputError(f"There is no branch {self.name} any more; git reflog may know it.")
+        trials = tuple(line[0] for line in found if line[1].startswith(self._trial))
+        return Refs(heads[0][0], trials, "*" in heads[0])
+
     def tip(self) -> str:
         """The commit of the incumbent."""
-        return git.text(self.root, "rev-parse", self._head)
+        return self.read().tip
 
     def trials(self) -> list[str]:
         """The commits on trial; none between trials."""
-        return git.text(self.root, "for-each-ref", "--format=%(objectname)", self._trial).split()
+        return [*self.read().trials]
 
     def edit(self) -> bytes:
         """The training file as it stands in the working tree, with git's line ends."""
@@ -81,8 +114,13 @@ class Branch:
 
     def edit_of(self, commit: str) -> bytes:
         """The training file of a commit, or of the `tip`."""
-        name = self.tip() if commit == "tip" else git.full(self.root, commit)
-        return plain(git.run(self.root, "cat-file", "blob", f"{name}:{EDITABLE}"))
+        commit = self.tip() if commit == "tip" else commit
+        known = [name for name in tuple(self._edits) if name.startswith(commit)]
+        name = known[0] if len(known) == 1 else git.full(self.root, commit)
+        if name not in self._edits:
+            edit = git.run(self.root, "cat-file", "blob", f"{name}:{EDITABLE}")
+            self._edits[name] = plain(edit)
+        return self._edits[name]
 
     def check_unworked(self) -> None:
         """Make sure that nothing was tried on it: for where the ledger has no row of it.
@@ -92,7 +130,7 @@ class Branch:
         Raises:
           InputError: something was.
         """
-        traces = git.text(self.root, "for-each-ref", "--count=1", f"refs/autorl/{self.tag}/")
+        traces = git.text(self.root, "for-each-ref", "--count=1", self._refs)
         if self.exists():
             names = ("reflog", "show", "--no-show-signature", "--format=%gs", self._head, "--")
             steps = git.text(self.root, *names)  # no signature is asked of a program, no file shown
@@ -111,7 +149,8 @@ class Branch:
     def propose(self, edit: bytes, message: str) -> str:
         """Commit a training file beside the branch and put it on trial; the commit."""
         commit = self._commit(edit, message)
-        git.text(self.root, "update-ref", self._trial + commit, commit)
+        self._update(f"update {self._trial}{commit} {commit}", f"delete {self._made}")
+        self._edits[commit] = plain(edit)
         return commit
 
     def keep(self, commit: str) -> None:
@@ -120,16 +159,18 @@ class Branch:
         Args:
           commit: the challenger.
         """
-        if self.edit_of("tip") != self.edit_of(commit):
-            tip, new = self.tip(), commit
-            if self._shows(tip):  # the edit came from elsewhere
+        refs = self.read()
+        if self.edit_of(refs.tip) != self.edit_of(commit):
+            tip, new = refs.tip, commit
+            if self._shows(refs, tip):  # the edit came from elsewhere
                 self.write(self.edit_of(commit))
             if not self.follows_tip(commit):
                 new = self._commit(self.edit_of(commit), self._message(commit))
             git.text(self.root, "update-ref", "--create-reflog", "-m", KEEP, self._head, new, tip)
+            refs = dataclasses.replace(refs, tip=new)
         if commit not in self.log():  # the ledger names this one: it must not be lost
-            git.text(self.root, "update-ref", f"refs/autorl/{self.tag}/kept/{commit}", commit)
-        self._settle(commit)
+            self._update(f"update {self._refs}kept/{commit} {commit}", f"delete {self._made}")
+        self._settle(refs, commit)
 
     def discard(self, commit: str, run_id: str) -> None:
         """Leave the branch as it is and put the incumbent's file back.
@@ -141,46 +182,61 @@ class Branch:
           commit: the challenger; it stays reachable.
           run_id: of its last run, the name under which it does.
         """
-        git.text(self.root, "update-ref", f"refs/autorl/{self.tag}/discarded/{run_id}", commit)
-        if self._shows(commit):
-            self.write(self.edit_of("tip"))
-        self._settle(commit)
+        refs = self.read()
+        if self._shows(refs, commit):
+            self.write(self.edit_of(refs.tip))
+        self._settle(refs, commit, f"update {self._refs}discarded/{run_id} {commit}")
+
+    @property
+    def _made(self) -> str:
+        """The ref under which a commit is made, before it gets its own."""
+        return f"{self._refs}made"
 
     def _commit(self, edit: bytes, message: str) -> str:
         """A commit on top of the tip, with another training file."""
-        tip = self.tip()
-        blob = git.text(self.root, "hash-object", "-w", "--stdin", data=edit)
-        with tempfile.TemporaryDirectory(prefix="autorl-index-") as folder:
-            index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
-            git.text(self.root, "read-tree", tip, variables=index)
-            entry = f"100644,{blob},{EDITABLE}"
-            git.text(self.root, "update-index", "--add", "--cacheinfo", entry, variables=index)
-            tree = git.text(self.root, "write-tree", variables=index)
-        author, text = git.author(self.root, IDENTITY), words.plain(message)
-        return git.text(
-            self.root, "commit-tree", "--no-gpg-sign", tree, "-p", tip, "-F", "-",
-            data=text.encode(errors="replace"), variables=author,
-        )  # fmt: skip
+        who = {role: git.signature(self.root, role, IDENTITY) for role in ("AUTHOR", "COMMITTER")}
+        text = words.plain(message).strip().encode(errors="replace") + b"\n"
+        head = (
+            f"commit {self._made}\nmark :1\nauthor {who['AUTHOR']}\ncommitter {who['COMMITTER']}\n"
+        )
+        stream = [
+            head.encode(errors="replace"), _data(text), f"from {self._head}^0\n".encode(),
+            f"M 100644 inline {EDITABLE}\n".encode(), _data(edit), b"get-mark :1\ndone\n",
+        ]  # fmt: skip
+        options = ("--quiet", "--force", "--done")
+        return git.text(self.root, "fast-import", *options, data=b"".join(stream))
+
+    def _update(self, *commands: str) -> None:
+        """Change refs, all of them or none."""
+        data = "".join(f"{command}\n" for command in commands).encode()
+        git.run(self.root, "update-ref", "--stdin", data=data)
 
     def _message(self, commit: str) -> str:
         """What a commit says of itself."""
         return git.text(self.root, "cat-file", "commit", commit).partition("\n\n")[2]
 
-    def _is_out(self) -> bool:
-        """Whether it is checked out: the working tree of another branch is not ours."""
-        return current(self.root) == self.tag
-
-    def _shows(self, commit: str) -> bool:
+    def _shows(self, refs: Refs, commit: str) -> bool:
         """Whether the working tree is ours and has a commit's training file."""
-        there = self._is_out() and (self.root / EDITABLE).is_file()
+        there = refs.is_out and (self.root / EDITABLE).is_file()
         return there and self.edit() == self.edit_of(commit)
 
-    def _settle(self, commit: str) -> None:
+    def _settle(self, refs: Refs, commit: str, *commands: str) -> None:
         """The index as the tip has it, and the trial over: the last step of both outcomes."""
-        if current(self.root) == self.tag:
-            mode, _, blob, *_ = git.text(self.root, "ls-tree", self.tip(), EDITABLE).split()
-            git.stage(self.root, EDITABLE, (mode, blob))
-        git.run(self.root, "update-ref", "-d", self._trial + commit)
+        if refs.is_out:
+            git.stage(self.root, EDITABLE, _entry(self.root, refs.tip))
+        self._update(*commands, f"delete {self._trial}{commit}")
+
+
+def _data(content: bytes) -> bytes:
+    """Content in a stream of `git fast-import`."""
+    return b"data %d\n%b\n" % (len(content), content)
+
+
+@functools.cache
+def _entry(root: Path, commit: str) -> tuple[str, str]:
+    """Mode and object name of a commit's training file."""
+    mode, _, blob, *_ = git.text(root, "ls-tree", commit, EDITABLE).split()
+    return mode, blob
 
 
 def create(root: Path, tag: str) -> Branch:

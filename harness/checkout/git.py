@@ -142,6 +142,16 @@ def full(root: Path, commit: str) -> str:
     return found[0]
 
 
+@functools.cache
+def directory(root: Path) -> Path:
+    """The folder of a checkout's repository, which stays where it is while a process lasts.
+
+    Raises:
+      GitError: as `run`.
+    """
+    return Path(text(root, "rev-parse", "--absolute-git-dir"))
+
+
 def stage(root: Path, path: str, entry: tuple[str, str] | None) -> None:
     """Set what the index has at a path.
 
@@ -153,7 +163,7 @@ def stage(root: Path, path: str, entry: tuple[str, str] | None) -> None:
       path: in it.
       entry: mode and object name; None takes the path out.
     """
-    repository = text(root, "rev-parse", "--absolute-git-dir")
+    repository = directory(root.resolve())
     change = ["--cacheinfo", ",".join((*entry, path))] if entry else ["--force-remove", path]
     with tempfile.TemporaryDirectory(prefix="autorl-git-") as empty:
         options = ["-C", empty, f"--git-dir={repository}", f"--work-tree={empty}"]
@@ -204,20 +214,32 @@ def head(root: Path) -> str | None:
         return None
 
 
-def author(root: Path, otherwise: Mapping[str, str]) -> dict[str, str]:
-    """Variables that name who commits, as the user has told git.
+def signature(root: Path, role: str, otherwise: Mapping[str, str]) -> str:
+    """Who commits, as the user has told git, and when: as it stands in a commit.
 
     Args:
       root: the checkout.
+      role: `AUTHOR` or `COMMITTER`.
       otherwise: `NAME` and `EMAIL` of who it is where git knows nobody.
     """
-    known = {key: _own_setting(str(root.resolve()), f"user.{key.lower()}") for key in otherwise}
-    return {
-        name: os.environ.get(name) or known[key] or otherwise[key]
-        for role in ("AUTHOR", "COMMITTER")
-        for key in otherwise
+    told = {n: os.environ[n] for n in (*AUTHORSHIP, *OWN_SETTINGS, "HOME") if n in os.environ}
+    known = _signature(root.resolve(), role, tuple(otherwise.items()), tuple(told.items()))
+    if f"GIT_{role}_DATE" in told:
+        return known
+    return f"{known.rsplit(' ', 2)[0]} {time.time():.0f} {time.strftime('%z')}"
+
+
+@functools.cache
+def _signature(
+    root: Path, role: str, otherwise: tuple[tuple[str, str], ...], told: tuple[tuple[str, str], ...]
+) -> str:
+    """The same at the first time that it is asked, with the variables as they are."""
+    variables = {
+        name: dict(told).get(name) or _own_setting(str(root), f"user.{key.lower()}") or value
+        for key, value in otherwise
         for name in [f"GIT_{role}_{key}"]
     }
+    return text(root, "var", f"GIT_{role}_IDENT", variables=variables)
 
 
 def _run(
@@ -252,8 +274,8 @@ def _failed(arguments: Sequence[str], done: subprocess.CompletedProcess[bytes]) 
     said = done.stderr.decode(errors="replace").strip() or "git says nothing"
     name = " ".join(["git", *arguments[:COMMAND_WORDS]])
     return GitError(
-        f"{name} failed with exit code {done.returncode}: {said}. Mend that and run again; "
-        "harness.loop --resume goes on with a night.",
+        f"{name} failed with exit code {done.returncode}: {said}. Repair that and run again; "
+        "harness.loop --resume continues a night.",
         said,
     )
 

@@ -48,11 +48,12 @@ def committed(root: Path) -> dict[str, tuple[str, str]] | None:
     Raises:
       InputError: git refuses to read the checkout, as it does one that belongs to somebody else.
     """
-    if not git.is_own(root):
+    if not (root / ".git").exists():
         return None
     try:
         listing = git.run(root, "ls-tree", "-r", "-z", "--full-tree", "HEAD")
     except git.GitError:
+        git.is_own(root)  # one that git refuses to read is not one without a commit
         return None
     files = {}
     for entry in filter(None, listing.decode(errors="surrogateescape").split("\0")):

@@ -106,10 +106,10 @@ def _nested(hint: Any, origin: Any, value: Any) -> Any:
 
 def _read(hint: Any, text: str) -> Any:
     """A text as a value of a type."""
-    if _optional(hint) is not None:
-        return None if text == "" else _read(_optional(hint), text)
     if hint is str:
         return text
+    if (inner := _optional(hint)) is not None:
+        return None if text == "" else _read(inner, text)
     if issubclass(hint, enum.Enum):
         return _member(hint, text)
     if hint is bool and text in BOOLS:
@@ -129,6 +129,7 @@ def _member(kind: type[enum.Enum], value: str) -> enum.Enum:
         raise SchemaError(f"{value[:100]!r}") from None
 
 
+@functools.cache
 def _optional(hint: Any) -> Any:
     """The type beside None; None where there is no None."""
     if typing.get_origin(hint) not in (typing.Union, types.UnionType):

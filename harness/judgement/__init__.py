@@ -3,4 +3,13 @@
 May import: `measurement`, `record`, and what is below.
 """
 
-__all__ = ["contest", "experiment", "history", "objective", "rulings", "simulation", "verdict"]
+__all__ = [
+    "contest",
+    "experiment",
+    "history",
+    "objective",
+    "replicates",
+    "rulings",
+    "simulation",
+    "verdict",
+]

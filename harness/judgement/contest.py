@@ -15,8 +15,7 @@ from pathlib import Path
 
 from harness import places
 from harness.checkout import branch as branches
-from harness.checkout.branch import Branch
-from harness.contract.order import Assignment, Order, draw_seed
+from harness.checkout.branch import Branch, Refs
 from harness.errors import (
     EndedError,
     HarnessError,
@@ -29,16 +28,16 @@ from harness.errors import (
     WorkerError,
 )
 from harness.judgement import experiment, rulings, verdict
-from harness.judgement.experiment import Part, Request, Summary
+from harness.judgement.experiment import Part, Summary
 from harness.judgement.history import NAME_LENGTH, Conditions, History
+from harness.judgement.replicates import Replicates, Runner
 from harness.judgement.rulings import LOSSES
 from harness.measurement import sites
 from harness.measurement.sites import Site
 from harness.places import LEDGER
 from harness.record import life
-from harness.record.entries import Role, Run, Status, Verdict
-from harness.record.ledger import Ledger, Snapshot
-from harness.record.life import Ruling
+from harness.record.entries import Role, Run, Verdict
+from harness.record.ledger import Ledger
 from harness.system import words
 
 LOST_RUNS = (WorkerError, StandstillError, EndedError)
@@ -53,9 +52,6 @@ FAILED = (TrainingError, PolicyError)
 
 FEW = 5
 """Scores of which all are shown, and no interval is given."""
-
-Runner = Callable[[Request], Summary]
-"""Makes one run: `experiment.run`, with or without a display."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,18 +97,13 @@ class Contest:
         self.branch = branch
         self.conditions = conditions
         self.site = site or sites.here()
-        self._confinement = confinement
-        self._run = run
+        self.replicates = Replicates(branch, conditions, confinement, run, self.site)
         self._lock = threading.RLock()  # on the branch's refs and the working tree
         self._measuring = threading.Lock()  # the incumbent: by one thread, in all slots
 
     def read(self) -> History:
         """What was measured, as the ledger has it now."""
-        return self.of(Ledger(self.branch.root / LEDGER).read())
-
-    def of(self, there: Snapshot) -> History:
-        """What a ledger says of the branch."""
-        return History(there.entries, self.branch.name, self.site.instrument)
+        return self.replicates.read()
 
     def settle(self) -> list[Run]:
         """Finish what a kill has left half done, and make sure that the tip is the incumbent.
@@ -125,7 +116,7 @@ class Contest:
             rows are gone.
           BusyError: a run of another process goes on.
         """
-        life.bury(self.branch.root, self.branch.name, self._rule_on_killed)
+        life.bury(self.branch.root, self.branch.name, self.replicates.rule_on_killed)
         past = self.read()
         if not past.runs:
             self.branch.check_unworked()
@@ -180,7 +171,7 @@ class Contest:
             numbers = lacking(past) if past.runs else [*first]
             if not numbers:
                 return past
-            parts = [self._part(Role.INCUMBENT, commit, commit, n) for n in numbers]
+            parts = [self.replicates.part(Role.INCUMBENT, commit, commit, n) for n in numbers]
             for failure in self._at_once(parts, message):
                 if failure is None:
                     in_a_row = 0
@@ -213,7 +204,7 @@ class Contest:
     def _attempt(self, part: Part, message: str) -> HarnessError | None:
         """Run a replicate of the incumbent; what it has failed with."""
         try:
-            self._replicate(self.read(), part, message)
+            self.replicates.make(self.read(), part, message)
         except (*LOST_RUNS, *FAILED) as failure:
             return failure
         return None
@@ -226,8 +217,8 @@ class Contest:
         """
         past = self.read()
         if past.transferred(commit, task) is None:
-            part = self._part(Role.TRANSFER, commit, commit, 1)
-            self._run(self._request(past, task, "auto", part, "transfer"))
+            part = self.replicates.part(Role.TRANSFER, commit, commit, 1)
+            self.replicates.run(past, task, "auto", part, "transfer")
 
     def challenge(self, message: str, edit: bytes | None = None) -> Outcome:
         """Try a training file, to its verdict, and nothing else meanwhile.
@@ -256,12 +247,33 @@ class Contest:
             if self.branch.edit_of(pending) == edit and self.branch.follows_tip(pending):
                 return self.pursue(pending, message, past)
             self.withdraw(pending, past)
-        return self.pursue(self.enter(edit, message), message, past)
+        return self.pursue(self.enter(edit, message, self.branch.read(), past), message, past)
 
-    def enter(self, edit: bytes, message: str) -> str:
-        """Put a training file on trial; its commit."""
+    def ready(self, refs: Refs, past: History) -> tuple[Refs, History]:
+        """Branch and history, once the incumbent's estimate lacks nothing.
+
+        Args:
+          refs: as they were read a moment ago.
+          past: as it was read after them.
+
+        Raises:
+          HarnessError: as `measure`.
+        """
+        while self.measured(past) is not past:
+            refs, past = self.branch.read(), self.read()
+        return refs, past
+
+    def enter(self, edit: bytes, message: str, refs: Refs, past: History) -> str:
+        """Put a training file on trial; its commit.
+
+        Args:
+          edit: the file.
+          message: of its commit.
+          refs: of the branch.
+          past: what was measured, read after them.
+        """
         with self._lock:
-            number = len(self.branch.trials()) + self.read().number("")
+            number = len(refs.trials) + past.number("")
             text = (
                 words.plain(message).strip() or "An edit without a message"
             )  # numbered: no two trials are one commit
@@ -315,62 +327,12 @@ class Contest:
         number = past.next_beside(challenger)
         due = number <= len(scores) // verdict.RUNS_PER_REMEASUREMENT
         if due and rulings.judge(past, challenger, scores).step == Role.INCUMBENT:
-            beside = self._part(Role.INCUMBENT, past.incumbent, challenger, number)
+            beside = self.replicates.part(Role.INCUMBENT, past.incumbent, challenger, number)
             with contextlib.suppress(*FAILED):
-                self._replicate(past, beside, "the incumbent beside it")
+                self.replicates.make(past, beside, "the incumbent beside it")
             return None
-        part = self._part(Role.CHALLENGER, challenger, challenger, len(scores) + 1)
-        return self._replicate(past, part, message)
-
-    def _replicate(self, past: History, part: Part, message: str) -> Summary | None:
-        """Run a replicate's tasks, those that are not there yet; the summary of the last."""
-        there = past.replicate(part.role, part.challenger, part.replicate, part.commit)
-        backends = dict(zip(self.conditions.tasks, self.conditions.backends, strict=True))
-        summary = None
-        for task in self.conditions.tasks:
-            if task not in there:
-                summary = self._run(self._request(past, task, backends[task], part, message))
-        return summary
-
-    def _part(self, role: Role, commit: str, challenger: str, replicate: int) -> Part:
-        return Part(
-            branch=self.branch.name,
-            role=role,
-            commit=commit[:NAME_LENGTH],
-            challenger=challenger[:NAME_LENGTH],
-            replicate=replicate,
-            objective=self.conditions.objective,
-        )
-
-    def _request(self, past: History, task: str, backend: str, part: Part, message: str) -> Request:
-        seed = past.seed(part.role, part.challenger, part.replicate, part.commit, task)
-        seed = draw_seed() if seed is None else seed
-        return Request(
-            root=self.branch.root,
-            source=self.branch.edit_of(part.commit),
-            order=Order(
-                Assignment(task, backend, seed, self.conditions.budget),
-                episodes=self.conditions.episodes,
-                confinement=self._confinement,
-                allowance=past.allowance(task),
-            ),
-            message=message,
-            comparable=True,
-            part=part,
-            judge=lambda there, status, score: self._rule(there, part, task, status, score),
-            site=self.site,
-        )
-
-    def _rule(
-        self, there: Snapshot, part: Part, task: str, status: Status, score: float | None
-    ) -> Ruling:
-        """The ruling on a run, from the ledger so far and its own score."""
-        return rulings.rule(self.of(there), self.conditions.tasks, part, task, status, score)
-
-    def _rule_on_killed(self, there: Snapshot, run: Run) -> Ruling:
-        """The ruling on a run whose harness was killed, from its first row."""
-        part = self._part(run.role, run.commit, run.challenger, run.replicate)
-        return self._rule(there, part, run.task, Status.INTERRUPTED, None)
+        part = self.replicates.part(Role.CHALLENGER, challenger, challenger, len(scores) + 1)
+        return self.replicates.make(past, part, message)
 
     def _apply(self, challenger: str, run: Run) -> None:
         """Move the branch, or put the incumbent's file back, as a run has decided."""
@@ -412,7 +374,7 @@ def resume(
     if tag is None:
         return None
     branch = Branch(root, tag)
-    conditions = history(branch).conditions
+    conditions = history(branch, site.instrument if site else None).conditions
     if conditions is None:
         branch.check_unworked()
         return None

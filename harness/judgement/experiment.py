@@ -7,7 +7,7 @@ import secrets
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,9 @@ from harness.measurement.training import MAX_STEP, Training
 from harness.places import ERROR, LEDGER, SUMMARY, TRAIN_FILE, run_folder
 from harness.record import life
 from harness.record.entries import ALONE, Role, Run, Status
-from harness.record.ledger import Ledger, Snapshot
+from harness.record.ledger import Ledger
 from harness.record.life import Ruling
+from harness.record.snapshot import Snapshot
 from harness.system import processes, storage
 
 STATUSES: dict[type[BaseException], Status] = {
@@ -267,9 +268,9 @@ def _told_where(this: _Underway) -> Iterator[None]:
 def _record(ledger: Ledger, this: _Underway, measured: Measurement) -> Summary:
     """Write a score down, rule on it, and write summary and row with the ruling."""
     returns = measured.score.evaluation.returns
-    summary = _summarise(this, measured)
+    summary, details = _summarise(this, measured), _details(this, measured)
     try:
-        _save(this, summary, measured)  # before the ledger is asked for anything: a score is kept
+        _save(this, summary, details)  # before the ledger is asked for anything: a score is kept
     finally:
 
         def decide(there: Snapshot) -> Run:
@@ -279,7 +280,7 @@ def _record(ledger: Ledger, this: _Underway, measured: Measurement) -> Summary:
         row = ledger.conclude(decide).entries[-1]
     assert isinstance(row, Run)
     summary = dataclasses.replace(summary, verdict=row.verdict, reason=row.reason or None)
-    _save(this, summary, measured)
+    _save(this, summary, details)
     return summary
 
 
@@ -301,9 +302,9 @@ def _overtime(training: Training) -> str:
     )
 
 
-def _save(this: _Underway, summary: Summary, measured: Measurement) -> None:
-    details = _details(this, summary, measured)
-    storage.replace(this.folder / SUMMARY, json.dumps(details, indent=1))
+def _save(this: _Underway, summary: Summary, details: Mapping[str, Any]) -> None:
+    text = json.dumps({**dataclasses.asdict(summary), **details}, indent=1)
+    storage.replace(this.folder / SUMMARY, text)
 
 
 def _record_failure(ledger: Ledger, this: _Underway, error: BaseException) -> None:
@@ -363,12 +364,11 @@ def _summarise(this: _Underway, measured: Measurement) -> Summary:
     )
 
 
-def _details(this: _Underway, summary: Summary, measured: Measurement) -> dict[str, Any]:
-    """What summary.json holds: the summary, every episode, and the conditions."""
+def _details(this: _Underway, measured: Measurement) -> dict[str, Any]:
+    """What summary.json holds beside the summary: every episode, and the conditions."""
     training, score, second = measured.training, measured.score, measured.second
     order = this.request.order
     return {
-        **dataclasses.asdict(summary),
         "episode_returns": score.evaluation.returns,
         "episode_lengths": score.evaluation.lengths,
         "episode_seeds": score.evaluation.seeds,

@@ -30,7 +30,7 @@ import statistics
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from harness.record.entries import Role, Verdict
 
@@ -234,7 +234,8 @@ def p_value(challenger: Sequence[float], incumbent: Sequence[float], level: floa
 
 def interval(scores: Sequence[float]) -> tuple[float, float]:
     """Where the mean of all such runs lies with 95 % (Student's t); at least two scores."""
-    half = stats.t.ppf(0.975, len(scores) - 1) * statistics.stdev(scores) / math.sqrt(len(scores))
+    quantile = special.stdtrit(len(scores) - 1, 0.975)
+    half = quantile * statistics.stdev(scores) / math.sqrt(len(scores))
     return statistics.fmean(scores) - half, statistics.fmean(scores) + half
 
 

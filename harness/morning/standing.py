@@ -65,7 +65,7 @@ def look(root: Path) -> list[str]:
         return [*_of_singles(root), at_work]
     now = read(root)
     if now.unfinished and not who:
-        at_work += "; the night has not ended, and harness.loop --resume goes on with it"
+        at_work += "; the night has not ended, and harness.loop --resume continues it"
     return [*lines(now), at_work]
 
 

@@ -101,7 +101,7 @@ def make(root: Path, run_id: str, seconds: float = MAX_SECONDS, width: int = VID
         footer=f"{record.details['task']}  ·  run {run_id}",
         no_opengl=no_opengl,
     )
-    artifact = record.artifact
+    artifact = record.artifact()
     question = Shoot(len(artifact.program), len(artifact.params))
     payload = artifact.program + artifact.params + wire.text(script)
     answer, files = scoring.run_apart(

@@ -126,16 +126,17 @@ class Night:
         """The next trial: one that was cut off, or what the agent comes up with."""
         if self._unfinished:
             return self._unfinished.pop(0)
-        now = self._now(plan)
+        refs, now = self._contest.branch.read(), self._now(plan)
         if self._over(now) is not None:
             return None
-        number = len(now.past.turns) + 1
-        made = self._ask(now, number)
+        refs, past = self._contest.ready(refs, now.past)
+        number = len(past.turns) + 1
+        made = self._ask(dataclasses.replace(now, past=past), refs.tip, number)
         made = dataclasses.replace(made, forbidden=(*made.forbidden, *self._put_back()))
         challenger = None
         if made.status == Ending.EDITED and made.edit is not None:
-            challenger = self._contest.enter(made.edit, made.description)
-        past = self._record(made, number, challenger)
+            challenger = self._contest.enter(made.edit, made.description, refs, past)
+        past = self._record(made, number, challenger, refs.tip)
         self._say(f"turn {number}: {made.status}: {made.description}")
         if made.status in (Ending.WAITING, Ending.FAILED):
             seconds = self._now(plan, past).wait()
@@ -143,12 +144,9 @@ class Night:
             self._pause(seconds)
         return _Trial(number, challenger, made.description, past)
 
-    def _ask(self, now: Memory, number: int) -> Answer:
-        """Have the agent make an edit."""
-        past = self._contest.measured(now.past)  # another trial may have made a new incumbent
-        now = dataclasses.replace(now, past=past)
-        branch, plan = self._contest.branch, now.plan
-        tip = branch.tip()
+    def _ask(self, now: Memory, tip: str, number: int) -> Answer:
+        """Have the agent make an edit of the incumbent."""
+        branch, plan, past = self._contest.branch, now.plan, now.past
         there = branch.edit_of(tip)
         if plan.agent in tuners.TUNERS:
             begin = time.monotonic()
@@ -226,11 +224,12 @@ class Night:
 
     def _begin(self, plan: Plan) -> None:
         """The row of a night that begins."""
-        self._ledger.append(NightBegun(**self._circumstances("night0"), plan=plan))
+        tip = self._contest.branch.tip()
+        self._ledger.append(NightBegun(**self._circumstances("night0", tip), plan=plan))
 
-    def _record(self, made: Answer, number: int, challenger: str | None) -> History:
+    def _record(self, made: Answer, number: int, challenger: str | None, tip: str) -> History:
         """The row of a turn, and what belongs to it in `runs/`; what the ledger says with it."""
-        circumstances = self._circumstances(f"agent{number}")
+        circumstances = self._circumstances(f"agent{number}", tip)
         folder = run_folder(self._root, circumstances["run_id"])
         folder.mkdir(parents=True)
         details = {k: v for k, v in dataclasses.asdict(made).items() if k != "edit"}
@@ -245,13 +244,13 @@ class Night:
             challenger=challenger and challenger[:NAME_LENGTH],
             reason=_summary(made),
         )
-        return self._contest.of(self._ledger.append(turn))
+        return self._contest.replicates.of(self._ledger.append(turn))
 
-    def _circumstances(self, name: str) -> dict[str, str]:
-        """What all rows of this moment have, by their fields."""
+    def _circumstances(self, name: str, tip: str) -> dict[str, str]:
+        """What rows of turns and nights have, by their fields."""
         return {
             "run_id": f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}",
-            "commit": self._contest.branch.tip()[:NAME_LENGTH],
+            "commit": tip[:NAME_LENGTH],
             "branch": self._contest.branch.name,
             "harness": self._contest.site.instrument,
         }

@@ -3,4 +3,4 @@
 May import: `checkout`, `contract`, `evaluate`, and what is below.
 """
 
-__all__ = ["entries", "ledger", "life", "runs"]
+__all__ = ["entries", "head", "ledger", "life", "runs", "snapshot"]

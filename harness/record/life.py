@@ -12,7 +12,8 @@ from pathlib import Path
 from harness.errors import BusyError
 from harness.places import ERROR, LEDGER, run_folder
 from harness.record.entries import ALONE, Run, Status, Verdict
-from harness.record.ledger import Ledger, Snapshot
+from harness.record.ledger import Ledger
+from harness.record.snapshot import Snapshot
 from harness.system import processes, storage
 
 RULING = threading.Lock()

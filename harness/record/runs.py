@@ -48,7 +48,6 @@ class Record:
                 "what the run's score was."
             ) from error
 
-    @property
     def artifact(self) -> Artifact:
         """The policy that was scored.
 
@@ -71,7 +70,7 @@ class Record:
         """What in the folder does not agree with itself or with the row; without simulation."""
         details, found = self.details, []
         try:
-            digest = self.artifact.digest
+            digest = self.artifact().digest
             if digest != details["artifact_sha256"]:
                 found.append("the policy is not the one that was scored")
             count = len(self.returns)

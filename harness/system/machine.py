@@ -16,7 +16,8 @@ from harness.system import origin
 
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "numpy", "mujoco", "mujoco-mjx", "gymnasium", "envpool",
-    "box2d", "brax", "playground", "warp-lang", "jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu",
+    "box2d", "brax", "playground", "warp-lang", "jax-cuda12-plugin", "jax-cuda13-plugin",
+    "jax-rocm60-plugin", "jax-rocm7-plugin", "libtpu",
 )  # fmt: skip
 """What trains and what simulates."""
 
