@@ -162,7 +162,7 @@ def test_an_answer_that_is_none_is_told_and_the_drivers_list_stands_in(asked, ca
     told = f"{machine.processors()}, 1x as the driver has it (JAX did not say which devices it has"
     assert instrument.hardware().startswith(told)
     note = capsys.readouterr().err
-    assert note.startswith("note: which devices JAX has was not to be found out (")
+    assert note.startswith("note: which devices JAX has could not be found out (")
     assert "\x1b" not in note
     assert instrument.hardware().startswith(told)  # asked once, told once
     assert capsys.readouterr().err == ""

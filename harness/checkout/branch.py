@@ -173,9 +173,9 @@ class Branch:
         self._settle(refs, commit)
 
     def discard(self, commit: str, run_id: str) -> None:
-        """Leave the branch as it is and put the incumbent's file back.
+        """Leave the branch as it is and restore the incumbent's file.
 
-        The working tree's file is put back only if it is still the challenger's: what somebody has
+        The working tree's file is restored only if it is still the challenger's: what somebody has
         begun to write since is theirs.
 
         Args:

@@ -229,7 +229,7 @@ class Contest:
 
         Raises:
           InputError: it is the incumbent's.
-          HarnessError: its run failed; it has been set back where that was its own fault.
+          HarnessError: its run failed; the edit was reverted if that was its own fault.
         """
         before = "".join(
             f"The last trial has ended as {run.verdict}: {run.reason} Its file is in git under "
@@ -329,7 +329,7 @@ class Contest:
         if due and rulings.judge(past, challenger, scores).step == Role.INCUMBENT:
             beside = self.replicates.part(Role.INCUMBENT, past.incumbent, challenger, number)
             with contextlib.suppress(*FAILED):
-                self.replicates.make(past, beside, "the incumbent beside it")
+                self.replicates.make(past, beside, "the incumbent, for comparison")
             return None
         part = self.replicates.part(Role.CHALLENGER, challenger, challenger, len(scores) + 1)
         return self.replicates.make(past, part, message)

@@ -25,7 +25,7 @@ Failed = Callable[[Sequence[float]], float]
 
 @dataclasses.dataclass(frozen=True)
 class Conditions:
-    """What all runs of a branch share, laid down when it is begun.
+    """What all runs of a branch share, fixed when it is begun.
 
     Attributes:
       tasks: their ids; the budget is for each of them.
@@ -317,7 +317,7 @@ class History:
         return next((row.seed for row in mine), None)
 
     def allowance(self, task: str) -> float | None:
-        """Seconds of start-up that are free in a run of the branch; None while it is not laid down.
+        """Seconds of start-up that are free in a run of the branch; None while it is not fixed.
 
         The median of what its first file took on the task, whatever measured it, and a small
         share of the budget. (The first run of a day reads everything from the disk; and whoever

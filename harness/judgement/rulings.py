@@ -86,6 +86,6 @@ def _cut_off(part: Part, status: Status) -> Ruling:
     if part.role == Role.CHALLENGER:
         return Ruling(status, Verdict.DISCARD, f"Its runs were {often}")
     if part.beside:
-        reason = f"The incumbent's runs beside it were {often}"
+        reason = f"The incumbent's runs during this trial were {often}"
         return Ruling(Status.INCONCLUSIVE, Verdict.INCONCLUSIVE, reason)
     return Ruling(status)

@@ -262,7 +262,7 @@ class Crew:
         """Why no worker will come."""
         if self._stopping:
             return KeyboardInterrupt()
-        return InputError("All workers are gone. Start Ray again, then go on with --resume.")
+        return InputError("All workers are gone. Start Ray again, then continue with --resume.")
 
     def _recruit(self) -> None:
         """Start workers where there is room for more; no machine is taken in after the greeting."""

@@ -133,7 +133,7 @@ def doubt(device: str) -> str:
 
 
 def _devices() -> Devices | None:
-    """What JAX has in a confined process; None where that was not to be found out.
+    """What JAX has in a confined process; None where that could not be found out.
 
     A process is asked once, and once more where something has changed that may change its answer.
     """
@@ -148,7 +148,7 @@ def _asked(*_: tuple[str, ...]) -> Devices | None:
         return _checked(_ask())
     except (InputError, OSError, EOFError, wire.WireError) as error:
         reason = words.line(str(error) or type(error).__name__)
-        print(f"note: which devices JAX has was not to be found out ({reason}). The rows name "
+        print(f"note: which devices JAX has could not be found out ({reason}). The rows name "
               "those that the driver lists.", file=sys.stderr)  # fmt: skip
         return None
 

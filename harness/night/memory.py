@@ -181,7 +181,7 @@ def recorded(past: History) -> Plan:
     """
     night = past.night()
     if night is None:
-        raise InputError("There is no night on this branch to go on with; begin one with --agent.")
+        raise InputError("There is no night on this branch to continue; begin one with --agent.")
     if night.plan is None:
         raise LedgerError(
             f"The row {night.run_id} of {LEDGER} holds no plan of a night: begin one with --agent."

@@ -76,7 +76,7 @@ class Night:
         """Go on until the night is over.
 
         Raises:
-          InputError: there is no night to go on with.
+          InputError: there is no night to continue.
           HarnessError: the incumbent cannot be measured.
         """
         plan = self._plan or memory.recorded(self._contest.read())  # told before hours of runs
@@ -217,7 +217,7 @@ class Night:
         paths = integrity.put_back(self._root, copies)
         if paths:
             self._say(
-                f"put back what was changed in the checkout: {memory.listed(paths)}. Copies are "
+                f"restored what was changed in the checkout: {memory.listed(paths)}. Copies are "
                 f"in {copies}; what is yours, commit."
             )
         return paths

@@ -82,7 +82,7 @@ class Ending(enum.StrEnum):
 
 
 class Fate(enum.StrEnum):
-    """What became of an experiment; `crash`: it failed, and was set back."""
+    """What became of an experiment; `crash`: it failed, and was reverted."""
 
     KEEP = "keep"
     DISCARD = "discard"

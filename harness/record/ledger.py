@@ -4,7 +4,7 @@ A run has two rows. The first is written before its training starts, so that no 
 a kill of the harness, leaves nothing; the second says how it ended.
 
 A row is complete when its line ends. What a crash in the middle of a write leaves behind is a line
-without an end; the next append takes its place. Any other damage is reported, never mended.
+without an end; the next append takes its place. Any other damage is reported, never repaired.
 """
 
 import contextlib
@@ -164,7 +164,7 @@ class Ledger:
                 f"{self.path} has {len(hashes) - last - 1} rows more than were written "
                 f"from here, the first of them in line {last + 2}: another home or "
                 "machine, as a container's, or another program has appended them. If that was you, "
-                f"delete {paths}, and the next run goes on with it as it is."
+                f"delete {paths}, and the next run continues it as it is."
             )
         raise LedgerError(
             f"{self.path} does not end with the row that was written last: rows were removed, or "

@@ -121,7 +121,7 @@ def check_conditions(
     backend: str | None,
     episodes: int | None = None,
 ) -> None:
-    """Make sure that nothing else is asked for than what the branch has laid down.
+    """Make sure that nothing else is asked for than the conditions of the branch.
 
     Args:
       ongoing: the contest of the branch that is checked out.
