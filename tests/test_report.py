@@ -20,6 +20,7 @@ from harness.errors import InputError, LedgerError, TrainingError
 from harness.judgement.contest import Contest
 from harness.morning import charts, findings, page
 from harness.places import EDITABLE, LEDGER
+from harness.record.entries import Role, Verdict
 from harness.system import words as plain
 from scripts.bench_report import write_ledger
 from tests.conftest import HALF_CHEETAH, ROOT, command, rows
@@ -151,16 +152,16 @@ def test_an_incumbent_reigns_from_the_experiment_that_made_it_one(tmp_path):
     def run(name, replicate, verdict, score):
         return dataclasses.replace(
             first,
-            role="challenger",
+            role=Role.CHALLENGER,
             commit=name,
             challenger=name,
-            replicate=replicate,
-            verdict=verdict,
-            avg_return=str(score),
+            replicate=int(replicate),
+            verdict=Verdict(verdict),
+            avg_return=float(score),
         )
 
     def fresh(name, score):
-        return dataclasses.replace(first, commit=name, challenger=name, avg_return=str(score))
+        return dataclasses.replace(first, commit=name, challenger=name, avg_return=float(score))
 
     begun = [run(name, "1", "go on", 2000) for name in "abcd"]
     kept = [
