@@ -306,7 +306,7 @@ def test_a_cluster_of_our_own_joins_no_other_and_asks_for_a_secret(monkeypatch, 
     assert {(address, mode) for address, mode, _ in begun} == {("local", "token")}
     first, second = (token for _, _, token in begun)
     assert first != second
-    assert len(first) == 2 * cluster.TOKEN_BYTES
+    assert len(first) == 2 * cluster.SECRET_BYTES
 
 
 @pytest.mark.parametrize(

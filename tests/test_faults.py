@@ -36,7 +36,7 @@ def test_a_killed_harness_leaves_no_process_and_a_ledger_that_goes_on(harness_ru
     assert harness_run(*HONEST).returncode == 0
     killed, scored = Ledger(checkout / "results.tsv").rows()
     assert (killed.status, killed.avg_return, scored.status) == ("interrupted", None, "scored")
-    assert Ledger(checkout / "results.tsv").open() == []
+    assert Ledger(checkout / "results.tsv").read().open() == []
 
 
 @pytest.fixture

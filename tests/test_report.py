@@ -217,13 +217,17 @@ def test_the_latest_of_what_was_kept_are_numbered_and_named_below(
     monkeypatch.setattr(charts, "finished", lambda name, figure: figure)
     figure = charts.progress(found)
     figure.draw_without_rendering()
-    shown = {text.get_text(): Text.get_window_extent(text) for text in figure.findobj(Text)}
+    (axis,), (_, key) = figure.axes, figure.legends
+    numbers, names = (
+        {text.get_text(): Text.get_window_extent(text) for text in texts}
+        for texts in (axis.texts, key.get_texts())
+    )
     kept = found.kept[-charts.NAMED :]
     assert kept
-    frame = figure.axes[0].get_window_extent()
+    frame = axis.get_window_extent()
     for e in kept:
-        assert frame.contains(*shown[str(e.number)].p0)
-        name = shown[f"{e.number}  {e.description}"]
+        assert frame.contains(*numbers[str(e.number)].p0)
+        name = names[f"{e.number}  {e.description}"]
         assert name.y1 < frame.y0
         assert figure.bbox.contains(*name.p0)
         assert figure.bbox.contains(*name.p1)

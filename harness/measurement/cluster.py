@@ -54,7 +54,7 @@ CAUSE_SHOWN = 300
 NOT_SHIPPED = ["/runs", "/docs", "/tests", ".git", ".venv"]
 """What workers need nothing of; Ray leaves out what .gitignore names, too."""
 
-TOKEN_BYTES = 32
+SECRET_BYTES = 32
 """Of the secret that a cluster of our own asks for."""
 
 CLAIM_SECONDS = 10.0
@@ -91,7 +91,7 @@ def local(workers: int, root: Path) -> Site:
     if workers > there:
         raise InputError(f"--workers is {workers}, but there are {there} cores: one each at least.")
     # Whoever reaches its port could run programs on it, an agent too: it is ours alone.
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(TOKEN_BYTES))
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(SECRET_BYTES))
     under_way()  # before an agent runs, from which it is hidden
     processors = workers * (there // workers)
     # Without an address Ray would join whatever cluster somebody has on this machine.

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.errors import StorageError
 from harness.places import state_folder
 
-NAME_LENGTH = 16
+HEAD_LENGTH = 16
 """Characters of a head's file name, which is a hash of the ledger's path."""
 
 
@@ -25,7 +25,7 @@ class Head:
     """
 
     def __init__(self, ledger: Path, repository: Path | None = None) -> None:
-        name = hashlib.sha256(str(ledger.resolve()).encode()).hexdigest()[:NAME_LENGTH]
+        name = hashlib.sha256(str(ledger.resolve()).encode()).hexdigest()[:HEAD_LENGTH]
         self.path = (
             repository / f"autorl-{ledger.name}.head"  # a checkout may be moved with it
             if repository
@@ -42,7 +42,7 @@ class Head:
     def retire(self) -> str:
         """Put it aside, for a ledger that begins anew at the same place; the hash."""
         digest = self.read()
-        self.path.replace(self.path.with_suffix(f".{digest[:NAME_LENGTH]}.head"))
+        self.path.replace(self.path.with_suffix(f".{digest[:HEAD_LENGTH]}.head"))
         return digest
 
     def prepare(self) -> None:
