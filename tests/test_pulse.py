@@ -16,7 +16,7 @@ STOPPED = 1.0  # seconds
 
 BEATS = """
 import sys, time
-from harness.pulse import Pulse
+from harness.system.pulse import Pulse
 pulse, stood = Pulse(0.05), 0.0
 print("ready", flush=True)
 end = time.monotonic() + 2.0

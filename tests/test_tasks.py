@@ -112,7 +112,7 @@ def with_entries(text, table, code):
     return text[:end] + entries + text[end:]
 
 
-def tested(copy, *arguments):
+def outcome_of(copy, *arguments):
     """The report of some tests of a copy of the project."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "0", *arguments],
@@ -125,10 +125,10 @@ def tested(copy, *arguments):
 
 def test_the_documented_task_passes_the_tests_of_all_tasks(extended):
     files = ("tests/test_native.py", "tests/test_evaluate.py", "tests/test_tasks.py")
-    report = tested(extended, *files, "-k", "InvertedPendulum-v4 or table or v5_tasks")
+    report = outcome_of(extended, *files, "-k", "InvertedPendulum-v4 or table or v5_tasks")
     assert re.search(r"^[6-9] passed", report, re.M)
 
 
 def test_the_documented_engine_passes_the_tests_of_all_engines(extended):
-    report = tested(extended, "tests/test_envs.py", "-k", "sync")
+    report = outcome_of(extended, "tests/test_envs.py", "-k", "sync")
     assert re.search(r"^3 passed", report, re.M)
