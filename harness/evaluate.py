@@ -31,6 +31,9 @@ NUM_EVAL_EPISODES = 100
 REFERENCE = "reference"
 """The simulator of every score; others give second figures."""
 
+MAX_RETURN = 1e100
+"""Of an episode, in size: squares of larger ones would be infinite."""
+
 MAX_REFUSAL = 4000
 """Characters of a message about what went wrong."""
 
@@ -81,7 +84,8 @@ class Evaluation:
             raise ValueError(f"{len(data):,} bytes for {len(seeds):,} episodes")
         returns, lengths = np.frombuffer(data, "<f8", len(seeds)), np.frombuffer(data, "<i8")
         lengths = lengths[len(seeds) :]
-        if not (np.isfinite(returns).all() and (lengths > 0).all() and 0 <= seconds < math.inf):
+        possible = (np.abs(returns) <= MAX_RETURN).all() and (lengths > 0).all()
+        if not (possible and 0 <= seconds < math.inf):
             raise ValueError("returns, lengths or seconds that no episodes have")
         return cls(returns.tolist(), lengths.tolist(), seeds, seconds)
 

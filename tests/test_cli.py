@@ -146,6 +146,8 @@ cli.serve(fail)
         (errno.EACCES, "This user may not read or write x"),
         (errno.EROFS, "x is on a file system that is read-only"),
         (errno.EIO, "Cannot use x: Input/output error"),
+        (errno.EAGAIN, "Cannot use x: Resource temporarily unavailable"),
+        (errno.ENOLCK, "Cannot use x: No locks available"),
     ],
 )
 def test_what_the_system_refuses_is_told_as_it_is(number, said):

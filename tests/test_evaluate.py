@@ -205,6 +205,7 @@ def answer(**changes):
         ({"returns": [1.0, 2.0], "lengths": [1, 1]}, "32 bytes for 1 episodes"),
         ({"returns": [np.nan]}, "no episodes have"),
         ({"returns": [np.inf]}, "no episodes have"),
+        ({"returns": [-1e308]}, "no episodes have"),
         ({"lengths": [0]}, "no episodes have"),
         ({"seconds": np.nan}, "no episodes have"),
         ({"seconds": "1"}, "whose seconds is of type str"),

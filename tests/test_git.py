@@ -280,5 +280,29 @@ def test_programs_are_never_taken_from_the_checkout(tmp_path, monkeypatch):
     assert find("git") is None
 
 
+def test_a_link_in_the_place_of_a_branch_s_refs_moves_no_other_ref(root):
+    branch = create(root, "tag")
+    by_hand(root, "branch", "precious")
+    precious = asked(root, "rev-parse", "refs/heads/precious")
+    first = branch.propose(b"SKILL = 1\n", "first")
+    for name in (f"trial/{first}", f"discarded/{first}", "made"):
+        by_hand(root, "symbolic-ref", f"refs/autorl/tag/{name}", "refs/heads/precious")
+    branch.propose(b"SKILL = 2\n", "second")
+    branch.discard(first, first)
+    assert asked(root, "rev-parse", "refs/heads/precious") == precious
+    assert asked(root, "rev-parse", f"refs/autorl/tag/discarded/{first}") == first
+
+
+def test_a_commit_is_made_in_any_time_zone(root, monkeypatch):
+    monkeypatch.setenv("TZ", "XXX-15")
+    time.tzset()
+    try:
+        commit = create(root, "tag").propose(b"SKILL = 1\n", "far east")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert "+1500" in asked(root, "cat-file", "commit", commit)
+
+
 def test_a_branch_that_is_not_begun_does_not_exist(root):
     assert not Branch(root, "test").exists()

@@ -150,6 +150,9 @@ def test_the_copy_that_children_run_is_what_this_process_has_loaded(monkeypatch)
     sources.check()
 
 
+PYTHONS = ("typing", "tempfile", "shutil", "random", "weakref", "bisect", "runpy", "lzma")
+"""Modules of Python's own that are not loaded when a command begins."""
+
 PROBED = ("zstandard", "uarray", "cffi", "jax_plugins", "libtpu", "cython", "sksparse", "cupy")
 """Modules that libraries look for, and do without where there are none."""
 
@@ -176,6 +179,15 @@ def test_nothing_that_libraries_look_for_is_found_in_the_folder_of_a_command(tra
     done = python(trapped, "-m", module, PYTHONPATH=str(ROOT))
     assert done.returncode in (0, 2), done.stderr
     assert not (trapped / "ran").exists()
+
+
+@pytest.mark.parametrize("module", ["harness.tasks", "harness.status"])
+def test_nothing_in_the_folder_of_a_command_stands_for_a_module_of_python_s_own(tmp_path, module):
+    for name in PYTHONS:
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('planted')\n")
+    done = python(tmp_path, "-m", module, PYTHONPATH=str(ROOT))
+    assert "planted" not in done.stderr
+    assert done.returncode in (0, 2), done.stderr
 
 
 CHILD = """

@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import functools
 import re
+import secrets
 from pathlib import Path
 
 from harness.checkout import git
@@ -29,6 +30,9 @@ HEADS = "refs/heads/"
 
 IDENTITY = {"NAME": "autorl", "EMAIL": "autorl@localhost"}
 """Who commits where the user has told git no name."""
+
+NAME_BYTES = 8
+"""Of a name that nobody can guess."""
 
 KEEP = "autorl: keep"
 """What the branch's reflog says of a step."""
@@ -148,8 +152,8 @@ class Branch:
 
     def propose(self, edit: bytes, message: str) -> str:
         """Commit a training file beside the branch and put it on trial; the commit."""
-        commit = self._commit(edit, message)
-        self._update(f"update {self._trial}{commit} {commit}", f"delete {self._made}")
+        commit, made = self._commit(edit, message)
+        self._update(f"update {self._trial}{commit} {commit}", f"delete {made}")
         self._edits[commit] = plain(edit)
         return commit
 
@@ -159,18 +163,19 @@ class Branch:
         Args:
           commit: the challenger.
         """
-        refs = self.read()
+        refs, done = self.read(), []
         if self.edit_of(refs.tip) != self.edit_of(commit):
             tip, new = refs.tip, commit
             if self._shows(refs, tip):  # the edit came from elsewhere
                 self.write(self.edit_of(commit))
             if not self.follows_tip(commit):
-                new = self._commit(self.edit_of(commit), self._message(commit))
+                new, made = self._commit(self.edit_of(commit), self._message(commit))
+                done = [f"delete {made}"]
             git.text(self.root, "update-ref", "--create-reflog", "-m", KEEP, self._head, new, tip)
             refs = dataclasses.replace(refs, tip=new)
         if commit not in self.log():  # the ledger names this one: it must not be lost
-            self._update(f"update {self._refs}kept/{commit} {commit}", f"delete {self._made}")
-        self._settle(refs, commit)
+            done.append(f"update {self._refs}kept/{commit} {commit}")
+        self._settle(refs, commit, *done)
 
     def discard(self, commit: str, run_id: str) -> None:
         """Leave the branch as it is and restore the incumbent's file.
@@ -187,29 +192,27 @@ class Branch:
             self.write(self.edit_of(refs.tip))
         self._settle(refs, commit, f"update {self._refs}discarded/{run_id} {commit}")
 
-    @property
-    def _made(self) -> str:
-        """The ref under which a commit is made, before it gets its own."""
-        return f"{self._refs}made"
+    def _commit(self, edit: bytes, message: str) -> tuple[str, str]:
+        """A commit on top of the tip, with another training file; and the ref that holds it.
 
-    def _commit(self, edit: bytes, message: str) -> str:
-        """A commit on top of the tip, with another training file."""
+        Nobody can know that ref's name before: a link to another ref in its place would be written
+        through.
+        """
+        made = f"{self._refs}made-{secrets.token_hex(NAME_BYTES)}"
         who = {role: git.signature(self.root, role, IDENTITY) for role in ("AUTHOR", "COMMITTER")}
         text = words.plain(message).strip().encode(errors="replace") + b"\n"
-        head = (
-            f"commit {self._made}\nmark :1\nauthor {who['AUTHOR']}\ncommitter {who['COMMITTER']}\n"
-        )
+        head = f"commit {made}\nmark :1\nauthor {who['AUTHOR']}\ncommitter {who['COMMITTER']}\n"
         stream = [
             head.encode(errors="replace"), _data(text), f"from {self._head}^0\n".encode(),
             f"M 100644 inline {EDITABLE}\n".encode(), _data(edit), b"get-mark :1\ndone\n",
         ]  # fmt: skip
-        options = ("--quiet", "--force", "--done")
-        return git.text(self.root, "fast-import", *options, data=b"".join(stream))
+        options = ("--quiet", "--done", "--date-format=raw-permissive")  # of time zones, any
+        return git.text(self.root, "fast-import", *options, data=b"".join(stream)), made
 
     def _update(self, *commands: str) -> None:
-        """Change refs, all of them or none."""
+        """Change refs, all of them or none; none that a link of that name points to."""
         data = "".join(f"{command}\n" for command in commands).encode()
-        git.run(self.root, "update-ref", "--stdin", data=data)
+        git.run(self.root, "update-ref", "--no-deref", "--stdin", data=data)
 
     def _message(self, commit: str) -> str:
         """What a commit says of itself."""

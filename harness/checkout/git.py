@@ -39,6 +39,7 @@ SETTINGS = {
     "commit.gpgSign": "false",
     "i18n.commitEncoding": "UTF-8",
     "gc.auto": "0",
+    "advice.graftFileDeprecated": "false",
     "maintenance.auto": "false",
 }
 """Settings that win over those of every file."""

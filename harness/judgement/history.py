@@ -1,16 +1,12 @@
 """What the ledger says of one experiment branch."""
 
 import dataclasses
-import statistics
 from collections.abc import Callable, Sequence
 
 from harness.judgement import objective, verdict
 from harness.judgement.verdict import Look
+from harness.measurement import startup
 from harness.record.entries import Entry, NightBegun, Role, Run, Status, Turn, Verdict
-
-STARTUP_SLACK, STARTUP_SHARE = 3.0, 0.05
-"""Seconds, and share of the budget, that a start-up on a branch may take beyond what its first
-file's take; the larger one counts. A busy machine makes the same start-up some seconds longer."""
 
 RUNS_PER_END = 10
 """Of an incumbent, for each time that a run of it was cut off: who cuts off what would be high, or
@@ -319,9 +315,7 @@ class History:
     def allowance(self, task: str) -> float | None:
         """Seconds of start-up that are free in a run of the branch; None while it is not fixed.
 
-        The median of what its first file took on the task, whatever measured it, and a small
-        share of the budget. (The first run of a day reads everything from the disk; and whoever
-        has some start-ups last longer gains nothing.)
+        From what its first file took on the task, whatever measured it.
         """
         conditions = self.conditions
         known = [row for row in self.runs if row.role == Role.INCUMBENT and row.startup is not None]
@@ -329,7 +323,7 @@ class History:
         if conditions is None or len(mine) < verdict.FRESH_RUNS:
             return None
         startups = [row.startup or 0.0 for row in mine[: verdict.BASELINE_RUNS]]
-        return statistics.median(startups) + max(STARTUP_SLACK, STARTUP_SHARE * conditions.budget)
+        return startup.allowance(startups, conditions.budget)
 
     def transferred(self, commit: str, task: str) -> float | None:
         """The return of a commit's file on a task that it was tried on; None if it was not."""

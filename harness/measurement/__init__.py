@@ -5,4 +5,13 @@ It decides nothing, and writes nothing but what a run leaves.
 May import: `confinement`, `contract`, `engines`, `evaluate`, and what is below.
 """
 
-__all__ = ["cluster", "exchange", "instrument", "scoring", "sites", "tracking", "training"]
+__all__ = [
+    "cluster",
+    "exchange",
+    "instrument",
+    "scoring",
+    "sites",
+    "startup",
+    "tracking",
+    "training",
+]

@@ -28,8 +28,10 @@ ROOMS = ("checkout", "confinement", "contract", "engines", "measurement", "syste
 
 MODULES = (
     "__init__.py", "envs.py", "errors.py", "evaluate.py", "places.py", "trial.py",
+    "terminal/display.py",
 )  # fmt: skip
-"""Likewise beside the rooms, and what a training file imports."""
+"""Likewise beside the rooms, what a training file imports, and what is drawn while the clock runs.
+"""
 
 PROBE = "harness.measurement.probe"
 """The module that says which devices JAX has."""

@@ -19,7 +19,7 @@ from harness.contract import wire
 from harness.contract.artifact import Artifact
 from harness.contract.messages import Answer, Question, Refusal, Seeds
 from harness.errors import PolicyError
-from harness.evaluate import REFERENCE, Evaluation, episode_seeds
+from harness.evaluate import MAX_REFUSAL, REFERENCE, Evaluation, episode_seeds
 from harness.measurement.exchange import Exchange, in_a_line
 from harness.system import processes
 
@@ -109,7 +109,7 @@ def evaluate_apart(
     try:
         answer: object = wire.read(said, Answer, Refusal)
         if isinstance(answer, Refusal):
-            raise PolicyError(in_a_line(answer.reason))
+            raise PolicyError(in_a_line(answer.reason[:MAX_REFUSAL]))
         assert isinstance(answer, Answer)
         if (answer.token, answer.digest) != (token, artifact.digest):
             raise ValueError("it is that to another question")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError, LedgerError
+from harness.evaluate import MAX_RETURN
 from harness.judgement import objective, verdict
 from harness.judgement.history import NAME_LENGTH, fails_fresh, incumbents_returns
 from harness.places import SUMMARY, TURN, run_folder
@@ -21,9 +22,6 @@ ENOUGH = 5
 LONGEST_PAUSE = 2 * 3600.0
 """Seconds, beside a run's own, in which nothing begins and after which nobody was at work: an hour
 of waiting for an agent's provider, and a turn of it, are less."""
-
-MAX_FIGURE = 1e100
-"""Figures of a ledger are smaller: sums and squares of them stay finite, or it is no figure."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +173,7 @@ def check(row: Entry, ledger: Path) -> None:
         whole = re.fullmatch(r"\d{8}-\d{6}-\w+", row.run_id) is not None
         whole = whole and stamp(row) is not None
         figures = [row.budget, row.avg_return or 0.0] if isinstance(row, Run) else []
-        whole = whole and all(abs(figure) < MAX_FIGURE for figure in figures)
+        whole = whole and all(abs(figure) <= MAX_RETURN for figure in figures)
     except ValueError:
         whole = False
     if not whole:

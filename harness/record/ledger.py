@@ -33,10 +33,10 @@ class Ledger:
     def heads(self) -> list[Head]:
         """Where its end is kept: for the user and, where there is one, in the repository."""
         if not self._heads:
-            self._heads = [self.head]
+            heads = [self.head]
             with contextlib.suppress(git.GitError):
-                folder = git.directory(self.path.parent.resolve())
-                self._heads.append(Head(self.path, folder))
+                heads.append(Head(self.path, git.directory(self.path.parent.resolve())))
+            self._heads = heads
         return self._heads
 
     def read(self) -> Snapshot:
@@ -121,19 +121,17 @@ class Ledger:
           What the ledger holds with it.
 
         Raises:
-          LedgerError: the file is damaged, or was begun before there were branches.
+          LedgerError: the file is damaged, or was begun without what the row has to say.
           OSError: it cannot be written; it is as it was.
         """
         with self._locked() as fd:
             there = verified(_content(fd), self.path)
             self._compare(there)
             entry = decide(there)
-            if entry.branch != ALONE and "branch" not in there.columns:
-                raise LedgerError(
-                    f"{self.path} was begun by a harness that knew no branches, and cannot hold "
-                    f"this one's rows. Move it away and delete {self.head.path}, and the next run "
-                    "begins a new one."
-                )
+            self._check_version(entry, there)
+            for head in self.heads():  # a crash may have left one a row behind: never two
+                if head.read() not in ("", there.digests[-1]):
+                    head.write(there.digests[-1])
             line = line_of(entry, there.columns, there.digests[-1])
             size = len(there.content)
             data = line if size else HEADER + line
@@ -150,6 +148,20 @@ class Ledger:
                 os.ftruncate(fd, size)
                 raise
         return longer
+
+    def _check_version(self, entry: Entry, there: Snapshot) -> None:
+        """Make sure that a ledger has the columns that a row must not lack.
+
+        Raises:
+          LedgerError: it was begun without them.
+        """
+        lacking = [name for name in ("sandbox", "branch") if name not in there.columns]
+        if "sandbox" in lacking or (lacking and entry.branch != ALONE):
+            raise LedgerError(
+                f"{self.path} was begun by a harness that did not record {lacking[0]}, and cannot "
+                f"hold this row. Move it away and delete {self.head.path}, and the next run begins "
+                "a new one."
+            )
 
     def _compare(self, there: Snapshot) -> None:
         """Compare with the heads; one row more than they know is what a crash leaves."""

@@ -73,16 +73,14 @@ class _Last:
         return PathFinder.find_spec(name, [self._folder], target) if asked else None
 
 
-def settle() -> None:
+def settle(first: str) -> None:
     """Arrange where this process imports from; called once, before any module of the harness.
 
-    A process that is `python -m harness.…` has its current folder first on the path, a child has
-    it in `FOLDER_VARIABLE`; in any other the path is its owner's.
+    Args:
+      first: the folder that `python -m` had put first on the path, and that was taken off it; empty
+        in a child, which has it in `FOLDER_VARIABLE`, and where the path is its owner's.
     """
-    folder = os.environ.get(FOLDER_VARIABLE, "")
-    if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:  # what -m has in the moment of import
-        first = sys.path.pop(0)
-        folder = folder or first
+    folder = os.environ.get(FOLDER_VARIABLE, "") or first
     _read_sources(HARNESS)
     if folder:
         _read_sources(folder)

@@ -12,8 +12,10 @@ from harness.places import RUNS
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 _UNUSABLE = (
-    errno.EFBIG, errno.EIO, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG,
-    errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ENOTDIR, errno.ESTALE, errno.ETXTBSY,
+    errno.EAGAIN, errno.EBUSY, errno.EFBIG, errno.EINVAL, errno.EIO, errno.EISDIR, errno.ELOOP,
+    errno.EMFILE, errno.ENAMETOOLONG, errno.ENFILE, errno.ENOEXEC, errno.ENOLCK, errno.ENOMEM,
+    errno.ENOSYS, errno.ENOTCONN, errno.ENOTDIR, errno.ENOTSUP, errno.ESTALE, errno.ETIMEDOUT,
+    errno.ETXTBSY,
 )  # fmt: skip
 REFUSALS = (*_FULL, *_FORBIDDEN, errno.EROFS, *_UNUSABLE)
 """Errors of the system that a user can do something about. That a file is missing is none of them,
