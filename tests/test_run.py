@@ -104,11 +104,16 @@ def test_an_unknown_environment_of_brax_is_told_without_a_traceback(harness_run)
 
 
 @pytest.mark.slow
-def test_nothing_but_the_block_is_printed_where_nobody_watches(harness_run, checkout):
+def test_nothing_but_the_block_and_what_it_means_is_printed_where_nobody_watches(
+    harness_run, checkout
+):
     done = harness_run("--train", TRAIN_FILES / "honest.py", "--budget", 1, "--episodes", 2)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("---\navg_return: ")
-    assert done.stderr == integrity.unguarded(checkout) + "\n"
+    note, meaning = done.stderr.split("what it means:\n")
+    assert note == integrity.unguarded(checkout) + "\n"
+    told, steps = meaning.split("next:\n")
+    assert all(line.startswith("  ") for line in (told + steps).splitlines())
     assert len(done.stdout.splitlines()) == 20
 
 
