@@ -49,7 +49,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 	@echo 'setup: done. The tools for developers come with the first make test or make lint.'
 
-$(VENV)/.dev: SIZE := tools for developers, and all extras that the tests use: 1.0 GB more; some minutes
+$(VENV)/.dev: SIZE := tools for developers, and all extras that the tests use: 1.0 GB more; some minutes. They are of the instrument: a branch that was begun before is measured anew
 $(VENV)/.%: $(VENV)/.installed
 	@echo 'setup: $(or $(SIZE),what the extra $* needs; some minutes)'
 	@$(INSTALL) '.[$*]'

@@ -60,14 +60,29 @@ def loop(
         ),
     ] = None,
     hours: Annotated[
-        float, typer.Option(help="Hours after which no new turn begins.", min=0)
-    ] = HOURS,
+        float | None,
+        typer.Option(
+            help=f"Hours after which no new turn begins; {HOURS:g} if left out.",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
     max_runs: Annotated[
-        int, typer.Option(help="Runs after which no new turn begins.", min=1)
-    ] = UNLIMITED,
+        int | None,
+        typer.Option(
+            help="Runs after which no new turn begins, the baseline's aside; no limit if left out.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
     agent_timeout: Annotated[
-        float, typer.Option(help="Seconds of one turn of the agent.", min=1)
-    ] = AGENT_TIMEOUT,
+        float | None,
+        typer.Option(
+            help=f"Seconds of one turn of the agent; {AGENT_TIMEOUT:g} if left out.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
     tag: Annotated[
         str, typer.Option(help="Tag of the branch autorl/TAG to begin; today's date if left out.")
     ] = "",
@@ -107,10 +122,10 @@ def loop(
         return
     if wandb:
         tracking.use_wandb(wandb)
-    if resume and agent:
+    if resume and (agent or (hours, max_runs, agent_timeout) != (None,) * 3):
         raise InputError(
-            "--resume continues the night as it was planned, and --agent begins another one: "
-            "leave one of them out."
+            "--resume continues the night as it was planned, and --agent begins another one, with "
+            "--hours, --max-runs and --agent-timeout of its own: leave --resume out, or these."
         )
     plan = None if resume else _plan(agent, hours, max_runs, agent_timeout)
     if branch.current(Path.cwd()) is None:
@@ -134,11 +149,14 @@ def loop(
                 )
             options.check_conditions(ongoing, tag, task, budget, backend)
             Night(ongoing, plan, _say).run()
+            print(f"next: {cli.python()} -m harness.report", file=sys.stderr)
     finally:
         shutil.rmtree(os.environ[COPY], ignore_errors=True)
 
 
-def _plan(agent: str, hours: float, max_runs: int, agent_timeout: float) -> Plan:
+def _plan(
+    agent: str, hours: float | None, max_runs: int | None, agent_timeout: float | None
+) -> Plan:
     """What the night is to be.
 
     Raises:
@@ -150,7 +168,12 @@ def _plan(agent: str, hours: float, max_runs: int, agent_timeout: float) -> Plan
         tuners.check(agent, options.training_file(Path(EDITABLE)))
     elif complaint := agents.complaint(agent, tuners.TUNERS):
         raise InputError(complaint)
-    return Plan(agent, hours, max_runs, agent_timeout)
+    return Plan(
+        agent,
+        HOURS if hours is None else hours,
+        UNLIMITED if max_runs is None else max_runs,
+        AGENT_TIMEOUT if agent_timeout is None else agent_timeout,
+    )
 
 
 def _site(workers: int, ray: str, cores: int | None) -> Site:

@@ -1,6 +1,7 @@
 """`python -m harness.replay RUN_ID`: the same file under the same conditions, once more."""
 
 import math
+import re
 import statistics
 import sys
 from collections.abc import Sequence
@@ -70,8 +71,9 @@ def replay(
     print(f"within: {'yes' if inside else 'no'}")
     print(f"run_id: {summary.run_id}")
     if mine and mine.harness != used:
-        print(f"note: the recorded run was measured by another instrument ({mine.harness}) than "
-              f"this one ({used}).", file=sys.stderr)  # fmt: skip
+        other = _other(mine.harness, used)
+        print(f"note: the recorded run was measured by another instrument: {other}.",
+              file=sys.stderr)  # fmt: skip
     elif details["versions"] != Record.load(root, summary.run_id).details["versions"]:
         print("note: the versions of the packages are not those of the recorded run.",
               file=sys.stderr)  # fmt: skip
@@ -95,6 +97,14 @@ def episode_interval(recorded: Sequence[float], again: Sequence[float]) -> tuple
 def _row(root: Path, run_id: str) -> Run | None:
     """A run's row in the ledger."""
     return next((run for run in Ledger(root / LEDGER).runs() if run.run_id == run_id), None)
+
+
+def _other(then: str, now: str) -> str:
+    """What of two instruments is not the same, in words."""
+    parts = [set(re.split(r"[,;] | (?=\d+x )", one)) for one in (then, now)]
+    only = [", ".join(sorted(mine - theirs)) or "nothing else" for mine, theirs in
+            (parts, parts[::-1])]  # fmt: skip
+    return f"then {only[0]}; now {only[1]}"
 
 
 def _siblings(root: Path, mine: Run, instrument: str) -> list[float]:

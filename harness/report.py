@@ -1,6 +1,7 @@
 """`python -m harness.report`: the morning, as one page and its pictures."""
 
 import base64
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,7 @@ from harness.morning.charts import Chart
 from harness.morning.findings import Experiment, Findings
 from harness.places import LEDGER, run_folder
 from harness.record.entries import Run
+from harness.system import words
 from harness.terminal import cli
 
 FOLDER, PAGE = "report", "index.html"
@@ -60,7 +62,7 @@ def _of_branch(found: Findings, root: Path, output: Path, video: bool) -> str:
     film, why_not = _video(found.reigns[-1].runs[-1], root) if video else ("", "")
     svgs = {chart.name: chart.svg for chart in drawn}
     _write(output, page.write(found, svgs, diffs(found, root), film, why_not), drawn)
-    return f"{len(found.experiments)} experiments, {len(found.kept)} kept"
+    return f"{words.counted(len(found.experiments), 'experiment')}, {len(found.kept)} kept"
 
 
 def _of_singles(runs: Sequence[Run], root: Path, output: Path, video: bool) -> str:
@@ -80,7 +82,7 @@ def _of_singles(runs: Sequence[Run], root: Path, output: Path, video: bool) -> s
     film, why_not = _video(last.run_id, root) if video and last else ("", "")
     svgs = {chart.name: chart.svg for chart in drawn}
     _write(output, page.write_singles(runs, svgs, film, why_not), drawn)
-    return f"{len(runs)} runs, and no experiment branch"
+    return f"{words.counted(len(runs), 'run')}, and no experiment branch"
 
 
 def _write(output: Path, text: str, drawn: Sequence[Chart]) -> None:
@@ -131,6 +133,7 @@ def _video(run_id: str, root: Path) -> tuple[str, str]:
     """A run as MP4 in base64; else nothing, and why."""
     if not run_folder(root, run_id).is_dir():
         return "", f"No video: the folder of run {run_id} is not here."
+    print("drawing the video; a minute or more (--no-video leaves it out)", file=sys.stderr)
     try:
         film = movie.render(root, run_id, VIDEO_SECONDS).read_bytes()
     except (HarnessError, OSError) as error:

@@ -134,7 +134,7 @@ def run(
     with options.at_work(Path.cwd()):
         summary = options.shown(request)
     _print_block(summary)
-    _explain(summary, conditions.budget)
+    _explain(summary, conditions.budget, train, backend)
 
 
 def _begun(tag: str) -> Contest | None:
@@ -208,7 +208,7 @@ def _print_block(summary: Summary) -> None:
         print(f"{name}: {value:.2f}" if isinstance(value, float) else f"{name}: {value}")
 
 
-def _explain(summary: Summary, budget: float) -> None:
+def _explain(summary: Summary, budget: float, train: Path | None, backend: str) -> None:
     """What a score means, and what may be next: of a run by itself, no verdict says it.
 
     On standard error and indented: the block stays the last that is on standard output, and no
@@ -216,15 +216,20 @@ def _explain(summary: Summary, budget: float) -> None:
     """
     sys.stdout.flush()  # the block first, where both go into one file
     print("what it means:", file=sys.stderr)
-    for line in meaning.lines(summary.task, budget, summary.avg_return):
+    for line in meaning.lines(summary.task, budget, summary.avg_return, train is None):
         print(f"  {line}", file=sys.stderr)
-    task = "" if summary.task == TASK else f" --task {summary.task}"
-    _advise(
-        ("harness.report", "this run and those before it as a page, with a video"),
-        *([(f"harness.run{task}", "the full twelve minutes")] if budget < TIME_BUDGET else []),
-        (f"harness.run --init TAG{task}", "a branch: its baseline, then every edit against it"),
-        (f"harness.loop --agent random{task}", "the same all night, with no language model"),
-    )
+    given = "" if summary.task == TASK else f" --task {summary.task}"
+    given += "" if backend == "auto" else f" --backend {backend}"
+    file = f" --train {train}" if train else ""
+    steps = [("harness.report", "this run and those before it as a page, with a video")]
+    if budget < TIME_BUDGET:
+        steps.append((f"harness.run{given}{file}", "the full twelve minutes"))
+    if train is None:  # a branch and a night have the checkout's own file
+        steps += [
+            (f"harness.run --init TAG{given}", "a branch: its baseline, then edits against it"),
+            (f"harness.loop --agent random{given}", "the same all night, with no language model"),
+        ]
+    _advise(*steps)
 
 
 def _advise(*steps: tuple[str, str]) -> None:

@@ -142,7 +142,7 @@ def test_a_crash_is_a_discard_with_its_own_status(root, contest):
         contest.challenge("breaks")
     row = rows(root)[-1]
     assert (row.status, row.verdict) == ("crash", "discard")
-    assert row.reason == "Replicate 1 ended as crash."
+    assert row.reason == "Replicate 1 ended as crash. as the file wants it"
     assert contest.branch.edit() == b"SKILL = 0\n"
 
 

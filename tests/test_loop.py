@@ -101,6 +101,12 @@ def test_a_night_that_is_interrupted_leaves_nothing_and_goes_on(checkout):
     done = command(checkout, "harness.loop", "--resume")
     assert done.returncode == 0, done.stderr
     assert "discard" in done.stdout
-    assert "the night is over: 1 runs were made" in done.stdout
+    assert "the night is over: 1 run made" in done.stdout
     assert [turn.status for turn in turns(checkout)] == ["edit"]
     assert (checkout / EDITABLE).read_bytes() == (TRAIN_FILES / "honest.py").read_bytes()
+
+
+def test_a_night_that_is_resumed_has_the_limits_that_it_was_begun_with(tmp_path):
+    done = command(tmp_path, "harness.loop", "--resume", "--max-runs", 9)
+    assert done.returncode == 2
+    assert "leave --resume out, or these" in done.stderr

@@ -217,3 +217,11 @@ def test_a_child_finds_the_package_of_its_task_and_no_other(trapped, kind):
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["7", "2"]
     assert not (trapped / "ran").exists()
+
+
+def test_a_command_finds_the_package_of_its_task_in_its_folder(trapped):
+    """Of which its spaces are asked, in a process of their own; the budget is looked at later."""
+    done = python(trapped, "-m", "harness.run", "--task", "my_tasks.envs:X-v0", "--budget", "0",
+                  PYTHONPATH=str(ROOT))  # fmt: skip
+    assert "--budget is 0" in done.stderr, done.stderr
+    assert not (trapped / "ran").exists()

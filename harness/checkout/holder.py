@@ -117,6 +117,6 @@ def _told(root: Path, who: _Holder | None) -> str:
     end = f" or end it ({f'kill {who.pid}' if who else f'fuser -v {root} shows which it is'})"
     return (
         f"{_named(who)} is at work in {root}: two at once would measure on the same cores and "
-        f"withdraw each other's trials. Wait for it{end}; harness.status, report, verify and "
+        f"cancel each other's trials. Wait for it{end}; harness.status, report, verify and "
         "compare can be used meanwhile."
     )

@@ -208,10 +208,12 @@ def unguarded(root: Path) -> str:
     if committed(root) is not None:
         return ""
     other = git.surrounding(root)
-    where = f"is inside the repository of {other}" if other else "is no git checkout with a commit"
+    where = (
+        f"is inside the repository of {other}" if other else "is not a git checkout with a commit"
+    )
     return (
-        f"note: {root.resolve()} {where}: the files around the training file are compared with no "
-        "commit, and the rows say so (commit -)."
+        f"note: {root.resolve()} {where}: nothing can be compared with a commit, and the rows of "
+        "results.tsv show the commit -."
     )
 
 

@@ -76,8 +76,8 @@ def in_dtype(actions: np.ndarray, space: gymnasium.Space) -> np.ndarray:
 
 CONFINED = (
     ". It runs confined here: an empty home, no network, no display, few variables, no files to "
-    "write to but in /tmp. If it works outside, take what it needs from its package, or use "
-    "--no-sandbox"
+    "write to but in /tmp. If it works outside, take what it needs from its package, or "
+    "give --no-sandbox to harness.run"
 )
 
 

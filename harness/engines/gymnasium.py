@@ -26,6 +26,7 @@ from harness.contract import wire
 from harness.contract.messages import Refusal
 from harness.engines.engine import Step, available_cpus, in_dtype
 from harness.errors import InputError, TaskError
+from harness.system import origin
 from harness.tasks import TASKS, Task
 
 STEP, RESET, RESET_SEEDED = b"s", b"r", b"R"
@@ -264,6 +265,7 @@ def _start(part: Part | None, descriptors: Sequence[int], **options: Any) -> Any
         # The harness that runs, whatever else of that name is installed.
         "PYTHONPATH": os.pathsep.join(filter(None, (str(sources.folder()), *sys.path))),
         "PYTHONSAFEPATH": "1",
+        origin.FOLDER_VARIABLE: os.environ.get(origin.FOLDER_VARIABLE) or os.getcwd(),
     }
     if part is None:
         variables[wire.CHANNEL_VARIABLE] = str(descriptors[0])

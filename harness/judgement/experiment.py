@@ -36,7 +36,10 @@ from harness.record.entries import ALONE, Role, Run, Status, Verdict
 from harness.record.ledger import Ledger
 from harness.record.life import Ruling
 from harness.record.snapshot import Snapshot
-from harness.system import processes, storage
+from harness.system import processes, storage, words
+
+FAILURE_SHOWN = 200
+"""Characters of what a file failed with that its row has; error.txt has all."""
 
 STATUSES: dict[type[BaseException], Status] = {
     KeyboardInterrupt: Status.INTERRUPTED,
@@ -297,8 +300,8 @@ def _overtime(training: Training) -> str:
         return ""
     return (
         f"Its start-up took {training.allowance + excess:.1f} s, of which {training.allowance:.1f} "
-        f"are free (it used {training.startup_cpu_seconds:.1f} s of processors in these); the rest "
-        "was on the clock."
+        f"are free (it used {training.startup_cpu_seconds:.1f} s of processor time in these); the "
+        "rest was on the clock."
     )
 
 
@@ -313,7 +316,15 @@ def _record_failure(ledger: Ledger, this: _Underway, error: BaseException) -> No
         storage.replace(this.folder / ERROR, f"{error or type(error).__name__}\n")
     statuses = (s for kind, s in STATUSES.items() if isinstance(error, kind))
     status = next(statuses, Status.INCONCLUSIVE)
-    ledger.conclude(lambda there: this.row(this.request.judge(there, status, None)))
+
+    def decide(there: Snapshot) -> Run:
+        ruling = this.request.judge(there, status, None)
+        if ruling.verdict == Verdict.DISCARD:
+            told = words.line(str(error).partition("\n")[0], FAILURE_SHOWN)
+            ruling = dataclasses.replace(ruling, reason=f"{ruling.reason} {told}")
+        return this.row(ruling)
+
+    ledger.conclude(decide)
 
 
 def _begin(request: Request) -> _Underway:

@@ -89,7 +89,9 @@ def local(workers: int, root: Path) -> Site:
     """
     there = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     if workers > there:
-        raise InputError(f"--workers is {workers}, but there are {there} cores: one each at least.")
+        raise InputError(
+            f"--workers {workers} needs {workers} cores, and this process may use {there}."
+        )
     # Whoever reaches its port could run programs on it, an agent too: it is ours alone.
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(SECRET_BYTES))
     under_way()  # before an agent runs, from which it is hidden

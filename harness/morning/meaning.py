@@ -4,16 +4,17 @@ from harness.judgement import objective
 from harness.tasks import anchors
 
 
-def lines(task_id: str, budget: float, score: float) -> list[str]:
+def lines(task_id: str, budget: float, score: float, shipped: bool = True) -> list[str]:
     """A score in words, a line a thing; nothing is said where nothing is known.
 
     Args:
       task_id: of the task.
       budget: seconds of training that it was reached in.
       score: the average return.
+      shipped: whether the training file is the checkout's own, and not another one.
     """
     random, best = anchors.RANDOM.get(task_id), anchors.AUTORL.get(task_id)
-    solved, usual = anchors.solved(task_id), anchors.usual(task_id, budget)
+    solved, usual = anchors.solved(task_id), anchors.usual(task_id, budget) if shipped else None
     said = []
     if random is not None:
         said.append(f"random actions reach {random:,.0f}")
@@ -24,7 +25,8 @@ def lines(task_id: str, budget: float, score: float) -> list[str]:
     if random is not None and objective.unit_return(task_id) is not None:
         goal = "autoRL's best" if best is not None else "what counts as solved"
         share = objective.normalized(task_id, score)
-        said.append(f"{score:,.0f} is {share:.0%} of the way from random actions to {goal}")
+        way = f"{share:.0%} of the way from random actions to {goal}"
+        said.append(f"{score:,.0f} is {way if share >= 0 else 'below random actions'}")
     if usual is not None:
         seconds, scores = usual
         other = f", not {budget:g}" if seconds != budget else ""

@@ -137,7 +137,10 @@ def _of_singles(root: Path) -> list[str]:
     there = ledger.read()
     runs, underway = singles.read(root / LEDGER), _underway(root, there.open())
     if not runs and not underway:
-        raise InputError(f"There is no run in {LEDGER} yet: python -m harness.run makes one.")
+        raise InputError(
+            f"There is no run in {root / LEDGER} yet: python -m harness.run makes one. Those of "
+            "another checkout are shown in its root."
+        )
     said = [f"single runs: {len(runs)}, and no experiment branch; score ± between episodes"]
     said += _running(underway)
     return said + [_of_single(run) for run in reversed(runs[-RUNS_LISTED:])]

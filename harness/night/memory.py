@@ -69,7 +69,7 @@ class Memory:
         if hours >= self.plan.hours:
             return f"{self.plan.hours:g} hours have passed"
         if runs >= self.plan.runs:
-            return f"{runs} runs were made"
+            return f"{words.counted(runs, 'run')} made"
         turns = self.turns[-PATIENCE:]
         if turns and turns[-1].status == Ending.ABSENT:
             return f"its agent's command cannot be run here ({turns[-1].reason})"
@@ -181,7 +181,10 @@ def recorded(past: History) -> Plan:
     """
     night = past.night()
     if night is None:
-        raise InputError("There is no night on this branch to continue; begin one with --agent.")
+        raise InputError(
+            "There is no night on this branch to continue. Give --agent: a night that ended during "
+            "its baseline continues with the runs that it has made; else a night begins."
+        )
     if night.plan is None:
         raise LedgerError(
             f"The row {night.run_id} of {LEDGER} holds no plan of a night: begin one with --agent."

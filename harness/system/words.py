@@ -42,6 +42,11 @@ def line(text: str, most: int | None = None) -> str:
     return " ".join(plain(text).split())[:most]
 
 
+def counted(number: int, noun: str) -> str:
+    """As in `1 run` and `1,200 runs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def quoted(text: str) -> str:
     """A text as a quotation: no line of it begins as one of ours does."""
     return "\n".join(QUOTE + one for one in plain(text).split("\n"))

@@ -38,7 +38,10 @@ def shown(request: Request) -> Summary:
     part, task_id = request.part, request.order.assignment.task_id
     title = f"{task_id} {part.role} {part.replicate}" if part else task_id
     with Display(title, _standing(request)) as display:
-        return experiment.run(request, display.watch, display.announce)
+        summary = experiment.run(request, display.watch, display.announce)
+    if part and not sys.stderr.isatty():  # a night of hours is not silent
+        print(f"{title}: {summary.avg_return:,.2f}", file=sys.stderr)
+    return summary
 
 
 def _standing(request: Request) -> list[str]:
