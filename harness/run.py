@@ -118,23 +118,26 @@ def run(
         raise InputError("--aa needs an experiment branch, and its conditions: --init makes one.")
     if len(task_ids) > 1:
         raise InputError("Several tasks are the objective of an experiment branch: give --init.")
+    assignment = Assignment(task_ids[0], backend, _seed(seed), conditions.budget)
     source = options.training_file(train or Path(EDITABLE))
+    confinement = options.confinement(conditions.sandbox)
     request = Request(
         root=Path.cwd(),
         source=source,
-        order=Order(
-            Assignment(task_ids[0], backend, _seed(seed), conditions.budget),
-            episodes=conditions.episodes,
-            confinement=options.confinement(conditions.sandbox),
-            eval_engine=eval_engine,
-        ),
+        order=Order(assignment, conditions.episodes, confinement, eval_engine),
         message=message,
         comparable=(seed, budget, episodes, train) == (None,) * 4,
     )
-    with options.at_work(Path.cwd()):
+    _run_alone(request, train)
+
+
+def _run_alone(request: Request, train: Path | None) -> None:
+    """One run that belongs to no branch: its block, what it means, what may be next."""
+    with options.at_work(request.root):
         summary = options.shown(request)
     _print_block(summary)
-    _explain(summary, conditions.budget, train, backend)
+    assignment = request.order.assignment
+    _explain(summary, assignment.budget, train, assignment.backend)
 
 
 def _begun(tag: str) -> Contest | None:

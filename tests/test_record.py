@@ -317,6 +317,14 @@ def test_a_replay_is_confined_whatever_a_folder_from_elsewhere_says(scored):
     assert Ledger(folder / "results.tsv").rows()[-1].sandbox == sandbox.available()
 
 
+def test_of_two_instruments_a_replay_names_what_is_not_the_same():
+    then, now = "aaa 2x cpu; jax 1, mujoco 3", "aaa 2x cpu; brax 2, jax 1, mujoco 3"
+    assert replay._other(then, now) == "then nothing else; now brax 2"
+    assert (
+        replay._other("aaa 2x cpu; jax 1", "bbb 2x cpu; jax 2") == "then aaa, jax 1; now bbb, jax 2"
+    )
+
+
 def test_a_replay_is_compared_with_runs_of_its_own_instrument_only(tmp_path):
     book = Ledger(tmp_path / "results.tsv")
     tools = ["here", "elsewhere", "here", "elsewhere"]

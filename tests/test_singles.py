@@ -56,6 +56,12 @@ def test_a_score_stands_beside_random_actions_what_is_published_and_the_shipped_
     assert "in 720 s, on" in "\n".join(meaning.lines("HalfCheetah-v5", 720.0, 0.0))
 
 
+def test_a_file_of_ones_own_is_not_put_beside_the_shipped_one():
+    shown = meaning.lines("HalfCheetah-v5", 720.0, -500.0, shipped=False)
+    assert not any("shipped" in line for line in shown)
+    assert "-500 is below random actions" in shown
+
+
 def test_nothing_is_said_where_nothing_is_known():
     assert len(meaning.lines("my_package:MyEnv-v0", 720.0, 1.0)) == 1
     assert not any("shipped" in line for line in meaning.lines("Hopper-v5", 721.0, 1.0))
