@@ -204,7 +204,7 @@ def _become_a_copy() -> None:
     """Start again from a copy of the harness, which no agent knows the place of."""
     folder = Path(tempfile.mkdtemp(prefix="autorl-loop-"))
     shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
-    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
+    path = os.pathsep.join([str(folder), *origin.paths()])  # the copy is in our place
     variables = {
         **os.environ,
         "PYTHONPATH": path,

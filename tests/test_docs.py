@@ -33,7 +33,7 @@ MADE = {
 """Paths in the pages that a user makes, or a command."""
 
 OTHERS = {
-    "ensurepip is not available", "No module named harness", "FileNotFoundError",
+    "ensurepip is not available", "No module named harness", "No module named 'typer", "FileNotFoundError",
     "An NVIDIA GPU may be present on this machine, but a CUDA-enabled jaxlib is not installed",
     "Permission denied", "Network is unreachable", "backend: native", "exact: no",
 }  # fmt: skip

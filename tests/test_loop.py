@@ -96,7 +96,7 @@ def test_a_night_that_is_interrupted_leaves_nothing_and_goes_on(checkout):
     night.send_signal(signal.SIGINT)
     _, stderr = night.communicate(timeout=30)
     assert night.returncode == 130
-    assert stderr.strip() == "interrupted; nothing of it keeps running"
+    assert stderr.strip() == "interrupted; nothing of it keeps running"  # and nothing was measured
     assert not [child for child in children if child.is_running()]
     done = command(checkout, "harness.loop", "--resume")
     assert done.returncode == 0, done.stderr

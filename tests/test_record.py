@@ -407,8 +407,8 @@ def test_a_challengers_start_up_beyond_that_is_on_its_clock_and_in_the_reason(ro
     row = rows(root)[-1]
     assert row.verdict == "discard"
     assert row.reason.endswith(
-        "Its start-up took 12.5 s, of which 5.0 are free (it used 3.0 s of processors in these); "
-        "the rest was on the clock."
+        "Its start-up took 12.5 s, of which 5.0 are free (it used 3.0 s of processor time in "
+        "these); the rest was on the clock."
     )
 
 

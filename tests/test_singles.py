@@ -6,7 +6,7 @@ import pytest
 
 from harness import report
 from harness.morning import findings, meaning, singles, standing
-from harness.places import LEDGER
+from harness.places import EDITABLE, LEDGER
 from harness.record.ledger import Ledger
 from harness.tasks import anchors
 from tests.conftest import ROOT, TRAIN_FILES, command, git, summary_block
@@ -19,9 +19,9 @@ def runs(tmp_path_factory):
     """A checkout with a scored run and one that failed, and what the first has said."""
     folder = tmp_path_factory.mktemp("singles")
     usual = ("--task", "HalfCheetah-v5", "--budget", 2, "--episodes", 3)
-    done = command(
-        folder, "harness.run", "--train", TRAIN_FILES / "honest.py", *usual, "--message", "a <b>"
-    )
+    (folder / EDITABLE).parent.mkdir()
+    (folder / EDITABLE).write_bytes((TRAIN_FILES / "honest.py").read_bytes())
+    done = command(folder, "harness.run", *usual, "--message", "a <b>")
     assert done.returncode == 0, done.stderr
     (folder / "crash.py").write_text("raise ValueError('no')\n")
     command(folder, "harness.run", "--train", "crash.py", *usual)

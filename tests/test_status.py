@@ -101,7 +101,7 @@ def test_a_status_of_a_thousand_experiments_is_a_screen(tmp_path):
 def test_where_nothing_was_run_there_is_no_status(tmp_path):
     done = command(tmp_path, "harness.status")
     assert done.returncode == 2
-    assert "There is no run in results.tsv yet: python -m harness.run" in done.stderr
+    assert "results.tsv yet: python -m harness.run" in done.stderr
 
 
 @pytest.mark.parametrize("hours", [0.0, 2.0])
