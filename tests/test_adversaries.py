@@ -357,6 +357,7 @@ def test_an_evaluation_is_confined_as_a_training_is(world, kind):
         assert {name: gained for name in seen} == seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STOPPED_BY_THE_CLOCK)
 def test_the_clock_cannot_be_moved(world, name):
     result, folder = attempt(world, name, sandbox.available())
@@ -368,6 +369,7 @@ def test_the_clock_cannot_be_moved(world, name):
     assert psutil.Process().children(recursive=True) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_policy_is_refused_with_a_row(world, name):
     kind, message = REFUSED[name]
@@ -386,6 +388,7 @@ def test_training_instead_of_compiling_gains_the_allowance_and_no_more(world):
     assert action(result, folder) == HONEST
 
 
+@pytest.mark.slow
 def test_a_policy_that_was_trained_without_the_clock_is_not_scored(world):
     """It leaves before the clock starts by itself; the same with its clock started is scored."""
     usual = request(world, "never_starts")
@@ -411,6 +414,7 @@ def test_seeds_cannot_be_ground_out(world):
     assert not set(seeds[0]) & set(seeds[1])
 
 
+@pytest.mark.slow
 def test_actions_are_clipped_to_the_space(world):
     summary = experiment.run(request(world, "leaves_the_action_space"))
     details = experiment.json.loads(

@@ -132,6 +132,7 @@ def test_a_night_of_unruly_agents_has_all_its_turns_and_a_report(root, site, cap
     assert words.plain(done.stdout) == done.stdout
 
 
+@pytest.mark.slow
 def test_the_output_of_an_agent_is_bounded_on_the_disk_and_in_memory(call, monkeypatch):
     monkeypatch.setattr(agents, "OUTPUT_ROOM", MEBIBYTE)
     sizes = []

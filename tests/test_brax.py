@@ -39,6 +39,7 @@ def test_a_brax_environment_steps_as_brax_steps_it(pendulum):
     assert state.reward[0] == one.reward
 
 
+@pytest.mark.slow
 def test_a_brax_environment_is_truncated_with_its_true_successor_and_starts_afresh(pendulum):
     env, step = pendulum
     state = jax.jit(env.reset)(jax.random.key(1))
@@ -56,6 +57,7 @@ def test_a_brax_environment_is_truncated_with_its_true_successor_and_starts_afre
     assert step._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_a_brax_environment_that_falls_is_terminated(pendulum):
     env, step = pendulum
     state = jax.jit(env.reset)(jax.random.key(1))
@@ -93,6 +95,7 @@ def test_an_unknown_name_lists_the_known_ones(task_id):
         backends.spaces(tasks.get(task_id), "brax")
 
 
+@pytest.mark.slow
 def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"brax is not installed.*\[brax\]"):

@@ -272,6 +272,7 @@ def test_a_night_on_a_cluster_of_two_nodes_survives_the_death_of_a_worker(addres
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -33,7 +33,8 @@ MADE = {
 """Paths in the pages that a user makes, or a command."""
 
 OTHERS = {
-    "ensurepip is not available", "No module named harness", "No module named 'typer", "FileNotFoundError",
+    "ensurepip is not available", "No module named harness", "No module named 'typer",
+    "FileNotFoundError",
     "An NVIDIA GPU may be present on this machine, but a CUDA-enabled jaxlib is not installed",
     "Permission denied", "Network is unreachable", "backend: native", "exact: no",
 }  # fmt: skip
@@ -119,6 +120,7 @@ def test_make_has_this_target(page, words):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", sorted({script for _, script, _ in SCRIPTS}))
 def test_a_script_starts_from_a_checkout(script, tmp_path):
     if not re.search(r"argparse|main\(__doc__", (ROOT / script).read_text()):
@@ -207,6 +209,7 @@ def test_every_message_in_the_page_of_trouble_is_one_of_the_harness():
     assert [part for part in parts - OTHERS if part and part not in known] == []
 
 
+@pytest.mark.slow
 def test_the_complete_training_file_trains_and_is_scored(harness_run, checkout):
     page = (ROOT / "docs" / "trial.md").read_text()
     name, code = re.search(r"```python\n# (\S+)\n(.*?)```", page, re.DOTALL).groups()

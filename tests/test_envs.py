@@ -100,6 +100,7 @@ def test_first_states_differ_from_episode_to_episode(backend, task_id):
     assert len(np.unique(rows, axis=0)) == len(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "task_id"), BOX2D)
 def test_box2d_episodes_end_without_a_dummy_step(backend, task_id):
     env = envs.make(task_id, 8, seed=1, backend=backend)
@@ -118,6 +119,7 @@ def test_box2d_episodes_end_without_a_dummy_step(backend, task_id):
     assert (after != 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "task_id"), ENGINES)
 def test_equal_seeds_give_equal_rollouts(backend, task_id):
     def rollout(seed):

@@ -69,6 +69,7 @@ def gymnasium_lockstep(actor, task_id, seeds):
     return returns, lengths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task_id", TASKS)
 def test_returns_equal_a_plain_gymnasium_loop_to_the_last_bit(task_id):
     env = gymnasium.make(task_id)
@@ -78,6 +79,7 @@ def test_returns_equal_a_plain_gymnasium_loop_to_the_last_bit(task_id):
     assert (result.returns, result.lengths) == gymnasium_lockstep(actor, task_id, seeds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", sorted(TRAINED.glob("*-v*")), ids=lambda folder: folder.name)
 def test_returns_of_a_trained_policy_are_equal_too(folder):
     env = gymnasium.make(folder.name)
@@ -88,6 +90,7 @@ def test_returns_of_a_trained_policy_are_equal_too(folder):
     assert min(result.returns) > 1000 or folder.name.startswith("Bipedal")  # it does move
 
 
+@pytest.mark.slow
 def test_a_score_comes_from_a_clean_process_and_can_be_repeated_from_its_record():
     artifact = mlp_artifact("HalfCheetah-v5")
     score = scoring.score(artifact, "HalfCheetah-v5", EPISODES, HERE)
@@ -98,6 +101,7 @@ def test_a_score_comes_from_a_clean_process_and_can_be_repeated_from_its_record(
     assert evaluate(actor, "HalfCheetah-v5", seeds).returns == score.evaluation.returns
 
 
+@pytest.mark.slow
 def test_the_nonce_is_drawn_when_no_process_of_the_training_is_left(monkeypatch, tmp_path):
     """The training leaves a daemon behind that has moved to a session of its own."""
     seen = []
@@ -237,6 +241,7 @@ def test_the_words_of_a_refusal_hold_no_codes_and_begin_no_line(monkeypatch):
         scoring.evaluate_apart(Artifact(b"", b""), "Hopper-v5", [7], REFERENCE, HERE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("does", "message"),
     [

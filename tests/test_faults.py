@@ -19,6 +19,7 @@ SMALL_DISK = 2**18  # bytes: room for a ledger and a training's log, not for its
 HONEST = ["--train", str(TRAIN_FILES / "honest.py"), "--budget", "1", "--episodes", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "phase", ["train.py", pytest.param("harness.evaluate", marks=pytest.mark.slow)]
 )

@@ -75,6 +75,7 @@ def test_a_checkout_is_free_when_its_holder_is_killed(tmp_path):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

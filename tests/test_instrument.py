@@ -220,6 +220,7 @@ def test_a_training_on_another_device_than_the_instruments_is_told(
     assert noted == Ruling("scored", "go on", f"As it was. {note}".strip())
 
 
+@pytest.mark.slow
 def test_a_branch_of_another_fingerprint_is_told_so_and_goes_on(root, capsys):
     """As after an upgrade of the harness: its incumbent is measured anew, once."""
     branch, now = create(root, "night"), instrument.described()

@@ -78,6 +78,7 @@ def test_the_loop_runs_from_its_copy_also_where_the_checkout_has_a_harness(check
     shutil.rmtree(copy)
 
 
+@pytest.mark.slow
 def test_a_night_that_is_interrupted_leaves_nothing_and_goes_on(checkout):
     """Ctrl-C in the first turn, then `--resume` to the end of its runs."""
     begin(checkout, "night")

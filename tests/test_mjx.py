@@ -24,7 +24,7 @@ from harness.trial import Trial
 
 MUJOCO = [task for task in tasks.TASKS.values() if isinstance(task, tasks.MujocoTask)]
 NUM_ENVS = 3
-QUICK = ("InvertedPendulum-v5", "HalfCheetah-v5")  # to compile; the others are as large or larger
+QUICK = ("InvertedPendulum-v5",)  # to compile; the others are larger
 
 # Two shapes in contact, by the pair of their types; small, for errors of MJX are absolute.
 CONTACTS = {
@@ -74,6 +74,7 @@ def error_of(collide, pair):
     return np.abs(np.asarray(ours.qacc) - data.qacc).max() / np.abs(data.qacc).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", CONTACTS, ids="–".join)
 def test_two_shapes_in_contact_accelerate_as_in_c(pair):
     assert error_of(mjx_corrections.COLLISIONS[CORRECTED[pair]], pair) < 5e-5
@@ -131,6 +132,7 @@ def test_every_task_compiles_steps_as_c_mujoco_does_and_publishes(task):
     trial.publish(lambda params, obs: obs @ params, weights)
 
 
+@pytest.mark.slow
 @every_task
 def test_reset_laws_have_the_same_distribution_on_host_and_device(task):
     """Each coordinate, by the Kolmogorov–Smirnov test."""
@@ -177,6 +179,7 @@ def test_auto_reset_gives_the_true_successor_and_fresh_states(short):
     assert np.abs(rows[:, :8]).max() <= 0.1 + 1e-6  # within the reset noise
 
 
+@pytest.mark.slow
 def test_a_simulation_that_breaks_down_ends_its_episode_and_nothing_else(short):
     env, step = short
     state = jax.jit(env.reset)(jax.random.key(1))

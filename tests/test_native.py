@@ -36,6 +36,7 @@ def test_twenty_seeded_resets_are_equal(task):
     np.testing.assert_array_equal(engine.reset(seeds), expected)
 
 
+@pytest.mark.slow
 def test_random_steps_are_equal_through_auto_resets(task):
     seeds = [7, 8, 9, 10]
     envs, expected = gymnasium_envs(task, seeds)

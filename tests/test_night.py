@@ -261,6 +261,7 @@ def test_tokens_and_cost_are_written_down_where_an_agent_reports_them(ongoing, r
     assert "120 tokens; $0.25" in row.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 2, 3])
 def test_a_night_that_was_killed_goes_on_to_the_same_end(ongoing, root, site, agent, cut):
     """Killed after so many runs of the second turn; the ledger knows the agent and the limits."""
@@ -299,6 +300,7 @@ def test_a_night_ends_when_its_runs_are_used_up(ongoing, root, agent):
     assert ongoing.branch.trials() == []
 
 
+@pytest.mark.slow
 def test_a_person_can_go_on_where_the_agent_stopped(ongoing, root, agent):
     play(ongoing, agent({}, better=(1,)), 1)
     assert git(root, "diff", "--quiet") is None
@@ -342,6 +344,7 @@ def test_a_turn_with_one_run_reads_the_ledger_and_asks_git_a_few_times():
     assert int(starts) <= 15
 
 
+@pytest.mark.slow
 def test_deleted_folders_of_runs_end_no_night(ongoing, root, agent):
     play(ongoing, agent({2: "crash", 3: "broken"}), 3)
     shutil.rmtree(root / "runs")

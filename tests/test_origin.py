@@ -181,6 +181,7 @@ def test_nothing_that_libraries_look_for_is_found_in_the_folder_of_a_command(tra
     assert not (trapped / "ran").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["harness.tasks", "harness.status"])
 def test_nothing_in_the_folder_of_a_command_stands_for_a_module_of_python_s_own(tmp_path, module):
     for name in PYTHONS:
@@ -206,6 +207,7 @@ print(tasks.horizon(task), backends.spaces(task, "gymnasium")[1].n)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["none", "bubblewrap", "namespaces"])
 def test_a_child_finds_the_package_of_its_task_and_no_other(trapped, kind):
     from harness.confinement import sandbox

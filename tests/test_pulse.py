@@ -27,6 +27,7 @@ print(stood)
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_was_stopped_knows_for_how_long():
     process = subprocess.Popen(
         [sys.executable, "-c", BEATS], cwd=ROOT, stdout=subprocess.PIPE, text=True

@@ -229,6 +229,7 @@ def scored(tmp_path_factory):
     return folder, summary_block(done.stdout)["run_id"]
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_again_to_the_last_bit(scored):
     folder, run_id = scored
     done = command(folder, "harness.verify", run_id)

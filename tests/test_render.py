@@ -91,6 +91,7 @@ def test_the_video_shows_the_recorded_episodes_to_the_last_bit(filmed):
     assert list(video.replayed) == ["best", "median", "worst"]
 
 
+@pytest.mark.slow
 def test_three_pictures_that_differ_and_are_not_empty_stand_side_by_side(filmed):
     _, video = filmed
     picture = frames(video.mp4)[5]

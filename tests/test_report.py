@@ -59,6 +59,7 @@ def test_findings_are_what_the_keep_rule_rests_on(root, night):
     assert sorted(found.experiments[-1].against) == sorted(night.read().before("another"))
 
 
+@pytest.mark.slow
 def test_the_page_shows_every_experiment_and_the_diffs_of_what_was_kept(root, night, tmp_path):
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     done = command(root, "harness.report", "--output", tmp_path / "out")
@@ -175,6 +176,7 @@ def test_an_incumbent_reigns_from_the_experiment_that_made_it_one(tmp_path):
     assert charts.progress(found).svg
 
 
+@pytest.mark.slow
 def test_the_page_asks_for_nothing_from_elsewhere(root, night, tmp_path):
     command(root, "harness.report", "--output", tmp_path)
     text = (tmp_path / "index.html").read_text()
@@ -208,6 +210,7 @@ def test_few_and_many_experiments_fit(tmp_path, experiments):
     assert "No video: the folder of run" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiments", [2, 1000])
 def test_the_latest_of_what_was_kept_are_numbered_and_named_below(
     tmp_path, monkeypatch, experiments
@@ -233,6 +236,7 @@ def test_the_latest_of_what_was_kept_are_numbered_and_named_below(
         assert figure.bbox.contains(*name.p1)
 
 
+@pytest.mark.slow
 def test_learning_curves_times_and_transfer_come_from_the_runs_folders(root, night, monkeypatch):
     for row in rows(root):
         folder = root / "runs" / row.run_id

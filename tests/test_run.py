@@ -141,6 +141,7 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_starts(harness_r
     assert "runs" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_during_a_run_costs_the_summary_and_not_the_row(checkout, monkeypatch):
     from harness.errors import StorageError
     from harness.judgement import experiment
@@ -162,6 +163,7 @@ def test_a_disk_that_fills_up_during_a_run_costs_the_summary_and_not_the_row(che
     assert row.status == "scored"
 
 
+@pytest.mark.slow
 def test_a_message_and_a_seed_stand_in_the_row(harness_run, checkout):
     train = TRAIN_FILES / "honest.py"
     done = harness_run(
@@ -210,6 +212,7 @@ def test_a_syntax_error_is_told_with_its_line_and_starts_nothing(harness_run, ch
     assert not (checkout / "results.tsv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "code", "status", "message"),
     [
@@ -241,6 +244,7 @@ def test_a_damaged_ledger_stops_a_run_before_it_starts(harness_run, checkout):
     assert not (checkout / "runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("phase", "number"),
     [

@@ -98,6 +98,7 @@ def test_a_status_lists_the_latest_runs_with_their_scores(runs):
     assert at_work == "at work: nobody"
 
 
+@pytest.mark.slow
 def test_a_report_shows_every_run_its_episodes_and_its_curve(runs, tmp_path):
     folder, _ = runs
     done = command(folder, "harness.report", "--no-video", "--output", tmp_path)

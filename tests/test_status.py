@@ -29,6 +29,7 @@ from scripts.bench_report import write_ledger
 from tests.conftest import HALF_CHEETAH, ROOT, begin, command, git, rows
 
 
+@pytest.mark.slow
 def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root, site):
     contest = Contest(create(root, "night"), HALF_CHEETAH, "none", site=site)
     contest.measure()
@@ -139,6 +140,7 @@ def on_a_terminal(folder, *arguments, seconds=120):
     return written.decode(errors="replace")
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_clock_rate_return_incumbent_and_verdicts(tmp_path):
     """A challenger on a branch, as a person sees it; at the end only the block stays."""
     begin(tmp_path)

@@ -123,12 +123,14 @@ def outcome_of(copy, *arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_documented_task_passes_the_tests_of_all_tasks(extended):
     files = ("tests/test_native.py", "tests/test_evaluate.py", "tests/test_tasks.py")
     report = outcome_of(extended, *files, "-k", "InvertedPendulum-v4 or table or v5_tasks")
     assert re.search(r"^[6-9] passed", report, re.M)
 
 
+@pytest.mark.slow
 def test_the_documented_engine_passes_the_tests_of_all_engines(extended):
     report = outcome_of(extended, "tests/test_envs.py", "-k", "sync")
     assert re.search(r"^3 passed", report, re.M)

@@ -44,6 +44,7 @@ def published_value(result):
         return float(arrays["param_000"].flat[0])
 
 
+@pytest.mark.slow
 def test_a_file_that_overruns_is_scored_on_what_it_published_in_time(tmp_path):
     result = run("overruns.py", tmp_path)
     assert published_value(result) == 1.0
@@ -52,6 +53,7 @@ def test_a_file_that_overruns_is_scored_on_what_it_published_in_time(tmp_path):
     assert time.monotonic() < result.deadline + training.EXIT_GRACE + 2
 
 
+@pytest.mark.slow
 def test_an_honest_file_ends_by_itself_and_its_log_becomes_the_curve(tmp_path):
     result = run("honest.py", tmp_path)
     assert result.exit_code == 0
@@ -83,6 +85,7 @@ def test_a_training_that_is_killed_measures_nothing(tmp_path, kind):
         sites.measure(order, tmp_path, tmp_path, kill)
 
 
+@pytest.mark.slow
 def test_the_start_up_allowance_is_the_most_that_can_be_gained(tmp_path):
     result = run("never_starts.py", tmp_path, budget=1.0, allowance=4.0)
     assert not result.started
@@ -91,6 +94,7 @@ def test_the_start_up_allowance_is_the_most_that_can_be_gained(tmp_path):
     assert time.monotonic() < result.begun + 4.0 + 1.0 + training.EXIT_GRACE + 2
 
 
+@pytest.mark.slow
 def test_a_start_up_beyond_the_allowance_is_on_the_clock(tmp_path):
     result = run("honest.py", tmp_path, budget=20.0, allowance=0.5, watch=leave_after(3))
     assert result.started

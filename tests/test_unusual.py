@@ -63,6 +63,7 @@ def test_an_environment_that_gives_the_wrong_things_is_named(played, name, messa
         played(name)
 
 
+@pytest.mark.slow
 def test_an_evaluation_names_the_environment_and_not_the_policy():
     program = policy.export(lambda p, o: o[:, :1] + p, np.float32(0), None, NUMBERS)
     artifact = Artifact(program, policy.pack(np.float32(0), None))
@@ -97,6 +98,7 @@ def test_an_environment_that_cannot_be_made_says_why(name, message):
     assert ("install it" in str(told.value)) == (name == "Lacks")
 
 
+@pytest.mark.slow
 def test_an_environment_that_hangs_is_told(monkeypatch):
     monkeypatch.setattr(gymnasium, "SPACES_SECONDS", 2.0)
     with pytest.raises(InputError, match="Hangs-v0': it takes over 2 s"):
