@@ -292,12 +292,14 @@ def outside(world, name, **options):
     return done.stdout.splitlines()[-1] == "True"
 
 
+@pytest.mark.slow
 def test_a_file_that_the_harness_left_open_would_be_found(world):
     assert not outside(world, "inherits_files")
     with open(world.root / "results.tsv") as ledger:
         assert outside(world, "inherits_files", pass_fds=(ledger.fileno(),))
 
 
+@pytest.mark.slow
 def test_a_key_that_was_left_would_be_found(world):
     if reason := _module("reloads_from_keyring").missing():
         pytest.skip(reason)

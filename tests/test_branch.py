@@ -196,6 +196,7 @@ def test_what_a_person_commits_between_challengers_is_accepted(root, contest):
     assert (root / "program.md").read_text() == "be bold\n"
 
 
+@pytest.mark.slow
 def test_a_keep_goes_on_top_of_what_was_committed_during_the_trial(root, contest, site):
     runs = []
 

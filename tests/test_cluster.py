@@ -90,6 +90,7 @@ def test_a_night_in_several_slots_ends_with_everything_in_the_ledger(root, ongoi
     assert len(ongoing.measure()) >= verdict.FRESH_RUNS
 
 
+@pytest.mark.slow
 def test_the_incumbents_runs_beside_a_challenger_are_those_of_the_incumbent_now(root, ongoing):
     """A keep in the middle of another trial: the old incumbent's runs are no longer compared."""
     ongoing.measure()
@@ -106,6 +107,7 @@ def test_the_incumbents_runs_beside_a_challenger_are_those_of_the_incumbent_now(
     assert ongoing.pursue(second, "second").verdict == "discard"
 
 
+@pytest.mark.slow
 def test_other_hardware_measures_its_incumbent_anew(root, ongoing):
     ongoing.measure()
     elsewhere = Contest(ongoing.branch, HALF_CHEETAH, "none", site=FakeSite(1, "bigger"))

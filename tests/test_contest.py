@@ -121,6 +121,7 @@ def test_a_run_under_other_conditions_stays_outside_the_contest(branch):
     assert (row.branch, row.verdict, row.comparable) == ("-", "none", False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -171,6 +172,7 @@ def test_an_unknown_task_among_several_is_told():
         objective.parse("HalfCheetah-v5,Hoper-v5")
 
 
+@pytest.mark.slow
 def test_a_replicate_of_several_tasks_is_judged_when_all_are_there(tmp_path):
     """Returns are around the reference's, or twice as high."""
 
@@ -353,6 +355,7 @@ def test_where_ends_are_free_who_ends_unlucky_runs_has_nothing_kept_as_better(
     assert last.verdict == "keep"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_made_again_is_paid_for_at_every_look_after_it(root, ongoing, site):
     offer(root, 2)
     with site.ending(second, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
@@ -389,6 +392,7 @@ def test_a_trial_that_was_given_up_has_used_its_level(root, ongoing, site):
     assert numbers == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_runs_of_the_incumbent_that_are_cut_off_ask_for_more_of_them(root, site):
     made = Contest(create(root, "tag"), HALF_CHEETAH, "none", site=site)
     for replicate in (3, 7):

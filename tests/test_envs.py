@@ -43,6 +43,7 @@ def play(env, steps, action=0.5):
     return first, jax.jit(lambda s: jax.lax.scan(step, s, actions))(first)[1]
 
 
+@pytest.mark.slow
 def test_the_last_transition_of_an_episode_has_its_true_successor_and_flags(scripted):
     first, states = play(scripted, TERMINATES_AFTER + TRUNCATED_AFTER + 1)
     np.testing.assert_array_equal(first.obs[0], [0, 0, 0])
@@ -63,6 +64,7 @@ def test_no_dummy_step_reaches_the_training(scripted):
     np.testing.assert_array_equal(states.reward, 10 * states.next_obs[:, :, 1])
 
 
+@pytest.mark.slow
 def test_episode_statistics_belong_to_the_episode_that_just_ended(scripted):
     _, states = play(scripted, TERMINATES_AFTER + TRUNCATED_AFTER)
     returns, lengths = states.episode_return[:, 0], states.episode_length[:, 0]
@@ -73,6 +75,7 @@ def test_episode_statistics_belong_to_the_episode_that_just_ended(scripted):
     assert np.count_nonzero(returns) == 2
 
 
+@pytest.mark.slow
 def test_native_auto_reset_gives_the_true_successor_and_a_fresh_state():
     class Short(HalfCheetah):
         horizon = 4
@@ -91,6 +94,7 @@ def test_native_auto_reset_gives_the_true_successor_and_a_fresh_state():
     assert (states.next_obs[np.asarray(states.terminated)][:, 8] > 0.3).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "task_id"), ENGINES)
 def test_first_states_differ_from_episode_to_episode(backend, task_id):
     env = envs.make(task_id, 2, seed=3, backend=backend)

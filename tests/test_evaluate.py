@@ -166,6 +166,7 @@ def test_the_limit_of_an_evaluation_follows_its_steps(monkeypatch):
     assert limits == [(base + slow * count, pytest.approx(late)) for count in steps]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(HERE.confinement == sandbox.NONE, reason="nothing can be confined here")
 def test_a_score_cannot_be_forged_in_the_folders_of_an_evaluation(tmp_path, monkeypatch):
     """Another process of the user answers in every folder that the harness makes, and shadows."""

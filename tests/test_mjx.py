@@ -195,6 +195,7 @@ def test_a_simulation_that_breaks_down_ends_its_episode_and_nothing_else(short):
     assert jnp.isfinite(state.obs).all()
 
 
+@pytest.mark.slow
 def test_the_state_is_a_value_and_equal_keys_give_equal_rollouts(short):
     env, step = short
     reset = jax.jit(env.reset)
@@ -205,6 +206,7 @@ def test_the_state_is_a_value_and_equal_keys_give_equal_rollouts(short):
     assert not np.array_equal(reset(jax.random.key(6)).obs, state.obs)
 
 
+@pytest.mark.slow
 def test_the_gate_is_asked_before_a_reset(short):
     def closed():
         raise RuntimeError("not yet")

@@ -173,6 +173,7 @@ def test_what_stops_a_trial_from_outside_is_tried_again_but_not_for_ever(
         assert len(ongoing.branch.trials()) == 1  # it goes on with --resume
 
 
+@pytest.mark.slow
 def test_a_trial_whose_workers_all_died_is_discarded_and_the_night_goes_on(
     ongoing, root, site, agent
 ):
@@ -201,6 +202,7 @@ def test_a_plan_that_is_none_is_told(ongoing, root, monkeypatch, reason):
         Night(ongoing, None).run()
 
 
+@pytest.mark.slow
 def test_an_agent_that_hangs_is_ended_with_all_it_started(ongoing, root):
     begin = time.monotonic()
     play(ongoing, "sleep 100 & sleep 100", 1, seconds=1.0)
@@ -352,6 +354,7 @@ def test_deleted_folders_of_runs_end_no_night(ongoing, root, agent):
     assert [row.status for row in turns(root)] == ["edit", "edit", "broken", "edit", "edit"]
 
 
+@pytest.mark.slow
 def test_what_an_agent_leaves_lying_about_is_named_shortly(ongoing, root):
     litter = "mkdir .venv many; for i in $(seq 30); do touch .venv/$i many/$i; done"
     play(ongoing, f"{litter}; touch many/$(printf '\\351')", 2)

@@ -174,6 +174,7 @@ def trapped(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["harness.tasks", "harness.status"])
 def test_nothing_that_libraries_look_for_is_found_in_the_folder_of_a_command(trapped, module):
     done = python(trapped, "-m", module, PYTHONPATH=str(ROOT))

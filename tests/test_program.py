@@ -144,6 +144,7 @@ def lstm(units):
 HUMANOID = gymnasium.spaces.Box(-np.inf, np.inf, (376,)), gymnasium.spaces.Box(-1, 1, (17,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "made", [mlp(1024, 4), mlp(64, 100), lstm(1024), transformer(128, 2, 64)],
     ids=["four layers of 1,024", "a hundred layers", "LSTM", "transformer"],

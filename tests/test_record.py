@@ -446,6 +446,7 @@ def test_what_ended_a_run_outlives_a_ledger_that_is_damaged_meanwhile(root, site
     assert (folder / "error.txt").read_text() == "as the file wants it\n"
 
 
+@pytest.mark.slow
 def test_a_run_during_which_we_stood_still_is_made_again(root, site):
     contest = Contest(create(root, "tag"), HALF_CHEETAH, "none", site=site)
     still = [3, 14]  # one of the incumbent's and one challenger's

@@ -251,6 +251,7 @@ def test_learning_curves_times_and_transfer_come_from_the_runs_folders(root, nig
     assert [chart.name for chart in drawn] == ["progress", "curves", "transfer", "time"]
 
 
+@pytest.mark.slow
 def test_a_ledger_without_a_branch_gets_one_message(tmp_path):
     done = command(tmp_path, "harness.report")
     assert done.returncode == 2
@@ -293,6 +294,7 @@ def test_a_browser_shows_the_page_without_an_error_light_and_dark(tmp_path, expe
     assert pictures[False].read_bytes() != pictures[True].read_bytes()
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_page_with_an_error_would_be_noticed(tmp_path):
     file = tmp_path / "index.html"

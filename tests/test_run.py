@@ -28,13 +28,14 @@ EPISODES = 10
 """Of a run that shows that an engine's way is open; the native engine's is scored as usual."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "task_id", "budget"),
     [
         ("native", "HalfCheetah-v5", 10),
-        pytest.param("envpool", "BipedalWalker-v3", 10, marks=pytest.mark.slow),
-        pytest.param("gymnasium", "BipedalWalker-v3", 10, marks=pytest.mark.slow),
-        pytest.param("mjx", "HalfCheetah-v5", 20, marks=pytest.mark.slow),
+        ("envpool", "BipedalWalker-v3", 10),
+        ("gymnasium", "BipedalWalker-v3", 10),
+        ("mjx", "HalfCheetah-v5", 20),
     ],
 )
 def test_a_short_run_ends_with_a_score_and_a_row(harness_run, checkout, backend, task_id, budget):

@@ -84,6 +84,7 @@ def test_the_shipped_files_scores_are_those_of_the_ledgers():
     assert sorted(found.values()) == sorted(ours)
 
 
+@pytest.mark.slow
 def test_a_status_lists_the_latest_runs_with_their_scores(runs):
     folder, done = runs
     shown = command(folder, "harness.status")

@@ -69,6 +69,7 @@ def test_a_new_branch_shows_nothing_of_the_old_one(root, site):
     assert before in standing.lines(standing.read(root))
 
 
+@pytest.mark.slow
 def test_what_a_ledger_holds_is_shown_as_words(tmp_path):
     """A ledger whose words were never cleaned: terminal codes, markup, a plan that is none."""
     hostile = "\x1b]0;owned\x07\x1b[2J[red]x[/red] :smile: \u202e"
@@ -92,6 +93,7 @@ def test_what_a_ledger_holds_is_shown_as_words(tmp_path):
     assert words.plain(done.stdout) == done.stdout
 
 
+@pytest.mark.slow
 def test_a_status_of_a_thousand_experiments_is_a_screen(tmp_path):
     write_ledger(tmp_path / "results.tsv", 1000)
     done = command(tmp_path, "harness.status")
@@ -99,6 +101,7 @@ def test_a_status_of_a_thousand_experiments_is_a_screen(tmp_path):
     assert "tried: 1000, kept: 20" in done.stdout
 
 
+@pytest.mark.slow
 def test_where_nothing_was_run_there_is_no_status(tmp_path):
     done = command(tmp_path, "harness.status")
     assert done.returncode == 2
@@ -155,6 +158,7 @@ def test_a_terminal_shows_clock_rate_return_incumbent_and_verdicts(tmp_path):
     assert "\x1b[" not in block
 
 
+@pytest.mark.slow
 def test_watch_goes_on_until_ctrl_c(tmp_path):
     write_ledger(tmp_path / "results.tsv", 2)
     ours, theirs = pty.openpty()

@@ -64,6 +64,7 @@ def test_an_unknown_task_suggests_what_was_meant(task_id, message):
         tasks.get(task_id)
 
 
+@pytest.mark.slow
 def test_the_table_lists_every_task():
     done = subprocess.run(
         [sys.executable, "-m", "harness.tasks"],

@@ -120,6 +120,7 @@ def leave_after(updates):
     return watch
 
 
+@pytest.mark.slow
 def test_a_start_up_is_measured_in_seconds_of_processors_too(tmp_path):
     result = run("honest.py", tmp_path, watch=leave_after(1))
     assert result.excess == 0
@@ -183,6 +184,7 @@ def test_parts_of_a_payload_are_of_it():
             wire.split(b"abcdef", *sizes)
 
 
+@pytest.mark.slow
 def test_environments_do_not_step_before_the_clock_starts(tmp_path):
     result = run("steps_early.py", tmp_path)
     assert result.exit_code == 1

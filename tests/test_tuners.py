@@ -114,6 +114,7 @@ def test_the_shipped_file_can_be_tuned():
     assert [c.value for c in constants.read(changed)] == [c.high for c in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", tuners.TUNERS)
 def test_suggestions_stay_in_range_and_repeat_with_their_seed(kind):
     tried = [(SHIPPED, 1.0)]

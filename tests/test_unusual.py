@@ -136,6 +136,7 @@ def test_threads_of_an_environment_delay_no_end():
     assert [worker.process.returncode for worker in each._workers] == [0] * len(each._workers)
 
 
+@pytest.mark.slow
 def test_an_environment_that_does_not_close_loses_no_score(monkeypatch):
     monkeypatch.setattr(gymnasium, "CLOSE_SECONDS", 0.5)
     each = made("NeverCloses")

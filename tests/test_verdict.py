@@ -79,6 +79,7 @@ def test_looks_spend_a_challengers_share_and_no_more(number, before):
     assert 0.8 * share < sum(levels) <= share * (1 + 1e-9)
 
 
+@pytest.mark.slow
 def test_a_challenger_whose_share_no_p_value_reaches_is_not_kept_and_spends_nothing():
     share = verdict.LOOKS_OVERLAP * verdict.alpha(LATE)
     for before, reaches in ((10, False), (30, True)):
@@ -210,6 +211,7 @@ def kept_of_nothing(conditions, count):
     return statistics.fmean(night.false_keeps for night in played)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hand", "most", "gain"),
     [
@@ -239,6 +241,7 @@ def test_an_incumbent_that_fails_where_it_is_low_is_measured_no_higher():
     assert errors[False] < 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NOISES)
 def test_of_nothing_little_is_kept_and_of_two_deviations_most(name):
     """Few nights: the figures of `docs/keep-rule.md` come from thousands."""
@@ -268,6 +271,7 @@ def test_simulated_noise_is_standardised(name):
     assert statistics.pstdev(values) == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_simulation_reads_a_file_of_scores(tmp_path):
     scores = tmp_path / "scores"
     scores.write_text("\n".join(str(3000 + 100 * x) for x in draws(0, 30, 5)))
