@@ -105,7 +105,7 @@ def outcome(folder: Path) -> list[tuple[str, ...]]:
     ]
     branch = Branch(folder, TAG)
     assert branch.trials() == []
-    incumbent = contest.history(branch).incumbent
+    incumbent = contest.known(branch).incumbent
     assert any(commit.startswith(incumbent) for commit in branch.log())
     return [*rows, (branch.edit_of("tip").decode(), branch.edit().decode())]
 

@@ -12,11 +12,11 @@ import collections
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import bench_nights
 import harness
 from harness.checkout.branch import create
 from harness.evaluate import Evaluation
@@ -61,17 +61,6 @@ def measure(this, *_) -> Measurement:  # type: ignore[no-untyped-def]
     return Measurement(Training(1.0), scoring.Score(evaluation, "00", "00"))
 
 
-def checkout(folder: Path) -> Path:
-    """A committed one."""
-    (folder / "agent_space").mkdir(parents=True)
-    (folder / EDITABLE).write_text("SKILL = 0\n")
-    (folder / ".gitignore").write_text("/runs/\n/results.tsv\n")
-    identity = ["-c", "user.name=Bench", "-c", "user.email=bench@localhost"]
-    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "start"]):
-        subprocess.run(["git", *identity, *arguments], cwd=folder, check=True)
-    return folder
-
-
 def become_a_copy() -> None:
     """As `harness.loop` does."""
     folder = tempfile.mkdtemp(prefix="autorl-turn-harness-")
@@ -86,7 +75,7 @@ def main() -> None:
     experiment._measure = measure  # type: ignore[assignment]
     with tempfile.TemporaryDirectory(prefix="autorl-turn-") as name:
         os.environ["XDG_STATE_HOME"] = f"{name}/state"
-        folder = checkout(Path(name, "checkout"))
+        folder = bench_nights.checkout(Path(name, "checkout"))
         os.chdir(folder)
         contest = Contest(create(folder, "bench"), CONDITIONS, "none")
         contest.measure()

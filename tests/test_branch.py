@@ -11,7 +11,7 @@ import pytest
 from harness.checkout.branch import Branch, create, current
 from harness.errors import IncumbentError, InputError, IntegrityError, TrainingError
 from harness.judgement import experiment, verdict
-from harness.judgement.contest import LOSSES, Contest, estimate, history, resume
+from harness.judgement.contest import FAILURES_IN_A_ROW, Contest, estimate, known, resume
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Renewed
 from harness.record.ledger import Ledger
@@ -96,7 +96,7 @@ def test_the_baseline_is_measured_as_often_as_the_rule_needs(root, contest):
     assert len(rows(root)) == verdict.BASELINE_RUNS
     assert {row.role for row in rows(root)} == {"incumbent"}
     assert len({row.seed for row in rows(root)}) == verdict.BASELINE_RUNS
-    assert contest.measure() == history(contest.branch).fresh()
+    assert contest.measure() == known(contest.branch).fresh()
     assert len(rows(root)) == verdict.BASELINE_RUNS
 
 
@@ -402,7 +402,7 @@ def test_the_working_tree_of_another_branch_is_left_alone(root, kept):
     assert made.edit_of("tip") == (b"SKILL = 1\n" if kept else b"SKILL = 0\n")
 
 
-@pytest.mark.parametrize(("good", "tries"), [(0, 1), (2, LOSSES)])
+@pytest.mark.parametrize(("good", "tries"), [(0, 1), (2, FAILURES_IN_A_ROW)])
 def test_a_baseline_that_only_fails_is_told(root, site, good, tries):
     """At once where it never had a score, after some tries where it had."""
     runs = []

@@ -17,7 +17,8 @@ import pytest
 from harness.checkout.branch import create
 from harness.errors import HarnessError, InputError, WorkerError
 from harness.judgement import verdict
-from harness.judgement.contest import LOSSES, Contest
+from harness.judgement.contest import Contest
+from harness.judgement.rulings import LOSSES
 from harness.measurement import cluster
 from harness.measurement.cluster import Crew, Room
 from harness.measurement.sites import Site

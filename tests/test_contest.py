@@ -10,8 +10,9 @@ from harness.checkout.branch import create
 from harness.confinement import sandbox
 from harness.errors import BusyError, IncumbentError, InputError, IntegrityError, TrainingError
 from harness.judgement import contest, experiment, objective, rulings, verdict
-from harness.judgement.contest import LOSSES, Contest
+from harness.judgement.contest import FAILURES_IN_A_ROW, Contest
 from harness.judgement.history import RUNS_PER_END, Conditions, History
+from harness.judgement.rulings import LOSSES
 from harness.places import EDITABLE, LEDGER
 from harness.record import life
 from harness.record.entries import Role, Status
@@ -455,7 +456,9 @@ def test_a_file_that_fails_where_its_own_return_is_low_is_measured_no_higher(
     def low(row, score):
         return (row.role, row.commit) == ("incumbent", row.challenger) and score < skill
 
-    monkeypatch.setattr(contest, "LOSSES", 1000)  # where it fails now and then, not in a row
+    monkeypatch.setattr(
+        contest, "FAILURES_IN_A_ROW", 1000
+    )  # where it fails now and then, not in a row
     offer(root, skill)
     with site.ending(low, TrainingError("a bad seed")):
         outcome = ongoing.challenge("better")
@@ -472,7 +475,7 @@ def test_an_incumbent_that_only_fails_is_told_as_no_edits_fault(root, ongoing, s
 
     broken = site.ending(fresh, TrainingError("the machine is broken"))
     with broken, pytest.raises(IncumbentError, match="no edit is to blame"):
-        ongoing.repeat(verdict.BASELINE_RUNS + LOSSES)
+        ongoing.repeat(verdict.BASELINE_RUNS + FAILURES_IN_A_ROW)
 
 
 def test_a_replicate_that_another_command_has_made_is_left_as_it_is(root, ongoing):

@@ -308,7 +308,7 @@ def test_a_person_can_go_on_where_the_agent_stopped(ongoing, root, agent):
     assert git(root, "diff", "--quiet") is None
     (root / EDITABLE).write_text("SKILL = 10 # by hand\n")
     assert ongoing.challenge("by hand").verdict == "keep"
-    assert contest.history(ongoing.branch).incumbent == ongoing.branch.tip()[:12]
+    assert contest.known(ongoing.branch).incumbent == ongoing.branch.tip()[:12]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,6 @@ from harness.judgement import experiment, rulings, verdict
 from harness.judgement.experiment import Part, Summary
 from harness.judgement.history import NAME_LENGTH, Conditions, History
 from harness.judgement.replicates import Replicates, Runner
-from harness.judgement.rulings import LOSSES
 from harness.measurement import sites
 from harness.measurement.sites import Site
 from harness.places import LEDGER
@@ -42,6 +41,9 @@ from harness.system import words
 
 LOST_RUNS = (WorkerError, StandstillError, EndedError)
 """Ends of a run after which it is made again without anybody's asking."""
+
+FAILURES_IN_A_ROW = 3
+"""Runs of an incumbent that fail or are lost one after the other, which ends the command."""
 
 GIVEN_UP = 10
 """Runs of an incumbent that fail or are lost while it is measured, after which the command ends:
@@ -179,7 +181,7 @@ class Contest:
                 in_a_row, bad = in_a_row + 1, bad + 1
                 scored = any(run.scored for run in self.read().runs)
                 hopeless = isinstance(failure, FAILED) and not scored
-                if in_a_row == LOSSES or bad == GIVEN_UP or hopeless:
+                if in_a_row == FAILURES_IN_A_ROW or bad == GIVEN_UP or hopeless:
                     raise _of_the_incumbent(failure) from failure
 
     def _at_once(self, parts: Sequence[Part], message: str) -> Iterator[HarnessError | None]:
@@ -350,7 +352,7 @@ def _of_the_incumbent(failure: HarnessError) -> HarnessError:
     return failure
 
 
-def history(branch: Branch, instrument: str | None = None) -> History:
+def known(branch: Branch, instrument: str | None = None) -> History:
     """What the ledger says of a branch to who measures with an instrument; here if None."""
     there = Ledger(branch.root / LEDGER).read()
     return History(there.entries, branch.name, instrument or sites.here().instrument)
@@ -374,7 +376,7 @@ def resume(
     if tag is None:
         return None
     branch = Branch(root, tag)
-    conditions = history(branch, site.instrument if site else None).conditions
+    conditions = known(branch, site.instrument if site else None).conditions
     if conditions is None:
         branch.check_unworked()
         return None

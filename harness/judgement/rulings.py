@@ -9,7 +9,7 @@ from harness.record.life import Ruling
 
 LOSSES = 3
 """Runs of one role that are cut off in a trial (by Ctrl-C, a kill, a full disk, a worker that
-dies), which ends it; and runs of an incumbent that fail in a row, which ends the command."""
+dies), which ends it."""
 
 
 def judge(past: History, challenger: str, scores: list[float]) -> Judgement:
