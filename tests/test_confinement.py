@@ -245,6 +245,54 @@ def test_the_order_of_mounts_does_not_matter_and_links_are_followed(kind, files)
     assert child.communicate()[0] == b"['file', 'hidden/again/file']\n"
 
 
+NAMES_A_THREAD = """
+import threading
+number, ready, over = [], threading.Event(), threading.Event()
+def work():
+    number.append(threading.get_native_id())
+    ready.set()
+    over.wait()
+threading.Thread(target=work, daemon=True).start()
+ready.wait()
+print(open(f"/proc/self/task/{number[0]}/comm", "w").write("cuda"))
+"""
+"""As CUDA's driver does when it begins; where it cannot, there is no device."""
+
+CHANGES_THE_MACHINES = """
+import os
+def works(change, *arguments):
+    try:
+        change(*arguments)
+    except OSError:
+        return False
+    return True
+found = [entry for entry in os.listdir("/proc") if not entry.isdecimal()]
+mine = ("self", "thread-self", "net", "mounts")
+paths = [f"/proc/{entry}" for entry in found if entry not in mine]
+paths += ["/proc/sys/kernel/hostname", "/proc/sys/vm/overcommit_memory", "/proc/sys/fs"]
+print([path for path in paths if works(os.utime, path) or works(os.chmod, path, 0o777)])
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("there", [True, False])
+def test_where_there_is_an_accelerator_a_process_names_its_threads_and_no_more(
+    kind, there, monkeypatch
+):
+    found = [Path("/dev/null")] if there else []
+    monkeypatch.setattr(view, "accelerators", lambda: found)
+
+    def said(code):
+        child = sandbox.start(kind, [sys.executable, "-c", code], sandbox.system(), {}, Path("/"),
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+        out, error = child.communicate()
+        return out.decode(), error.decode()
+
+    out, error = said(NAMES_A_THREAD)
+    assert out == "4\n" if there else "Read-only file system" in error
+    assert said(CHANGES_THE_MACHINES) == ("[]\n", "")
+
+
 @pytest.mark.skipif(not KINDS, reason="nothing can be confined on this system")
 def test_what_a_run_leaves_in_the_page_cache_is_forgotten_before_the_next(tmp_path):
     kind = subprocess.run(["stat", "-f", "-c", "%T", tmp_path], capture_output=True, check=False)

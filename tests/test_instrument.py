@@ -143,6 +143,17 @@ def test_where_jax_computes_on_processors_the_driver_is_not_believed(asked):
     assert instrument.hardware() == machine.processors()
 
 
+def test_a_gpu_that_no_confined_process_has_is_told(asked, capsys):
+    """As where a driver misses something in the confinement: each training would be a slow one."""
+    asked += [{"kind": "devices", "platform": "cpu", "kinds": ["cpu"]}, TWO]
+    instrument.hardware()
+    told = "note: the driver lists as the driver has it, and a confined JAX has no such device"
+    assert capsys.readouterr().err.startswith(told)
+    instrument._asked.cache_clear()
+    instrument.hardware()
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -45,6 +45,11 @@ END_SECONDS = 10.0
 MOST_DEVICES, MAX_NAME = 4096, 200
 """Of an answer: devices of one machine, and characters of a name."""
 
+UNSEEN = (
+    "note: the driver lists {}, and a confined JAX has no such device: trainings compute on "
+    "processors. `make cuda` installs JAX for it; if JAX has it outside the confinement, see "
+    "docs/trouble.md."
+)
 UNSAID = " (JAX did not say which devices it has: these are the driver's)"
 """Of hardware that no process could be asked for."""
 
@@ -147,7 +152,11 @@ def _devices() -> Devices | None:
 def _asked(*_: tuple[str, ...]) -> Devices | None:
     """What a process says that was started for the question."""
     try:
-        return _checked(_ask())
+        found = _checked(_ask())
+        listed = machine.accelerators() if found.platform == PROCESSOR else []
+        if listed:
+            print(UNSEEN.format(", ".join(listed)), file=sys.stderr)
+        return found
     except (InputError, OSError, EOFError, wire.WireError) as error:
         reason = words.line(str(error) or type(error).__name__)
         print(f"note: which devices JAX has could not be found out ({reason}). The rows name "
