@@ -376,9 +376,7 @@ def compiled(
     envs = jax.tree.map(lambda yes: by_env if yes else acting, one_each)
 
     first = jax.jit(first, out_shardings=(acting, envs))
-    play = jax.jit(
-        play, in_shardings=(acting, envs), out_shardings=(envs, acted), donate_argnums=1
-    )
+    play = jax.jit(play, in_shardings=(acting, envs), out_shardings=(envs, acted), donate_argnums=1)
     improve = jax.jit(
         partial(update, net=net),
         in_shardings=(learning, learned),
