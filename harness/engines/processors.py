@@ -1,5 +1,7 @@
 """JAX's devices for the host's processors: where programs run that call a host engine."""
 
+from typing import NoReturn
+
 import jax
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
@@ -30,7 +32,7 @@ def bound(number: jax.Array) -> jax.Array:
     return _bound.bind(number)
 
 
-def _refuse(context: mlir.LoweringRuleContext, *_: object) -> None:
+def _refuse(context: mlir.LoweringRuleContext, *_: object) -> NoReturn:
     platform = ", ".join(context.module_context.platforms)
     raise RuntimeError(
         f"This program is compiled for {platform}, and steps an engine on the host. Compile it for "
