@@ -363,10 +363,10 @@ def layout(devices: Sequence[jax.Device]) -> list[NamedSharding]:
 def compiled(
     key: jax.Array, env: Any, net: ActorCritic, learners: Sequence[jax.Device]
 ) -> tuple[Any, Any]:
-    """`init(key)`, and `iterate(state, env_state)`: a rollout and its update. Ahead of time.
+    """`init(key)` and `iterate(state, env_state)`, compiled ahead of time.
 
-    Rollouts run where the environment does, which may be on the host, and updates on the learners;
-    environments are spread over all devices there, and everything else is on each.
+    An iteration is a rollout where the environment is, which may be the host, and its update on the
+    learners. Environments are spread over all devices, everything else is on each.
     """
     acting, by_env, acted = layout(env.devices)
     learning, _, learned = layout(learners)
@@ -375,7 +375,7 @@ def compiled(
     one_each = jax.tree.map(lambda x: x.shape[:1] == (env.num_envs,), env_spec)
     envs = jax.tree.map(lambda yes: by_env if yes else acting, one_each)
 
-    first = jax.jit(first, out_shardings=(acting, envs))
+    first = jax.jit(first, in_shardings=acting, out_shardings=(acting, envs))
     play = jax.jit(play, in_shardings=(acting, envs), out_shardings=(envs, acted), donate_argnums=1)
     improve = jax.jit(
         partial(update, net=net),
@@ -390,7 +390,7 @@ def compiled(
     improve = improve.lower(spec, steps).compile()
 
     def begin(key: jax.Array) -> tuple[TrainState, Any]:
-        state, env_state = first(key)
+        state, env_state = first(jax.device_put(key, acting))
         return jax.device_put(state, learning), env_state
 
     def iterate(state: TrainState, env_state: Any) -> tuple[TrainState, Any, dict]:
