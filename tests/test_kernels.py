@@ -141,7 +141,10 @@ def test_what_a_killed_harness_left_is_no_cache(quick):
     assert [path.name for path in folder.parent.iterdir()] == [ON_WARP.task_id]
 
 
-def test_another_instrument_has_other_kernels_and_the_oldest_are_removed(quick, monkeypatch):
+def test_another_instrument_has_other_kernels_and_the_oldest_are_removed(
+    quick, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     clock = iter(range(1, 100))
     monkeypatch.setattr(kernels.os, "utime", _dated(kernels.os.utime, clock))
     tools = [f"tool {number}" for number in range(kernels.INSTRUMENTS)]
@@ -158,7 +161,7 @@ def test_another_instrument_has_other_kernels_and_the_oldest_are_removed(quick, 
 
 def _dated(utime, clock):
     """`os.utime` at a clock of ours: several folders are made within one tick of the system's."""
-    return lambda path: utime(path, (seconds := 2e9 + next(clock), seconds))
+    return lambda path: utime(path, (seconds := next(clock), seconds))
 
 
 @pytest.mark.parametrize("backend", ["auto", "native", "mjx"])

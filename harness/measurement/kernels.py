@@ -69,7 +69,11 @@ def ready(assignment: Assignment, tool: str) -> Path | None:
         return None
     digest = hashlib.sha256((tool or instrument.described()).encode()).hexdigest()
     folder = places.kernels_folder() / digest[:DIGITS] / assignment.task_id
-    return folder if folder not in _failed and _is_filled(folder) else None
+    if not folder.is_dir() and (folder in _failed or not _is_filled(folder)):
+        return None
+    with contextlib.suppress(OSError):  # a folder of somebody else
+        os.utime(folder.parent)
+    return folder
 
 
 @contextlib.contextmanager
@@ -123,7 +127,6 @@ def _is_filled(folder: Path) -> bool:
     shelf, task_id = folder.parent, folder.name
     try:
         shelf.mkdir(parents=True, exist_ok=True)
-        os.utime(shelf)
         # One lock a task, whatever the instrument: its file stays, and so do few.
         with FileLock(shelf.parent / f"{task_id}.lock", timeout=MOST_SECONDS, mode=0o600):
             if not folder.is_dir():
