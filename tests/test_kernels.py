@@ -198,9 +198,10 @@ def test_a_process_begins_with_a_whole_copy_of_its_own_or_with_none(tmp_path, mo
     assert mine.read_text() == "other code"
 
 
-def test_the_copy_of_an_unconfined_training_is_gone_with_it(tmp_path):
-    with kernels.lent(tmp_path, sandbox.NONE) as (mounts, variables):
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_warp_compiles_in_an_unconfined_training_is_gone_with_it(tmp_path, kept):
+    with kernels.lent(tmp_path if kept else None, sandbox.NONE) as (_, variables):
         own = Path(variables[warp_cache.OWN_VARIABLE])
         (own / "1.18.0").mkdir()
-        assert mounts == []
+        assert (variables.get(warp_cache.KEPT_VARIABLE) == str(tmp_path)) is kept
     assert not own.exists()

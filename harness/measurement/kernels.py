@@ -52,7 +52,7 @@ _failed: set[Path] = set()
 """What this command has tried to fill. It tries once, so that all of its runs begin alike."""
 
 _CONFINED_FOLDER = f"{view.TEMPORARY}/autorl-kernels"
-"""Of a confined training: its own kernels, in its fresh folder."""
+"""Of a confined training: where Warp puts kernels, in a folder that is the run's."""
 
 
 def ready(assignment: Assignment, tool: str) -> Path | None:
@@ -78,21 +78,19 @@ def ready(assignment: Assignment, tool: str) -> Path | None:
 
 @contextlib.contextmanager
 def lent(folder: Path | None, kind: str) -> Iterator[tuple[list[Mount], Mapping[str, str]]]:
-    """What a training sees of them, and its variables.
+    """What a training sees of them, and its variables: Warp has a folder that ends with it.
 
     Args:
       folder: of the kernels; None for none.
-      kind: of confinement. A training that has none gets a folder that is gone with it, too.
+      kind: of confinement.
     """
-    if folder is None:
-        yield [], {}
-    elif kind != sandbox.NONE:
-        yield [Mount("show", str(folder))], warp_cache.variables(_CONFINED_FOLDER, folder)
-    else:
-        with tempfile.TemporaryDirectory(
-            prefix="autorl-kernels-", ignore_cleanup_errors=True
-        ) as own:
-            yield [], warp_cache.variables(own, folder)
+    mounts = [] if folder is None else [Mount("show", str(folder))]
+    with contextlib.ExitStack() as stack:
+        own = _CONFINED_FOLDER
+        if kind == sandbox.NONE:
+            made = tempfile.TemporaryDirectory(prefix="autorl-kernels-", ignore_cleanup_errors=True)
+            own = stack.enter_context(made)
+        yield mounts, warp_cache.variables(own, folder)
 
 
 def doubt(folder: Path | None, backend: str) -> str:
