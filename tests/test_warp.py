@@ -1,6 +1,9 @@
 """The Warp engine, whose kernels run on a CPU, too: only slowly."""
 
 import importlib.util
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +12,8 @@ import numpy as np
 import pytest
 
 from harness import tasks
+from harness.confinement import sandbox
+from harness.confinement.launcher import Mount
 from harness.engines import mjx_corrections
 from harness.engines.mjx import MjxEngine
 
@@ -50,3 +55,34 @@ def test_a_step_is_that_of_mjx():
         outcomes.append(outcome)
     np.testing.assert_allclose(outcomes[1].obs, outcomes[0].obs, atol=1e-4)
     np.testing.assert_allclose(outcomes[1].reward, outcomes[0].reward, atol=1e-5)
+
+
+LINKED = """
+import os, sys
+import warp as wp
+
+wp.config.kernel_cache_dir = "/tmp/kernels"
+
+
+@wp.kernel
+def factorize(matrix: wp.array2d(dtype=float), factor: wp.array2d(dtype=float)):
+    wp.tile_store(factor, wp.tile_cholesky(wp.tile_load(matrix, shape=(9, 9), storage="shared")))
+
+
+wp.compile_aot_module(__name__, arch=90, module_dir="/tmp/module")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind", [kind for kind in (sandbox.BUBBLEWRAP, sandbox.NAMESPACES) if sandbox.works(kind)]
+)
+def test_what_mujoco_warp_solves_with_is_linked_for_a_gpu_under_confinement(kind, tmp_path):
+    """It needs no GPU, but locks a file of its own: where it cannot, no kernel of a solver is."""
+    file = tmp_path / "linked.py"
+    file.write_text(LINKED)
+    child = sandbox.start(kind, [sys.executable, str(file)],
+                          [*sandbox.system(), Mount("show", str(file))], {}, Path("/"),
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    said, _ = child.communicate()
+    assert child.returncode == 0, said.decode()

@@ -51,8 +51,8 @@ REFUSED = KEYS | {
     "mincore": (27, 232), "cachestat": (451, 451), "fadvise64": (221, 223),
     "readahead": (187, 213), "process_madvise": (440, 440),
     "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
-    # Locks on a file, and news of it, reach all who have it open.
-    "flock": (73, 32), "inotify_init": (253, None), "inotify_init1": (294, 26),
+    # News of a file reaches all who have it open.
+    "inotify_init": (253, None), "inotify_init1": (294, 26),
     "fanotify_init": (300, 262),
     # Namespaces of one's own, with all capabilities in them.
     "unshare": (272, 97), "setns": (308, 268),
@@ -72,6 +72,10 @@ ABSENT = {
     "memfd_create": (319, 279), "memfd_secret": (447, 447),  # memory that counts as nobody's
 }  # fmt: skip
 """Calls that are answered as by a kernel that has them not, so that libraries do without."""
+
+PRETENDED = {"flock": (73, 32)}
+"""Calls that are answered as done, and are not: a lock on a file reaches all who have it open. What
+links kernels for a GPU takes one on a file of its own, and ends where it cannot."""
 
 LOCKING, NOTIFYING = (5, 6, 7, 36, 37, 38), (1024, 1025, 1026)
 PAGING_OUT = (20, 21)
@@ -306,7 +310,9 @@ def call_filter(confined: bool) -> bytes:
     # BPF: word at an offset; compare it with; have a bit in common; answer.
     load, if_equal, if_above, if_bit, answer = 0x20, 0x15, 0x35, 0x45, 0x06
     allow = (answer, 0, 0, SECCOMP_RET_ALLOW)
-    refuse, absent = ((answer, 0, 0, SECCOMP_RET_ERRNO | n) for n in (errno.EPERM, errno.ENOSYS))
+    refuse, absent, pretend = (
+        (answer, 0, 0, SECCOMP_RET_ERRNO | n) for n in (errno.EPERM, errno.ENOSYS, 0)
+    )
 
     def always(numbers: tuple[int | None, ...], end: tuple[int, ...]) -> list[tuple[int, ...]]:
         return [] if numbers[mine] is None else [(if_equal, 0, 1, numbers[mine] or 0), end]
@@ -327,6 +333,8 @@ def call_filter(confined: bool) -> bytes:
     if confined:
         for numbers in ABSENT.values():
             program += always(numbers, absent)
+        for numbers in PRETENDED.values():
+            program += always(numbers, pretend)
         for numbers, argument, values in REFUSED_IF.values():
             program += where(numbers, argument, if_equal, values)
         for numbers, argument, bit in REFUSED_WITH.values():
