@@ -47,7 +47,9 @@ def load(folders: list[Path], left_out: list[str]) -> dict[tuple[str, float], li
         told = reports.read(path.parent / CURVE)
         means = {share: reports.mean(told, budget, share) for share in SHARES}
         known = {share: mean for share, mean in means.items() if mean is not None}
-        groups.setdefault((summary["task"], budget), []).append(Course(known, summary["avg_return"]))
+        groups.setdefault((summary["task"], budget), []).append(
+            Course(known, summary["avg_return"])
+        )
     return groups
 
 
@@ -73,7 +75,9 @@ def main() -> None:
     parser.add_argument("--bar", type=float, default=0.45)
     parser.add_argument("--leave-out", action="append", default=[], metavar="TEXT")
     given = parser.parse_args()
-    print("| task | budget | runs | share | Pearson | Spearman | stopped | of these above the bar |")
+    print(
+        "| task | budget | runs | share | Pearson | Spearman | stopped | of these above the bar |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for (task, budget), runs in sorted(load(given.folders, given.leave_out).items()):
         if len(runs) <= stopping.LEAST_PAIRS:
@@ -86,8 +90,8 @@ def main() -> None:
                   f"| {stats.spearmanr(x, y)[0]:.2f} | {found.stopped / len(runs):.0%} "
                   f"| {found.above} of {found.stopped} |")  # fmt: skip
         found = tried(runs, SHARES, given.bar, given.chance)
-        print(f"| {task} | {budget:g} s | {len(runs)} | either | | "
-              f"| {found.stopped / len(runs):.0%} | {found.above} of {found.stopped} |")  # fmt: skip
+        print(f"| {task} | {budget:g} s | {len(runs)} | either | | | "
+              f"{found.stopped / len(runs):.0%} | {found.above} of {found.stopped} |")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -319,8 +319,11 @@ def _hopeless(training: Training) -> str:
 
 def _told_apart(*figures: float) -> list[str]:
     """Figures in words, with no more digits than show that they differ."""
-    forms = ([f"{figure:{form}}" for figure in figures] for form in (",.0f", ",.2f", ",.17g"))
-    return next(shown for shown in forms if len(set(shown)) == len(set(figures)))
+    for form in (",.0f", ",.2f"):
+        shown = [f"{figure:{form}}" for figure in figures]
+        if len(set(shown)) == len(set(figures)):
+            return shown
+    return [repr(figure) for figure in figures]
 
 
 def _overtime(training: Training) -> str:
