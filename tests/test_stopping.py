@@ -32,7 +32,7 @@ from harness.record.entries import Plan, Role, Status, Verdict
 from harness.record.ledger import Ledger
 from harness.record.runs import Record
 from harness.record.snapshot import HEADERS
-from tests.conftest import HALF_CHEETAH, TRAIN_FILES, command, git, rows, run_row, summary_block
+from tests.conftest import HALF_CHEETAH, TRAIN_FILES, command, git, rows, run_row
 from tests.fake_site import FakeSite
 
 STOPPING = dataclasses.replace(HALF_CHEETAH, stopping=True)
@@ -359,28 +359,6 @@ def test_a_branch_in_a_ledger_from_before_has_no_stopping(root, site):
     assert not History(there.entries, "autorl/tag", site.instrument).conditions.stopping
 
 
-@pytest.fixture
-def fresh(root):
-    """A committed checkout of a quick training file."""
-    (root / EDITABLE).write_bytes((TRAIN_FILES / "honest.py").read_bytes())
-    git(root, "commit", "-qam", "quick")
-    return root
-
-
-@pytest.mark.slow
-def test_who_begins_a_branch_says_whether_runs_are_stopped(fresh):
-    quick = ("--budget", 0.3, "--episodes", 1, "--no-sandbox")
-    done = command(fresh, "harness.run", "--init", "with", *quick)
-    assert summary_block(done.stdout)["stopping"] == "yes", done.stderr
-    assert {row.stopping for row in rows(fresh)} == {True}
-    done = command(fresh, "harness.run", "--init", "with", "--no-stopping")
-    assert done.returncode == 2
-    assert "another --no-stopping has no effect" in " ".join(done.stderr.split())
-    done = command(fresh, "harness.run", "--no-stopping")
-    assert done.returncode == 2
-    assert "give it with --init" in " ".join(done.stderr.split())
-
-
 @pytest.mark.parametrize(
     ("tasks", "unwanted", "columns", "stops", "note"),
     [
@@ -482,11 +460,11 @@ def test_each_share_has_its_own_stop():
 
 def test_who_reports_what_the_edited_file_does_goes_on():
     """Else a file that reports a constant has every edit of it stopped."""
-    constant = [Course({0.25: 1e6}, 1050.0 + i) for i in range(3)]
+    constant = [Course({0.25: 1e6}, 1400.0 + i) for i in range(3)]
     runs = [*courses(12, 0.6), *constant]
-    (stop,) = stopping.stops(runs, 1500.0, 0.3, (0.25,))
+    (stop,) = stopping.stops(runs, 1600.0, 0.3, (0.25,))
     assert stop.least > 1e6
-    (stop,) = stopping.stops(runs, 1500.0, 0.3, (0.25,), constant)
+    (stop,) = stopping.stops(runs, 1600.0, 0.3, (0.25,), constant)
     assert stop.least == 1e6
 
 
@@ -505,7 +483,7 @@ def test_a_course_is_read_from_the_curve_that_a_run_has_left(root):
         course = stopping.course(root, row)
         assert course.score == row.avg_return
         assert course.reported == {
-            share: pytest.approx(row.avg_return / 2, rel=1e-4) for share in stopping.SHARES
+            share: pytest.approx(row.avg_return / 2, abs=1e-3) for share in stopping.SHARES
         }
     assert stopping.course(root, run_row("no-folder", avg_return=3.0)) == Course({}, 3.0)
     assert stopping.course(root, run_row("unscored", avg_return=None)) is None
