@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from scipy import stats
 
+from harness import run
 from harness.checkout.branch import create
 from harness.confinement import sandbox
 from harness.contract import reports
@@ -32,7 +33,8 @@ from harness.record.entries import Plan, Role, Status, Verdict
 from harness.record.ledger import Ledger
 from harness.record.runs import Record
 from harness.record.snapshot import HEADERS
-from tests.conftest import HALF_CHEETAH, TRAIN_FILES, command, git, rows, run_row
+from harness.terminal import options
+from tests.conftest import HALF_CHEETAH, TRAIN_FILES, command, git, rows, run_row, summary_block
 from tests.fake_site import FakeSite
 
 STOPPING = dataclasses.replace(HALF_CHEETAH, stopping=True)
@@ -295,6 +297,14 @@ def test_a_status_and_a_page_say_what_was_stopped(stopped):
     assert findings.hours(found, stopped.root).training > 0
 
 
+def test_a_stopped_run_is_printed_without_anything_like_a_score(stopped, capsys):
+    run._print_outcome(stopped.ongoing, stopped.outcome)
+    block = summary_block(capsys.readouterr().out)
+    assert (block["verdict"], block["replicates"]) == ("discard", "0")
+    assert block["reason"] == stopped.row.reason
+    assert not [name for name in block if name.endswith("_return")]
+
+
 def test_a_stopped_run_is_no_failure_and_none_that_was_cut_off(stopped):
     past = stopped.ongoing.read()
     assert past.cut_off(Role.CHALLENGER) == []
@@ -371,8 +381,6 @@ def test_a_branch_in_a_ledger_from_before_has_no_stopping(root, site):
 def test_where_nothing_can_be_stopped_that_is_said(
     tmp_path, capsys, tasks, unwanted, columns, stops, note
 ):
-    from harness.terminal import options
-
     (tmp_path / LEDGER).write_text("\t".join(HEADERS[columns - 1]) + "\n")
     assert options.stopping(tmp_path, tasks, unwanted) == stops
     said = capsys.readouterr().err
