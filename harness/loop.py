@@ -106,6 +106,13 @@ def loop(
         str, typer.Option(metavar="PROJECT", help="Send metrics to Weights & Biases, too.")
     ] = "",
     no_sandbox: Annotated[bool, typer.Option("--no-sandbox", help="As in harness.run.")] = False,
+    no_stopping: Annotated[
+        bool,
+        typer.Option(
+            "--no-stopping",
+            help="For a new branch: hopeless runs are not stopped before their end.",
+        ),
+    ] = False,
     list_agents: Annotated[
         bool, typer.Option("--list-agents", help="Print the presets and exit.")
     ] = False,
@@ -143,11 +150,13 @@ def loop(
             ongoing = contest.resume(Path.cwd(), options.confinement, run, site)
             if ongoing is None:
                 chosen = task or TASK, options.check_budget(budget), backend or "auto"
-                made, conditions = _begin(tag, *chosen, sandbox.NONE if no_sandbox else None)
+                made, conditions = _begin(
+                    tag, *chosen, sandbox.NONE if no_sandbox else None, no_stopping
+                )
                 ongoing = Contest(
                     made, conditions, options.confinement(conditions.sandbox), run, site
                 )
-            options.check_conditions(ongoing, tag, task, budget, backend)
+            options.check_conditions(ongoing, tag, task, budget, backend, no_stopping=no_stopping)
             Night(ongoing, plan, _say).run()
             print(f"next: {cli.python()} -m harness.report", file=sys.stderr)
     finally:
@@ -192,12 +201,14 @@ def _site(workers: int, ray: str, cores: int | None) -> Site:
 
 
 def _begin(
-    tag: str, task: str, budget: float, backend: str, confinement: str | None
+    tag: str, task: str, budget: float, backend: str, confinement: str | None, no_stopping: bool
 ) -> tuple[Branch, Conditions]:
     """A new branch, and the conditions of the command line."""
     tasks = objective.parse(task)
+    stopping = options.stopping(Path.cwd(), tasks, no_stopping)
     made = branch.create(Path.cwd(), tag or f"{datetime.now():%b%d-%H%M}".lower())
-    return made, Conditions(tasks, (backend,) * len(tasks), budget, NUM_EVAL_EPISODES, confinement)
+    engines = (backend,) * len(tasks)
+    return made, Conditions(tasks, engines, budget, NUM_EVAL_EPISODES, confinement, stopping)
 
 
 def _become_a_copy() -> None:

@@ -71,6 +71,13 @@ def run(
             "and measure the baseline.",
         ),
     ] = None,
+    no_stopping: Annotated[
+        bool,
+        typer.Option(
+            "--no-stopping",
+            help="With --init: hopeless runs of the branch are not stopped before their end.",
+        ),
+    ] = False,
     aa: Annotated[
         int | None,
         typer.Option(
@@ -104,10 +111,14 @@ def run(
             raise InputError("--init takes no --seed, --train, --eval-engine or --aa.")
         options.training_file(Path.cwd() / EDITABLE)
         if (ongoing := _begun(init)) is not None:
-            options.check_conditions(ongoing, init, task, budget, backend, episodes)
+            given = (task, budget, backend, episodes, no_stopping)
+            options.check_conditions(ongoing, init, *given)
         with options.at_work(Path.cwd()):
-            _begin(init, ongoing, conditions)
+            stopping = ongoing is None and options.stopping(Path.cwd(), task_ids, no_stopping)
+            _begin(init, ongoing, dataclasses.replace(conditions, stopping=stopping))
         return
+    if no_stopping:
+        raise InputError("--no-stopping is a condition of a branch: give it with --init.")
     by_itself = by_hand or backend != "auto" or no_sandbox
     ongoing = None if by_itself else contest.resume(Path.cwd(), options.confinement, options.shown)
     if ongoing:
@@ -161,6 +172,7 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
     print("---")
     print(f"branch: {started.branch.name}")
     print(f"objective: {started.conditions.objective}")
+    print(f"stopping: {'yes' if started.conditions.stopping else 'no'}")
     print(f"incumbent: {contest.estimate(scores)}")
     message = '--message "what was changed, why"'
     _advise(
@@ -217,6 +229,7 @@ def _explain(summary: Summary, budget: float, train: Path | None, backend: str) 
     On standard error and indented: the block stays the last that is on standard output, and no
     line of this begins as one of its lines does.
     """
+    assert summary.avg_return is not None  # it was ordered without stops
     sys.stdout.flush()  # the block first, where both go into one file
     print("what it means:", file=sys.stderr)
     for line in meaning.lines(summary.task, budget, summary.avg_return, train is None):

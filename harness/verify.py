@@ -10,7 +10,7 @@ from harness.errors import InputError, LedgerError
 from harness.evaluate import REFERENCE
 from harness.measurement import instrument, scoring
 from harness.places import LEDGER, RUNS, SUMMARY, run_folder
-from harness.record.entries import Run
+from harness.record.entries import Run, Status
 from harness.record.ledger import Ledger
 from harness.record.runs import Record
 from harness.system import machine
@@ -31,15 +31,19 @@ def verify(
     ledger = Ledger(root / LEDGER)
     ledger.check()
     rows = ledger.rows()
-    scored = {row.run_id: row for row in rows if isinstance(row, Run) and row.scored}
+    runs = [row for row in rows if isinstance(row, Run)]
+    scored = {row.run_id: row for row in runs if row.scored}
+    stopped = {row.run_id: row for row in runs if row.status == Status.STOPPED}
     unknown = set(run_ids or ()) - set(scored)
     if unknown:
         raise InputError(f"{LEDGER} has no scored run {', '.join(sorted(unknown))}.")
     there = {run_id for run_id in scored if run_folder(root, run_id).is_dir()}
+    measured = {**scored, **stopped}
     faults = [
         f"{run_id}: {fault}"
-        for run_id in sorted(there)
-        for fault in _faults(root, run_id, scored[run_id])
+        for run_id in sorted(measured)
+        if run_folder(root, run_id).is_dir()
+        for fault in _faults(root, run_id, measured[run_id])
     ]
     faults += [
         f"{run_id}: has a score, and {LEDGER} has no row of it: rows were removed, or a kill came "
@@ -51,8 +55,9 @@ def verify(
         if any(head.read() for head in ledger.heads())
         else "chain whole, its end not known here"
     )
+    ended = f", {len(stopped)} that were stopped" if stopped else ""
     print(f"{len(rows)} rows, {whole}; {len(scored)} scored runs, "
-          f"{len(scored) - len(there)} of them without their folder.")  # fmt: skip
+          f"{len(scored) - len(there)} of them without their folder{ended}.")  # fmt: skip
     broken = {fault.split(":")[0] for fault in faults}
     for run_id in sorted(there - broken) if rescore else run_ids or ():
         same = _scores_again(Record.load(root, run_id), root)
@@ -72,7 +77,7 @@ def _without_row(root: Path, known: set[str]) -> list[str]:
 
 def _faults(root: Path, run_id: str, run: Run) -> list[str]:
     try:
-        return Record.load(root, run_id).faults(run)
+        return Record.measured(root, run_id).faults(run)
     except InputError as error:
         return [str(error)]
 

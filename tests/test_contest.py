@@ -45,7 +45,9 @@ def branch(tmp_path_factory):
         git(folder, *arguments)
     done = command(folder, "harness.run", "--init", "tag", "--budget", 0.5, "--episodes", 2)
     assert done.returncode == 0, done.stderr
-    assert summary_block(done.stdout)["branch"] == "autorl/tag"
+    block = summary_block(done.stdout)
+    assert (block["branch"], block["stopping"]) == ("autorl/tag", "yes")
+    assert {row.stopping for row in rows(folder)} == {True}
     return folder
 
 
@@ -134,6 +136,8 @@ def test_a_run_under_other_conditions_stays_outside_the_contest(branch):
         (["--task", "Hopper-v5,Walker2d-v5"], "give --init"),
         (["--task", "Hopper-v5", "--aa", "2"], "--aa needs an experiment branch"),
         (["--init", "tag", "--budget", "9"], "another --budget has no effect"),
+        (["--init", "tag", "--no-stopping"], "another --no-stopping has no effect"),
+        (["--no-stopping", "--message", "x"], "--no-stopping is a condition of a branch"),
     ],
 )
 def test_bad_arguments_get_one_message(begun, arguments, message):

@@ -141,6 +141,18 @@ def test_tpe_learns_from_what_was_tried_and_random_search_does_not():
     assert found["tpe"] > found["random"] + 0.5
 
 
+def test_tpe_keeps_away_from_where_runs_were_stopped_and_ranks_none_of_them_above_a_score():
+    """Half of the range is hopeless, though what was reported there looks higher than a score."""
+    source = b"X = 7.0  # [0.0, 10.0]\n"
+    tried = [(f"X = {x}  # [0.0, 10.0]\n".encode(), float(-i)) for i, x in enumerate((6, 7, 8))]
+    stopped = [(f"X = {x / 4}  # [0.0, 10.0]\n".encode(), (0.25, 500.0)) for x in range(20)]
+    found = {}
+    for name, hopeless in (("told", stopped), ("untold", [])):
+        edits = [tuners.suggest("tpe", source, tried, seed, hopeless)[0] for seed in range(30)]
+        found[name] = sum(constants.read(edit)[0].value < 5.0 for edit in edits)
+    assert found["told"] <= 3 < found["untold"]
+
+
 def test_a_package_is_called_missing_only_where_it_is():
     missing = ModuleNotFoundError("No module named 'optuna'", name="optuna")
     assert "is not installed: make tune, or pip install -e '.[tune]'" in str(

@@ -11,5 +11,6 @@ __all__ = [
     "replicates",
     "rulings",
     "simulation",
+    "stopping",
     "verdict",
 ]

@@ -29,6 +29,7 @@ class Conditions:
       budget: seconds.
       episodes: of an evaluation.
       sandbox: the confinement of training and evaluation; the best there is if None.
+      stopping: whether hopeless runs are stopped.
     """
 
     tasks: tuple[str, ...]
@@ -36,6 +37,7 @@ class Conditions:
     budget: float
     episodes: int
     sandbox: str | None = None
+    stopping: bool = False
 
     @property
     def objective(self) -> str:
@@ -100,6 +102,7 @@ class History:
             budget=first.budget,
             episodes=first.episodes,
             sandbox=first.sandbox,
+            stopping=first.stopping,
         )
 
     @property
@@ -273,8 +276,7 @@ class History:
             and (not challenger or _same(row.challenger, challenger))
             and (not commit or _same(row.commit, commit))
             and row.harness == self.instrument
-            and not row.scored
-            and not row.status.at_fault
+            and row.status.cut_off
             and row.seed is not None
         ]
 

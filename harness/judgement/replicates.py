@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from harness.checkout.branch import Branch
-from harness.contract.order import Assignment, Order, draw_seed
+from harness.contract.order import Assignment, Order, Stop, draw_seed
 from harness.judgement import rulings
 from harness.judgement.experiment import Part, Request, Summary
 from harness.judgement.history import NAME_LENGTH, Conditions, History
@@ -46,19 +46,24 @@ class Replicates:
         """What a ledger says of the branch."""
         return History(there.entries, self._branch.name, self._site.instrument)
 
-    def make(self, past: History, part: Part, message: str) -> Summary | None:
+    def make(
+        self, past: History, part: Part, message: str, stops: tuple[Stop, ...] = ()
+    ) -> Summary | None:
         """Run a replicate's tasks, those that are not there yet; the summary of the last."""
         there = past.replicate(part.role, part.challenger, part.replicate, part.commit)
         backends = dict(zip(self._conditions.tasks, self._conditions.backends, strict=True))
         summary = None
         for task in self._conditions.tasks:
             if task not in there:
-                summary = self.run(past, task, backends[task], part, message)
+                summary = self.run(past, task, backends[task], part, message, stops)
         return summary
 
-    def run(self, past: History, task: str, backend: str, part: Part, message: str) -> Summary:
+    def run(
+        self, past: History, task: str, backend: str, part: Part, message: str,
+        stops: tuple[Stop, ...] = (),
+    ) -> Summary:  # fmt: skip
         """Make one run; arguments as of `request`."""
-        return self._run(self.request(past, task, backend, part, message))
+        return self._run(self.request(past, task, backend, part, message, stops))
 
     def part(self, role: Role, commit: str, challenger: str, replicate: int) -> Part:
         """Which part a run has; the commits' names may be whole."""
@@ -69,9 +74,13 @@ class Replicates:
             challenger=challenger[:NAME_LENGTH],
             replicate=replicate,
             objective=self._conditions.objective,
+            stopping=self._conditions.stopping,
         )
 
-    def request(self, past: History, task: str, backend: str, part: Part, message: str) -> Request:
+    def request(
+        self, past: History, task: str, backend: str, part: Part, message: str,
+        stops: tuple[Stop, ...] = (),
+    ) -> Request:  # fmt: skip
         """A run of the branch.
 
         Args:
@@ -80,7 +89,14 @@ class Replicates:
           backend: that trains it.
           part: of the run.
           message: for the ledger.
+          stops: where the run ends early: a challenger's only, on a branch of one task that has
+            stopping as one of its conditions.
         """
+        if stops:
+            conditions = self._conditions
+            assert conditions.stopping, conditions
+            assert len(conditions.tasks) == 1, conditions
+            assert part.role == Role.CHALLENGER, part
         seed = past.seed(part.role, part.challenger, part.replicate, part.commit, task)
         seed = draw_seed() if seed is None else seed
         return Request(
@@ -91,6 +107,7 @@ class Replicates:
                 episodes=self._conditions.episodes,
                 confinement=self._confinement,
                 allowance=past.allowance(task),
+                stops=stops,
             ),
             message=message,
             comparable=True,

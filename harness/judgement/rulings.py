@@ -70,6 +70,8 @@ def _failed(part: Part, status: Status, ends: int) -> Ruling:
       status: what it ended as.
       ends: how many earlier runs of its role in this trial were cut off.
     """
+    if status == Status.STOPPED:
+        return Ruling(status, Verdict.DISCARD if part.role == Role.CHALLENGER else Verdict.NONE)
     if not status.at_fault:
         return _cut_off(part, status) if ends + 1 >= LOSSES else Ruling(status)
     if part.role == Role.CHALLENGER:

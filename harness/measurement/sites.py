@@ -39,7 +39,7 @@ class Measurement:
 
     Attributes:
       training: how it went.
-      score: in the reference simulator.
+      score: in the reference simulator; None where the training was stopped.
       second: in the second one, where that was asked for.
       machine: in words.
       versions: of Python and what is installed, see `machine`.
@@ -49,7 +49,7 @@ class Measurement:
     """
 
     training: Training
-    score: scoring.Score
+    score: scoring.Score | None
     second: Evaluation | None = None
     machine: str = ""
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -98,7 +98,7 @@ def measure(
     announce: Announce = lambda text: None,
     tool: str = "",
 ) -> Measurement:
-    """Train once and score the policy, on this machine.
+    """Train once and score the policy, on this machine; a training that is stopped has no score.
 
     Args:
       order: what to measure.
@@ -117,17 +117,9 @@ def measure(
     try:
         compiled = kernels.ready(order.assignment, tool)
         training = _train(order, folder, root, watch, compiled)
-        announce(f"evaluating {order.episodes} episodes")
-        place = scoring.Place(root, order.confinement)
-        assert training.artifact is not None
-        task_id = order.assignment.task_id
-        score = scoring.score(training.artifact, task_id, order.episodes, place)
-        second = None
-        if order.eval_engine is not None:
-            announce(f"evaluating in {order.eval_engine}")
-            second = scoring.evaluate_apart(
-                training.artifact, task_id, score.evaluation.seeds, order.eval_engine, place
-            )
+        score = second = None
+        if training.stopped is None:
+            score, second = _scored(training, order, root, announce)
         _check(tool)
     except BaseException:
         with processes.uninterrupted():
@@ -140,6 +132,28 @@ def measure(
             instrument.doubt(training.device), kernels.doubt(compiled, training.backend),
         ))),
     )  # fmt: skip
+
+
+def _scored(
+    training: Training, order: Order, root: Path, announce: Announce
+) -> tuple[scoring.Score, Evaluation | None]:
+    """The score of a training's policy, and what it gives in the second simulator.
+
+    Raises:
+      PolicyError: it was refused, or failed.
+    """
+    announce(f"evaluating {order.episodes} episodes")
+    place = scoring.Place(root, order.confinement)
+    assert training.artifact is not None
+    task_id = order.assignment.task_id
+    score = scoring.score(training.artifact, task_id, order.episodes, place)
+    if order.eval_engine is None:
+        return score, None
+    announce(f"evaluating in {order.eval_engine}")
+    seeds = score.evaluation.seeds
+    return score, scoring.evaluate_apart(
+        training.artifact, task_id, seeds, order.eval_engine, place
+    )
 
 
 def _check(wanted: str) -> None:
@@ -157,7 +171,7 @@ def _check(wanted: str) -> None:
 
 
 def _train(order: Order, folder: Path, root: Path, watch: Watch, compiled: Path | None) -> Training:
-    """Train; the training has a policy, which is saved.
+    """Train; the training has a policy, which is saved, or was stopped.
 
     Raises:
       TrainingError: it has none, or never started its clock.
@@ -165,7 +179,7 @@ def _train(order: Order, folder: Path, root: Path, watch: Watch, compiled: Path 
     """
     training = train(order, folder, root, watch, compiled)
     _write_curve(folder / CURVE, training)
-    if training.artifact is not None:
+    if training.artifact is not None and training.stopped is None:
         training.artifact.save(folder / POLICY)
     if training.unmeasured:
         raise StandstillError(
@@ -178,7 +192,7 @@ def _train(order: Order, folder: Path, root: Path, watch: Watch, compiled: Path 
             f"The training process was ended by signal {training.signal}: somebody has killed it, "
             "or the system had no memory left (dmesg says so). Nothing of the run counts."
         )
-    if training.artifact is None or not training.started:
+    if training.stopped is None and (training.artifact is None or not training.started):
         raise _failure(training, folder / LOG)
     return training
 

@@ -37,6 +37,7 @@ OUTCOMES = {
     Fate.DISCARD: ("discard", "o", "discarded"),
     Fate.INCONCLUSIVE: ("other", "s", "inconclusive"),
     Fate.ON_TRIAL: ("other", "D", "on trial"),
+    Fate.STOPPED: ("discard", "v", "stopped"),
     Fate.CRASH: ("crash", "x", "failed"),
 }
 """Colour, marker and word of each outcome of an experiment."""

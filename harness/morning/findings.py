@@ -13,7 +13,7 @@ from harness.evaluate import MAX_RETURN
 from harness.judgement import objective, verdict
 from harness.judgement.history import NAME_LENGTH, fails_fresh, incumbents_returns
 from harness.places import SUMMARY, TURN, run_folder
-from harness.record.entries import ALONE, Entry, Fate, Role, Run, Verdict, stamp
+from harness.record.entries import ALONE, Entry, Fate, Role, Run, Status, Verdict, stamp
 from harness.record.ledger import Ledger
 
 ENOUGH = 5
@@ -113,6 +113,11 @@ class Findings:
     def runs(self) -> list[Run]:
         """Those of the rows that are runs."""
         return [row for row in self.rows if isinstance(row, Run)]
+
+    @property
+    def stopping(self) -> bool:
+        """Whether hopeless runs are stopped."""
+        return self.runs[0].stopping
 
     @property
     def kept(self) -> list[Experiment]:
@@ -273,7 +278,7 @@ class _Reader:
         ended = next((row for row in rows if row.verdict.final), None)
         outcome = Fate(ended.verdict) if ended else Fate.ON_TRIAL
         if ended and not ended.status.decided:
-            outcome = Fate.CRASH
+            outcome = Fate.STOPPED if ended.status == Status.STOPPED else Fate.CRASH
         return Experiment(
             number=number,
             commit=commit,

@@ -63,6 +63,7 @@ def write(
         began=min(stamp(row) for row in found.rows),
         runs=sum(run.role in (Role.CHALLENGER, Role.INCUMBENT) for run in found.runs),
         failed=sum(e.outcome is Fate.CRASH for e in found.experiments),
+        stopped=sum(e.outcome is Fate.STOPPED for e in found.experiments),
         words={outcome: word for outcome, (_, _, word) in OUTCOMES.items()},
         interval=interval,
         gain=_gain(found),

@@ -35,6 +35,7 @@ class Status:
       branch: its name.
       objective: its tasks; empty before its first run has ended.
       budget: seconds of a training; likewise.
+      stopping: whether hopeless runs are stopped.
       incumbent: its estimate; None while the baseline is measured.
       experiments: all so far.
       night: used and planned hours and runs, in words; empty without a night.
@@ -45,6 +46,7 @@ class Status:
     branch: str
     objective: str
     budget: str
+    stopping: bool
     incumbent: Reign | None
     experiments: list[Experiment]
     night: str
@@ -95,6 +97,7 @@ def read(root: Path) -> Status:
         branch=name,
         objective=first.objective if first else "",
         budget=f"{first.budget:g}" if first else "",
+        stopping=first.stopping if first else False,
         incumbent=found.reigns[-1] if found else None,
         experiments=found.experiments if found else [],
         night=_night(past),
@@ -105,7 +108,8 @@ def read(root: Path) -> Status:
 
 def lines(now: Status) -> list[str]:
     """A status in words, a line a thing."""
-    said = [f"{now.branch}: {now.objective}, {now.budget} s of training a run"]
+    ends = "hopeless runs are stopped" if now.stopping else "no run is stopped"
+    said = [f"{now.branch}: {now.objective}, {now.budget} s of training a run; {ends}"]
     if not now.objective:
         said = [f"{now.branch}: no run has ended yet"]
     if now.incumbent is None:
@@ -113,7 +117,10 @@ def lines(now: Status) -> list[str]:
     else:
         estimate = f"{figure(now.incumbent.mean)} ({page.interval(now.incumbent)})"
         kept = sum(e.outcome is Fate.KEEP for e in now.experiments)
-        said += [f"incumbent: {estimate}", f"tried: {len(now.experiments)}, kept: {kept}"]
+        stopped = sum(e.outcome is Fate.STOPPED for e in now.experiments)
+        tried = f"tried: {len(now.experiments)}, kept: {kept}"
+        tried += f", stopped: {stopped}" if now.stopping else ""
+        said += [f"incumbent: {estimate}", tried]
     if now.night:
         said.append(now.night)
     said += _running(now.underway)

@@ -1,5 +1,6 @@
 """What a night knows of itself: from the ledger, and what turns and runs have left in `runs/`."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -8,8 +9,8 @@ from pathlib import Path
 
 from harness.errors import InputError, LedgerError
 from harness.judgement.history import History
-from harness.places import ERROR, LEDGER, TRAIN_FILE, TURN, run_folder
-from harness.record.entries import UNLIMITED, Ending, Entry, Plan, Role, Run, Turn, stamp
+from harness.places import ERROR, LEDGER, SUMMARY, TRAIN_FILE, TURN, run_folder
+from harness.record.entries import UNLIMITED, Ending, Entry, Plan, Role, Run, Status, Turn, stamp
 from harness.system import words
 
 REPAIRS = 2
@@ -145,6 +146,20 @@ class Memory:
             if run.role == Role.CHALLENGER and run.scored:
                 scores[run.challenger] = past.scores(Role.CHALLENGER, run.challenger)
         return scores
+
+    def stopped(self) -> dict[str, tuple[float, float]]:
+        """Where every training file whose run was stopped had got to, by its commit.
+
+        The share of the budget, and the mean return that it had reported; nothing of a run whose
+        folder was deleted, as a user may.
+        """
+        found = {}
+        for run in self.past.runs:
+            if run.status == Status.STOPPED:
+                with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                    said = json.loads((self._folder(run) / SUMMARY).read_text())["stopped"]
+                    found[run.challenger] = (float(said["share"]), float(said["reported"]))
+        return found
 
     def _error(self, turn: Turn) -> str | None:
         """What the edit of a turn failed with; None where it did not, or there was none."""

@@ -155,7 +155,8 @@ class Night:
                 for commit, scores in now.tried().items()
                 if scores
             ]
-            edit, line = tuners.suggest(plan.agent, there, known, number)
+            ended = [(branch.edit_of(commit), at) for commit, at in now.stopped().items()]
+            edit, line = tuners.suggest(plan.agent, there, known, number, ended)
             status = Ending.NO_EDIT if edit == there else Ending.EDITED
             return Answer(status, edit, line, seconds=time.monotonic() - begin)
         failed = now.failed(self._contest.site.slots)

@@ -21,7 +21,11 @@ ALONE = "-"
 
 
 class Status(enum.StrEnum):
-    """How a run stands: begun, with a score, or without one."""
+    """How a run stands: begun, with a score, or without one.
+
+    `stopped` is a run that the rule has ended because it looked hopeless. That is a decision: the
+    file is at no fault, nothing has cut the run off, and it is not made again.
+    """
 
     BEGUN = "begun"
     SCORED = "scored"
@@ -29,6 +33,7 @@ class Status(enum.StrEnum):
     DISCARD = "discard"
     CRASH = "crash"
     TIMEOUT = "timeout"
+    STOPPED = "stopped"
     TAMPERED = "tampered"
     INTERRUPTED = "interrupted"
     LOST = "lost"
@@ -36,8 +41,14 @@ class Status(enum.StrEnum):
 
     @property
     def at_fault(self) -> bool:
-        """Whether the file itself has ended the run; others without a score were cut off."""
+        """Whether the file itself has ended the run."""
         return self in (Status.CRASH, Status.TIMEOUT)
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether neither the file nor a decision has ended the run: it is made again."""
+        others = Status.TAMPERED, Status.INTERRUPTED, Status.LOST, Status.INCONCLUSIVE
+        return self in others
 
     @property
     def decided(self) -> bool:
@@ -82,11 +93,15 @@ class Ending(enum.StrEnum):
 
 
 class Fate(enum.StrEnum):
-    """What became of an experiment; `crash`: it failed, and was reverted."""
+    """What became of an experiment.
+
+    `crash`: it failed, and was reverted; `stopped`: it was, because its run looked hopeless.
+    """
 
     KEEP = "keep"
     DISCARD = "discard"
     INCONCLUSIVE = "inconclusive"
+    STOPPED = "stopped"
     CRASH = "crash"
     ON_TRIAL = "on trial"
 
@@ -140,7 +155,9 @@ class Run(Entry):
       episodes: of the evaluation; 0 where the ledger was begun without this column.
       reason: of the verdict, in words.
       startup: seconds from the start of the training process to that of the clock; None where
-        there is no score, or the ledger was begun without this column.
+        nothing is known of it, or the ledger was begun without this column.
+      stopping: whether hopeless runs of the branch are stopped; not where the ledger was begun
+        without this column.
     """
 
     task: str
@@ -160,6 +177,7 @@ class Run(Entry):
     episodes: int = 0
     reason: str = ""
     startup: float | None = None
+    stopping: bool = False
 
     @property
     def scored(self) -> bool:

@@ -40,7 +40,8 @@ def shown(request: Request) -> Summary:
     with Display(title, _standing(request)) as display:
         summary = experiment.run(request, display.watch, display.announce)
     if part and not sys.stderr.isatty():  # a night of hours is not silent
-        print(f"{title}: {summary.avg_return:,.2f}", file=sys.stderr)
+        score = "stopped" if summary.avg_return is None else f"{summary.avg_return:,.2f}"
+        print(f"{title}: {score}", file=sys.stderr)
     return summary
 
 
@@ -116,6 +117,26 @@ def check_budget(budget: float | None) -> float:
     return budget
 
 
+def stopping(root: Path, task_ids: tuple[str, ...], unwanted: bool) -> bool:
+    """Whether hopeless runs of a new branch are stopped; where they cannot be, a word on that.
+
+    Args:
+      root: the checkout.
+      task_ids: of the branch.
+      unwanted: whether the user wants none stopped.
+    """
+    if unwanted:
+        return False
+    reason = ""
+    if len(task_ids) > 1:
+        reason = "the objective is of several tasks, and a run is of one of them"
+    elif "stopping" not in Ledger(root / LEDGER).read().columns:
+        reason = f"{LEDGER} was begun by a harness that did not record whether they are"
+    if reason:
+        print(f"note: no run of this branch is stopped before its end: {reason}.", file=sys.stderr)
+    return not reason
+
+
 def check_conditions(
     ongoing: Contest,
     tag: str,
@@ -123,6 +144,7 @@ def check_conditions(
     budget: float | None,
     backend: str | None,
     episodes: int | None = None,
+    no_stopping: bool = False,
 ) -> None:
     """Make sure that nothing else is asked for than the conditions of the branch.
 
@@ -133,6 +155,7 @@ def check_conditions(
       budget: likewise.
       backend: likewise; `auto` is what the branch has.
       episodes: likewise.
+      no_stopping: whether it was given.
 
     Raises:
       InputError: something else is.
@@ -144,6 +167,7 @@ def check_conditions(
         "--budget": (budget, laid.budget),
         "--backend": (None if backend in (None, "auto") else {backend}, set(laid.backends)),
         "--episodes": (episodes, laid.episodes),
+        "--no-stopping": (False if no_stopping else None, laid.stopping),
     }
     names = [name for name, (want, has) in asked.items() if want is not None and want != has]
     if names:
