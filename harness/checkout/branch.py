@@ -220,7 +220,9 @@ class Branch:
             return
         new, done = challenger, [f"delete {self._trial}{challenger}"]
         if self._parent(challenger) != refs.lead:
-            if self._has(refs.lead, challenger):  # git itself was killed between two refs
+            if not _distance(
+                self.root, refs.lead, challenger
+            ).steps:  # git itself was killed between two refs
                 new = refs.lead
             else:
                 edit, message = self.edit_of(challenger), self._message(challenger)
@@ -260,7 +262,7 @@ class Branch:
         refs, done = self.read(), []
         lead, new, top = git.full(self.root, lead), refs.tip, refs.lead
         goal = _distance(self.root, refs.tip, top).step(lead) or lead
-        if not self._has(refs.tip, lead):
+        if _distance(self.root, refs.tip, lead).steps:  # else it is in the branch's history
             new = goal
             if _distance(self.root, refs.tip, goal).behind:
                 new, made = self._commit(self.edit_of(goal), MERGE, refs, goal)
@@ -359,10 +361,6 @@ class Branch:
         if commit not in self._parents:
             self._parents[commit] = git.text(self.root, "rev-parse", f"{commit}^")
         return self._parents[commit]
-
-    def _has(self, commit: str, other: str) -> bool:
-        """Whether another commit is in a commit's history."""
-        return not git.text(self.root, "rev-list", "--max-count=1", other, f"^{commit}")
 
     def _show(self, refs: Refs, commit: str, *judged: str) -> None:
         """Put a commit's training file where one of those that were judged still is."""
