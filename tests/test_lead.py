@@ -460,8 +460,9 @@ def test_a_link_in_the_place_of_the_lead_moves_no_other_ref(branch):
 
 
 @pytest.mark.parametrize("confirmed", [False, True])
-def test_a_lead_is_a_trace_of_what_was_tried(branch, confirmed):
-    git(branch.root, "config", "core.logAllRefUpdates", "false")
+def test_a_lead_is_a_trace_of_what_was_tried(root, confirmed):
+    git(root, "config", "core.logAllRefUpdates", "false")
+    branch = create(root, "test")
     branch.check_unworked()
     (challenger,) = accept(branch, 1)
     if confirmed:

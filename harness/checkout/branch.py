@@ -220,11 +220,8 @@ class Branch:
             return
         new, done = challenger, [f"delete {self._trial}{challenger}"]
         if self._parent(challenger) != refs.lead:
-            if not _distance(
-                self.root, refs.lead, challenger
-            ).steps:  # git itself was killed between two refs
-                new = refs.lead
-            else:
+            new = refs.lead
+            if _distance(self.root, new, challenger).steps:  # else git was killed between two refs
                 edit, message = self.edit_of(challenger), self._message(challenger)
                 new, made = self._commit(edit, message, refs, refs.lead, challenger)
                 done.append(f"delete {made}")
