@@ -34,6 +34,7 @@ SETTINGS = {
     "core.attributesFile": os.devnull,
     "core.excludesFile": os.devnull,
     "core.alternateRefsCommand": "true",
+    "core.logAllRefUpdates": "true",
     "core.filesRefLockTimeout": str(round(LOCK_PATIENCE * 1000)),
     "core.packedRefsTimeout": str(round(LOCK_PATIENCE * 1000)),
     "commit.gpgSign": "false",
@@ -63,6 +64,11 @@ fetches an object that is missing from nowhere."""
 
 CLONE_VARIABLES = {"GIT_ALLOW_PROTOCOL": "file"}
 """With which a repository on this machine can be cloned."""
+
+CLONED = ("-c", "remote.origin.fetch=+refs/autorl/*:refs/autorl/*")
+"""What a copy has beside branches and tags, under the same names: a shallow repository gives out
+no commit that is in none of them. A copy's own settings do not hold it, so these refs stay there.
+"""
 
 AUTHORSHIP = tuple(
     f"GIT_{role}_{part}" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL", "DATE")
@@ -180,7 +186,7 @@ def clone(root: Path, commit: str, target: Path) -> None:
       target: a folder that is not there yet.
     """
     options = ("--quiet", "--no-checkout", "--no-hardlinks", "--template=", "--origin=origin")
-    _run([], ("clone", *options, str(root.resolve()), str(target)), variables=CLONE_VARIABLES)
+    _run(CLONED, ("clone", *options, str(root.resolve()), str(target)), variables=CLONE_VARIABLES)
     run(target, "checkout", "--quiet", "--detach", commit)
     run(target, "remote", "remove", "origin")
 

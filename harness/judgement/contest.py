@@ -279,7 +279,7 @@ class Contest:
             text = (
                 words.plain(message).strip() or "An edit without a message"
             )  # numbered: no two trials are one commit
-            return self.branch.propose(edit, f"{text}\n\nChallenger: {number}")
+            return self.branch.propose(edit, f"{text}\n\nChallenger: {number}", refs)
 
     def withdraw(self, challenger: str, past: History) -> None:
         """End a trial without a verdict; its commit stays reachable."""
