@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,8 +29,8 @@ from harness.system import words
 DESCRIPTION = "DESCRIPTION"
 """File in which an agent leaves one line on its edit; else the last line that it prints is it."""
 
-LITTER = {".git", ".venv", "__pycache__", RUNS, "build"}
-"""Folders in a clone that tools fill and that are never taken."""
+LITTER = {".git", ".venv", "__pycache__", RUNS, "build", "MUJOCO_LOG.TXT"}
+"""What tools leave in a clone, and is never taken."""
 
 OUTPUT = "output"
 """File that takes what an agent prints."""
@@ -148,7 +148,9 @@ def call(
         begin = time.monotonic()
         shell = PRESETS.get(command, command)
         with open(folder / OUTPUT, "a+b") as output:  # by its name the agent could take it away
-            code = _run(shell, root, clone, (brief_file, output), number, limit, ending)
+            told = {"AUTORL_BRIEF": str(brief_file), "AUTORL_TURN": str(number)}
+            variables = {**brief.variables, **told}
+            code = _run(shell, root, clone, variables, output, limit, ending)
             text = _end_of(output)
         turn = Answer(
             status=_status(code, text),
@@ -166,14 +168,13 @@ def _run(
     command: str,
     root: Path,
     clone: Path,
-    files: tuple[Path, IO[bytes]],
-    number: int,
+    variables: Mapping[str, str],
+    output: IO[bytes],
     limit: float,
     ending: threading.Event,
 ) -> int | None:
-    """Run the agent, with its brief and what takes its output; its exit code, None if ended."""
-    brief, output = files
-    variables = {"AUTORL_BRIEF": str(brief), "AUTORL_TURN": str(number)}
+    """Run the agent, with its variables and what takes its output; its exit code, None if ended."""
+    brief = Path(variables["AUTORL_BRIEF"])
     kept = [sys.executable, "-P", "-m", "harness.system.keeper", str(os.getpid())]
     kept += leash.command([SHELL, "-c", command], root, brief.parent)
     with open(brief, "rb") as stdin:
@@ -259,7 +260,7 @@ def _files(clone: Path) -> dict[str, str]:
     found = {}
     for folder, folders, names in os.walk(clone):
         folders[:] = [name for name in folders if name not in LITTER]
-        for name in names:
+        for name in set(names) - LITTER:
             path = Path(folder, name)
             found[str(path.relative_to(clone))] = _identity(path)
     return found

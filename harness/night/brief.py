@@ -3,10 +3,11 @@
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.judgement.history import History
+from harness.confinement import sandbox
+from harness.judgement.history import Conditions, History
 from harness.measurement.sites import log_tail
 from harness.places import CURVE, EDITABLE, LOG, run_folder
 from harness.record.entries import Role, Run
@@ -48,10 +49,12 @@ class Brief:
     Attributes:
       text: Markdown.
       runs: ids of those whose curves it may look at.
+      variables: what `harness.check` has to know in its clone, which has no ledger.
     """
 
     text: str
     runs: tuple[str, ...] = ()
+    variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def lend(self, root: Path, clone: Path) -> None:
         """Copy curves and last words of the runs into `runs/` of an agent's clone."""
@@ -90,7 +93,18 @@ def write(root: Path, past: History, situation: Situation) -> Brief:
     parts.append("## What was tried\n\n" + _table(past))
     runs = [run.run_id for run in past.runs if run.role in (Role.CHALLENGER, Role.INCUMBENT)]
     text = "\n\n".join(part for part in parts if part) + "\n"
-    return Brief(text, tuple(runs[-LENT:]))
+    return Brief(text, tuple(runs[-LENT:]), _variables(conditions))
+
+
+def _variables(conditions: Conditions) -> dict[str, str]:
+    """The options of `harness.check` that are the branch's, by the names that it reads."""
+    engines = set(conditions.backends)
+    return {
+        "AUTORL_TASK": conditions.objective,
+        "AUTORL_BUDGET": f"{conditions.budget:g}",
+        "AUTORL_BACKEND": engines.pop() if len(engines) == 1 else "auto",
+        "AUTORL_NO_SANDBOX": str(int(conditions.sandbox == sandbox.NONE)),
+    }
 
 
 def _table(past: History) -> str:
