@@ -11,7 +11,7 @@ from harness.judgement.history import Conditions, History
 from harness.measurement.sites import log_tail
 from harness.night import course, facts, tries
 from harness.night.tries import Group, Try
-from harness.places import CURVE, EDITABLE, LOG, PROGRAM, run_folder
+from harness.places import CURVE, EDITABLE, LOG, NOTES, PROGRAM, run_folder
 from harness.record.entries import Run
 from harness.system import words
 
@@ -43,12 +43,14 @@ class Situation:
       left: hours and runs, in words.
       repair: the error that the file in place ended with, where it is to be repaired.
       note: on the last turn, where something was wrong with it.
+      notes: that the agent has left for itself.
     """
 
     estimate: str
     left: str
     repair: str = ""
     note: str = ""
+    notes: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,11 +61,13 @@ class Brief:
       text: Markdown.
       runs: ids of those whose curves it may look at.
       variables: what `harness.check` has to know in its clone, which has no ledger.
+      notes: that it has left for itself.
     """
 
     text: str
     runs: tuple[str, ...] = ()
     variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    notes: str = ""
 
     def lend(self, root: Path, clone: Path) -> None:
         """Copy curves and last words of the runs into `runs/` of an agent's clone."""
@@ -92,6 +96,7 @@ def write(root: Path, past: History, situation: Situation) -> Brief:
         _task(conditions, situation),
         f"**About your last turn:** {situation.note[:NOTE_SHOWN]}" if situation.note else "",
         _repair(situation.repair),
+        f"## Your notes\n\n{words.quoted(situation.notes)}" if situation.notes else "",
         "## The budget\n\n" + "\n".join(f"- {x}" for x in facts.lines(root, past, edited(past))),
         _tried(shown[Group.NEAR], tried),
         *(_course(root, run, several=len(latest) > 1) for run in latest.values()),
@@ -101,7 +106,8 @@ def write(root: Path, past: History, situation: Situation) -> Brief:
     own = words.decoded(program.read_bytes()) if program.is_file() else ""
     ids = [one.run for group in shown.values() for one in group]
     ids += [run.run_id for run in latest.values()]
-    return Brief(f"{own}\n\n{_within(parts, MOST)}\n", tuple(ids), _variables(conditions))
+    text = f"{own}\n\n{_within(parts, MOST)}\n"
+    return Brief(text, tuple(ids), _variables(conditions), situation.notes)
 
 
 def edited(past: History) -> str:
@@ -115,7 +121,8 @@ def _task(conditions: Conditions, situation: Situation) -> str:
         f"You work in a throwaway clone. Edit `{EDITABLE}`, once, and write one line on what you "
         "changed and why into a file `DESCRIPTION` next to the folder `agent_space`. Nothing but "
         "these two files is used. Check the file before you end: `python -m harness.check`. Do not "
-        "train, score or commit: the harness does that when you are done.\n\n"
+        "train, score or commit: the harness does that when you are done. What you want to know in "
+        f"later turns, write into `{NOTES}`, next to `DESCRIPTION`: you find it there again.\n\n"
         "In the tables an edit is named by its commit. `git show COMMIT` shows its difference from "
         f"the file that it was made on, `git show COMMIT:{EDITABLE}` the whole file, and "
         "`runs/RUN/curve.csv` the learning curve of its last run.\n\n"

@@ -1,5 +1,6 @@
 """What a night knows of itself: from the ledger, and what turns and runs have left in `runs/`."""
 
+import contextlib
 import dataclasses
 import json
 import statistics
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from harness.errors import InputError, LedgerError
 from harness.judgement.history import History
-from harness.places import ERROR, LEDGER, TRAIN_FILE, TURN, run_folder
+from harness.places import ERROR, LEDGER, NOTES, TRAIN_FILE, TURN, run_folder
 from harness.record.entries import UNLIMITED, Ending, Entry, Plan, Role, Run, Turn, stamp
 from harness.record.runs import medians
 from harness.system import words
@@ -147,6 +148,13 @@ class Memory:
         if forbidden := made.get("forbidden"):
             taken = f" You changed {listed(forbidden)}; that was not taken."
         return (notes.get(turn.status, "") + taken).strip()
+
+    def notes(self) -> str:
+        """What the agent has written down last; a turn that wrote nothing has changed nothing."""
+        for turn in reversed(self.past.turns):
+            with contextlib.suppress(FileNotFoundError):
+                return words.decoded((self._folder(turn) / NOTES).read_bytes())
+        return ""
 
     def tried(self) -> dict[str, list[float]]:
         """The scores of every training file that was run, by its commit."""
