@@ -54,3 +54,8 @@ def state_folder() -> Path:
     The same on macOS as on Linux: what is kept there must be found again.
     """
     return Unix("autorl-jax").user_state_path
+
+
+def kernels_folder() -> Path:
+    """Where Warp's compiled kernels are kept: for the user, whatever checkout asks for them."""
+    return state_folder() / "kernels"

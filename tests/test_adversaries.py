@@ -24,6 +24,7 @@ import numpy as np
 import psutil
 import pytest
 
+from harness import places
 from harness.checkout.integrity import Guard
 from harness.confinement import sandbox
 from harness.contract import policy
@@ -78,7 +79,7 @@ REFUSED = {
 }
 SCORED_APART = {
     "tries_everything", "trains_while_compiling", "never_starts", "grinds_seeds",
-    "leaves_the_action_space",
+    "leaves_the_action_space", "edits_kernels",
 }  # fmt: skip
 
 pytestmark = pytest.mark.skipif(not KINDS, reason="nothing can be confined on this system")
@@ -183,13 +184,13 @@ def _answer(udp):
             udp.sendto(b"weights", sender)
 
 
-def attempt(world, name, kind, budget=BUDGET, **changes):
-    """Train with a dishonest file."""
+def attempt(world, name, kind, budget=BUDGET, compiled=None, **changes):
+    """Train with a dishonest file; `compiled` are Warp's kernels, which it may read."""
     folder = world.root / "runs" / f"{name}-{time.monotonic_ns()}"
     folder.mkdir()
     shutil.copy(FOLDER / f"{name}.py", folder / "train.py")
     order = Order(Assignment("HalfCheetah-v5", "native", 0, budget), 2, kind, **changes)
-    return training.train(order, folder, world.root), folder
+    return training.train(order, folder, world.root, compiled=compiled), folder
 
 
 def action(result, folder):
@@ -357,6 +358,38 @@ def test_an_evaluation_is_confined_as_a_training_is(world, kind):
         assert seen.pop("a network of its own")
         assert len(seen) == 6
         assert {name: gained for name in seen} == seen
+
+
+@pytest.mark.parametrize("kind", [*KINDS, sandbox.NONE])
+def test_nothing_of_a_training_gets_among_the_kernels_that_the_next_one_loads(
+    world, kind, monkeypatch
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(world.root.parent / "state"))
+    compiled = places.kernels_folder() / "instrument" / "HalfCheetah-v5"
+    kernel = compiled / "1.18.0" / "wp_step" / "wp_step.cubin"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_text("code")
+    before = _seen(places.kernels_folder())
+    for _ in range(2):
+        result, folder = attempt(world, "edits_kernels", kind, compiled=compiled)
+        if kind == sandbox.NONE:  # all of it works where nothing stops it
+            assert action(result, folder) == GAINED
+            assert _seen(places.kernels_folder()) != before
+            break
+        assert action(result, folder) == HONEST, (folder / "train.log").read_text()
+        assert _seen(places.kernels_folder()) == before
+
+
+def _seen(folder):
+    """What there is in a folder, what is in it, and when that was changed."""
+    return {
+        path: (
+            path.stat().st_mtime_ns,
+            path.stat().st_ctime_ns,
+            path.is_file() and path.read_bytes(),
+        )
+        for path in (folder, *folder.rglob("*"))
+    }
 
 
 @pytest.mark.slow

@@ -5,4 +5,4 @@ An engine knows no task by name.
 May import: `tasks`, `contract`, `checkout`, `system`.
 """
 
-__all__ = ["backends", "device", "engine"]
+__all__ = ["backends", "device", "engine", "warp_cache"]

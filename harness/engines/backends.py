@@ -31,6 +31,9 @@ DEVICE_BACKENDS = {
 }
 """Engines inside the jitted program, on whatever device JAX has; likewise."""
 
+WARP = "warp"
+"""The one whose kernels are compiled where they first run, and kept; see `warp_cache`."""
+
 BACKENDS = ("auto", *HOST_BACKENDS, *DEVICE_BACKENDS)
 EVALUATING = ("native", "gymnasium", "mjx", "brax")
 """Those that begin an episode with a given seed, on a CPU."""

@@ -7,7 +7,7 @@ import mujoco
 from mujoco import mjx
 from mujoco.mjx._src import collision_driver
 
-from harness.engines import mjx_corrections
+from harness.engines import mjx_corrections, warp_cache
 from harness.engines.mjx import MjxEngine
 from harness.engines.native import CONTACT_FORCES, spaces
 from harness.tasks import MujocoTask
@@ -45,6 +45,7 @@ class WarpEngine(MjxEngine):
 
     def _put(self, task: MujocoTask) -> tuple[mjx.Model, mjx.Data]:
         """The model and the state that every step begins from, on the device."""
+        warp_cache.prefill()
         from mujoco.mjx.warp.types import GraphMode  # noqa: PLC0415  (imports Warp)
 
         source = mjx_corrections.model(task)

@@ -21,7 +21,7 @@ from harness.errors import (
     TrainingError,
 )
 from harness.evaluate import Evaluation
-from harness.measurement import instrument, scoring
+from harness.measurement import instrument, kernels, scoring
 from harness.measurement.training import Training, train
 from harness.places import CURVE, LOG, POLICY
 from harness.system import machine, processes, words
@@ -44,8 +44,8 @@ class Measurement:
       machine: in words.
       versions: of Python and what is installed, see `machine`.
       variables: of the shell that reached it, likewise.
-      doubt: what the training said of its device, if that is not the instrument's; see
-        `instrument.doubt`.
+      doubt: what the training said of its device, if that is not the instrument's, and whether
+        Warp's kernels were missing; see `instrument.doubt`, `kernels.doubt`.
     """
 
     training: Training
@@ -115,7 +115,8 @@ def measure(
       IntegrityError: what measured is not what was to measure.
     """
     try:
-        training = _train(order, folder, root, watch)
+        compiled = kernels.ready(order.assignment, tool)
+        training = _train(order, folder, root, watch, compiled)
         announce(f"evaluating {order.episodes} episodes")
         place = scoring.Place(root, order.confinement)
         assert training.artifact is not None
@@ -135,7 +136,9 @@ def measure(
     return Measurement(
         training, score, second,
         machine=instrument.where(), versions=machine.versions(), variables=machine.variables(),
-        doubt=instrument.doubt(training.device),
+        doubt=" ".join(filter(None, (
+            instrument.doubt(training.device), kernels.doubt(compiled, training.backend),
+        ))),
     )  # fmt: skip
 
 
@@ -153,14 +156,14 @@ def _check(wanted: str) -> None:
         )
 
 
-def _train(order: Order, folder: Path, root: Path, watch: Watch) -> Training:
+def _train(order: Order, folder: Path, root: Path, watch: Watch, compiled: Path | None) -> Training:
     """Train; the training has a policy, which is saved.
 
     Raises:
       TrainingError: it has none, or never started its clock.
       StandstillError: we stood still meanwhile.
     """
-    training = train(order, folder, root, watch)
+    training = train(order, folder, root, watch, compiled)
     _write_curve(folder / CURVE, training)
     if training.artifact is not None:
         training.artifact.save(folder / POLICY)

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +27,7 @@ from harness.contract.artifact import Artifact
 from harness.contract.messages import Clock, Log, Publish, Start
 from harness.contract.order import Order
 from harness.engines import backends
-from harness.measurement import instrument
+from harness.measurement import instrument, kernels
 from harness.places import LOG, TRAIN_FILE
 from harness.system import processes
 from harness.system.pulse import Pulse
@@ -259,6 +259,7 @@ def train(
     folder: Path,
     root: Path,
     watch: Callable[[Training], None] = lambda training: None,
+    compiled: Path | None = None,
 ) -> Training:
     """Run a training file under the clock; returns when no process of it is left.
 
@@ -267,20 +268,34 @@ def train(
       folder: holds `TRAIN_FILE`; `LOG` takes the child's output.
       root: the checkout.
       watch: called now and then with the training as it stands, for display.
+      compiled: the folder of Warp's kernels, of which it gets a copy; None for none.
     """
+    with kernels.lent(compiled, order.confinement) as (lent, variables):
+        mounts = [*_mounts(order.assignment.task_id, folder / TRAIN_FILE, root), *lent]
+        return _train(order, folder, root, watch, mounts, variables)
+
+
+def _train(
+    order: Order,
+    folder: Path,
+    root: Path,
+    watch: Callable[[Training], None],
+    mounts: list[sandbox.Mount],
+    variables: Mapping[str, str],
+) -> Training:
+    """Run a training file that sees these mounts, and has these variables beside the usual ones."""
     processes.adopt_orphans()
-    task_id, train_file = order.assignment.task_id, folder / TRAIN_FILE
     if order.confinement != sandbox.NONE and order.assignment.budget >= FORGET_FROM:
-        sandbox.forget(_mounts(task_id, train_file, root))
+        sandbox.forget(mounts)
     ours, theirs = socket.socketpair()
     ours.sendall(wire.encode(wire.header(order.assignment)))
     training = Training(order.assignment.budget, _allowance(order))
     with ours, open(folder / LOG, "wb") as log:
         child = sandbox.start(
             order.confinement,
-            [sys.executable, str(train_file)],
-            _mounts(task_id, train_file, root),
-            {wire.CHANNEL_VARIABLE: str(theirs.fileno())},
+            [sys.executable, str(folder / TRAIN_FILE)],
+            mounts,
+            {wire.CHANNEL_VARIABLE: str(theirs.fileno()), **variables},
             cwd=root,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
