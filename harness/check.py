@@ -162,13 +162,14 @@ def _tried(source: bytes, order: Order) -> tuple[Training, list[str]]:
         folder = Path(name).resolve()
         (folder / TRAIN_FILE).write_bytes(source)
         try:
-            training = sites.measure(order, folder, Path.cwd()).training
+            measured = sites.measure(order, folder, Path.cwd())
         except OutOfTimeError as error:
             raise OutOfTimeError(f"{error}\n{_short(order.assignment.budget)}") from error
+        training = measured.training
         if fault := _fault(training):
             tail = words.quoted(sites.log_tail(folder / LOG))
             raise TrainingError(f"{fault} Its last output:\n{tail}")
-        return training, _notes(training)
+        return training, [*_notes(training), *filter(None, [measured.doubt])]
 
 
 def _short(seconds: float) -> str:

@@ -17,6 +17,7 @@ from harness.night.tries import Group
 from harness.night.turns import Night
 from harness.places import CURVE, EDITABLE, run_folder
 from harness.record.entries import Plan, Verdict
+from harness.record.runs import RETURN, curve
 from tests.conftest import HALF_CHEETAH
 from tests.fake_site import FakeSite
 
@@ -99,7 +100,7 @@ def test_a_brief_has_the_most_valuable_first_and_its_length_has_a_limit(ongoing,
     past = ongoing.read()
     run = tries.runs_of(past, past.incumbent)[-1]
     (run_folder(root, run.run_id) / CURVE).write_text(
-        f"seconds,step,{course.RETURN}\n" + "".join(f"{i / 50},{i},{i}\n" for i in range(50))
+        f"seconds,step,{RETURN}\n" + "".join(f"{i / 50},{i},{i}\n" for i in range(50))
     )
     text = brief.write(root, past, SITUATION).text
     heads = [line for line in text.splitlines() if line.startswith("#")]
@@ -135,7 +136,7 @@ def test_an_agent_can_look_at_what_was_tried_in_its_clone(ongoing, root):
 
 def test_the_budget_is_told_in_figures(ongoing, root):
     past = ongoing.read()
-    _, updates, startup, spread, bar = facts.lines(root, past, past.incumbent)
+    _, updates, startup, spread, bar, doubt = facts.lines(root, past, past.incumbent)
     assert updates.startswith("100 updates of 4,096 steps fit into the 1 s (409,600 steps/s, 10 ms")
     assert "`trial.num_envs_hint` is 128 (engine native)" in updates
     assert "60.0 s, of which 63.0 s are free" in startup
@@ -143,6 +144,7 @@ def test_the_budget_is_told_in_figures(ongoing, root):
     mean = sum(fresh) / len(fresh)
     deviation = float(spread.split(": ")[1].split(",")[0])
     bars = [float(word.strip(",")) for word in bar.split(": ")[1].split()]
+    assert "nothing is learned" in doubt
     assert bars == pytest.approx([mean + h * deviation for h in (0.4, 0.65, 0.8)], abs=2e-3)
 
 
@@ -154,11 +156,12 @@ def test_what_is_left_is_told_in_runs_too(ongoing, root, monkeypatch):
 
 
 def test_a_curve_is_told_in_ten_lines(tmp_path):
-    file = tmp_path / CURVE
+    file = run_folder(tmp_path, "run") / CURVE
+    file.parent.mkdir(parents=True)
     rows = [f"{i * 0.1:.1f},{1000 * i},{'nan' if i < 30 else 10 * i},{1 / (i + 1)},7"
             for i in range(100)]  # fmt: skip
-    file.write_text(f"seconds,step,{course.RETURN},losses/approx_kl,x\n" + "\n".join(rows) + "\n")
-    table = course.table(file, 10.0)
+    file.write_text(f"seconds,step,{RETURN},losses/approx_kl,x\n" + "\n".join(rows) + "\n")
+    table = course.table(curve(tmp_path, "run"), 10.0)
     head, _, *lines = table.splitlines()
     assert head == "| seconds | return | KL | steps/s |"
     assert lines[0].startswith("| 1 | - | 0.293 | 10,000 |")
@@ -166,11 +169,13 @@ def test_a_curve_is_told_in_ten_lines(tmp_path):
     assert lines[9].endswith("| 10,000 |")
     assert lines[-1] == "Still rising at the end: by 100 in the last tenth."
     file.write_text("seconds,step,loss,a|b\n0.5,1,3,4\n")
-    assert course.table(file, 10.0).startswith("| seconds | loss | a/b | steps/s |")
+    assert course.table(curve(tmp_path, "run"), 10.0).startswith(
+        "| seconds | loss | a/b | steps/s |"
+    )
     for nothing in ("", "seconds,step\n", "seconds,step\nx,y\n", "\0"):
         file.write_text(nothing)
-        assert course.table(file, 10.0) == ""
-    assert course.table(tmp_path / "none", 10.0) == ""
+        assert course.table(curve(tmp_path, "run"), 10.0) == ""
+    assert course.table(curve(tmp_path, "none"), 10.0) == ""
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from harness.night import course, facts, tries
 from harness.night.tries import Group, Try
 from harness.places import CURVE, EDITABLE, LOG, NOTES, PROGRAM, run_folder
 from harness.record.entries import Run
+from harness.record.runs import curve
 from harness.system import words
 
 MOST = 20_000
@@ -144,7 +145,7 @@ def _repair(error: str) -> str:
 
 def _course(root: Path, run: Run, several: bool) -> str:
     """How the last run of the file went that edits are made on; nothing where it left no curve."""
-    table = course.table(run_folder(root, run.run_id) / CURVE, run.budget)
+    table = course.table(curve(root, run.run_id), run.budget)
     on = f" on {run.task}" if several else ""
     scored = (
         f"It scored {run.avg_return:,.2f}. Returns in the table are of the noisy training policy."
@@ -224,9 +225,9 @@ def _last_words(log: Path) -> str:
     return words.plain(log_tail(log))
 
 
-def _thinned(curve: Path) -> str:
+def _thinned(path: Path) -> str:
     """A learning curve with so few lines that it is nothing else."""
-    with open(curve, "rb") as file:
+    with open(path, "rb") as file:
         header, count = file.readline(), sum(1 for _ in file)
         file.seek(len(header))
         step = max(-(-count // CURVE_LINES), 1)

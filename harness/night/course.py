@@ -1,15 +1,13 @@
 """The course of a training in ten lines: what its curve says, a tenth of the budget at a time."""
 
-import csv
 import math
 import statistics
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+
+from harness.record.runs import RETURN
 
 TENTHS = 10
 """Parts of a budget, each shown as its mean."""
-
-RETURN = "charts/episodic_return"
 
 SHOWN = {
     "return": RETURN,
@@ -29,17 +27,18 @@ STILL = 0.02
 """Share of what a curve has gained in all, by which its last tenth must be above the two before it
 to be called rising: what it gains in a fiftieth of the way."""
 
-Row = dict[str, float]
+Row = Mapping[str, float]
+"""Of a curve: seconds, steps, and metrics, by name."""
 
 
-def table(curve: Path, budget: float) -> str:
+def table(curve: Sequence[Row], budget: float) -> str:
     """A table in Markdown, and whether the return still rises; empty where there is no curve.
 
     Args:
-      curve: as a run leaves it.
+      curve: its rows.
       budget: seconds of the training.
     """
-    tenths = _tenths(_read(curve), budget)
+    tenths = _tenths(curve, budget)
     if not any(tenths):
         return ""
     names = _columns(tenths)
@@ -71,17 +70,6 @@ def rising(returns: Sequence[float]) -> str:
         range(len(returns)), key=lambda i: returns[i] if math.isfinite(returns[i]) else -math.inf
     )
     return f"Not rising at the end: the best tenth is number {best + 1} of {len(returns)}."
-
-
-def _read(curve: Path) -> list[Row]:
-    """The rows of a curve; none where there is none, or something else in its place."""
-    try:
-        with open(curve, encoding="utf-8", newline="") as file:
-            return [
-                {name: float(cell) for name, cell in row.items()} for row in csv.DictReader(file)
-            ]
-    except (OSError, ValueError, TypeError, AttributeError, csv.Error):
-        return []
 
 
 def _tenths(rows: Sequence[Row], budget: float) -> list[list[Row]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harness.engines import backends
 from harness.errors import InputError
+from harness.judgement import prospects
 from harness.judgement.history import History
 from harness.judgement.verdict import HURDLES
 from harness.night import tries
@@ -28,7 +29,8 @@ def lines(root: Path, past: History, commit: str) -> list[str]:
     latest = {run.task: run for run in tries.runs_of(past, commit)}
     for run in latest.values():
         found += _of_training(root, past, run, several=len(latest) > 1)
-    return found + _of_scores(past.scores(Role.INCUMBENT, commit))
+    found += _of_scores(past.scores(Role.INCUMBENT, commit))
+    return [*found, *(f"**{doubt}**" for doubt in prospects.doubts(root, past))]
 
 
 def _of_training(root: Path, past: History, run: Run, several: bool) -> list[str]:

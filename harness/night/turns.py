@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from harness.checkout import integrity
 from harness.errors import IntegrityError, PolicyError, StorageError, TrainingError
-from harness.judgement import contest
+from harness.judgement import contest, prospects
 from harness.judgement.contest import LOST_RUNS, Contest
 from harness.judgement.history import NAME_LENGTH, History
 from harness.judgement.rulings import LOSSES
@@ -85,6 +85,8 @@ class Night:
         if any(run.harness != self._contest.site.instrument for run in past.runs[-1:]):
             self._say("harness or hardware are not those of the last run: measuring anew")
         past = self._contest.measured(past)
+        for doubt in prospects.doubts(self._root, past):
+            self._say(doubt)
         self._unfinished = self._cut_off(past)
         self._earlier = len(past.turns)
         if self._plan is not None:

@@ -1,5 +1,7 @@
 """A run as it stands in `runs/`, read again."""
 
+import contextlib
+import csv
 import dataclasses
 import json
 import math
@@ -11,8 +13,11 @@ from typing import Any
 from harness.contract.artifact import Artifact
 from harness.errors import InputError
 from harness.evaluate import episode_seeds
-from harness.places import ERROR, POLICY, RUNS, SUMMARY, run_folder
+from harness.places import CURVE, ERROR, POLICY, RUNS, SUMMARY, run_folder
 from harness.record.entries import FORMATS, Run
+
+RETURN = "charts/episodic_return"
+"""The metric of a curve that says how good the training policy is; NaN where no episode ended."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +91,16 @@ class Record:
         except (KeyError, TypeError, ValueError, AttributeError, OSError, InputError) as error:
             found.append(f"its files cannot be read ({error!r})")
         return found
+
+
+def curve(root: Path, run_id: str) -> list[dict[str, float]]:
+    """The learning curve of a run, a row each; none where there is none, or none that is one."""
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, csv.Error):
+        path = run_folder(root, run_id) / CURVE
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            return [{name: float(cell) for name, cell in row.items()} for row in rows]
+    return []
 
 
 def medians(root: Path, runs: Iterable[Run], figure: str) -> dict[str, float]:
