@@ -1,13 +1,14 @@
 """PPO in one file: the only file that the agent edits.
 
-Rollout and update are one jit-compiled program. Read it from top to bottom: constants, network,
-running statistics, advantages, loss, rollout, update, and the loop that spends the budget.
+Rollout and update are jit-compiled programs. Read it from top to bottom: constants, network,
+running statistics, advantages, loss, rollout, update, devices, and the loop that spends the budget.
 
 References: PPO (Schulman et al. 2017, arXiv 1707.06347), GAE (Schulman et al. 2016,
 arXiv 1506.02438), what matters in on-policy RL (Andrychowicz et al. 2021, arXiv 2006.05990), the
 learning rate that follows the policy's change (Rudin et al. 2021, arXiv 2109.11978).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from harness.trial import Trial, connect
 
@@ -235,7 +236,7 @@ def ppo_loss(params: Any, net: ActorCritic, batch: Batch, left: jax.Array) -> tu
     }
 
 
-# ---- Training: one call is one rollout and its update -------------------------------------------
+# ---- Training: a rollout, and an update that learns from it -------------------------------------
 
 
 @chex.dataclass(frozen=True)
@@ -247,7 +248,6 @@ class TrainState:
     learning_rate: jax.Array  # of the policy
     obs_stats: Statistics
     value_stats: Statistics  # of the targets, in units of rewards
-    env_state: Any
     key: jax.Array
     left: jax.Array  # the share of the budget that is left, set before every update
 
@@ -255,23 +255,23 @@ class TrainState:
 optimizer = optax.chain(optax.clip_by_global_norm(MAX_GRAD_NORM), optax.scale_by_adam(eps=1e-5))
 
 
-def init(key: jax.Array, env: Any, net: ActorCritic) -> TrainState:
-    """The state before the first update."""
+def init(key: jax.Array, env: Any, net: ActorCritic) -> tuple[TrainState, Any]:
+    """The state before the first update, and that of the environments."""
     net_key, env_key, key = jax.random.split(key, 3)
     params = net.init(net_key, jnp.zeros(env.observation_space.shape))
-    return TrainState(
+    state = TrainState(
         params=params,
         opt_state=optimizer.init(params),
         learning_rate=jnp.asarray(LEARNING_RATE),
         obs_stats=fresh_statistics(env.observation_space.shape),
         value_stats=fresh_statistics(()),
-        env_state=env.reset(env_key),
         key=key,
         left=jnp.asarray(1.0),
     )
+    return state, env.reset(env_key)
 
 
-def rollout(state: TrainState, key: jax.Array, env: Any, net: ActorCritic) -> tuple[Any, tuple]:
+def rollout(state: TrainState, env_state: Any, env: Any, net: ActorCritic) -> tuple[Any, tuple]:
     """Act for ROLLOUT_STEPS; the last environment state, and what happened, as [T, N, ...]."""
 
     def step(env_state: Any, key: jax.Array) -> tuple[Any, tuple]:
@@ -282,7 +282,8 @@ def rollout(state: TrainState, key: jax.Array, env: Any, net: ActorCritic) -> tu
         outcome = replace(after, internal=None)  # T copies of a simulator's state are of no use
         return after, (env_state.obs, action, policy.log_prob(action), outcome)
 
-    return jax.lax.scan(step, state.env_state, jax.random.split(key, ROLLOUT_STEPS))
+    key, _, _ = jax.random.split(state.key, 3)  # the other two are the update's
+    return jax.lax.scan(step, env_state, jax.random.split(key, ROLLOUT_STEPS))
 
 
 def learn(state: TrainState, batch: Batch, key: jax.Array, net: ActorCritic) -> tuple[Any, dict]:
@@ -313,10 +314,10 @@ def learn(state: TrainState, batch: Batch, key: jax.Array, net: ActorCritic) -> 
     return state, jax.tree.map(jnp.mean, metrics)
 
 
-def update(state: TrainState, env: Any, net: ActorCritic) -> tuple[TrainState, dict]:
-    """One rollout and the learning from it."""
-    rollout_key, learn_key, key = jax.random.split(state.key, 3)
-    env_state, (raw_obs, action, log_prob, outcome) = rollout(state, rollout_key, env, net)
+def update(state: TrainState, steps: tuple, net: ActorCritic) -> tuple[TrainState, dict]:
+    """Learn from a rollout of the state's policy."""
+    raw_obs, action, log_prob, outcome = steps
+    _, learn_key, key = jax.random.split(state.key, 3)
 
     # The statistics of the rollout's own policy, so that the first ratios are exactly one.
     obs = normalize(state.obs_stats, raw_obs)
@@ -345,30 +346,63 @@ def update(state: TrainState, env: Any, net: ActorCritic) -> tuple[TrainState, d
     return state.replace(
         obs_stats=add_samples(state.obs_stats, raw_obs.reshape(-1, obs.shape[-1])),
         value_stats=value_stats,
-        env_state=env_state,
         key=key,
     ), metrics
 
 
+# ---- Devices: those that simulate, and those that learn -----------------------------------------
+
+
+def layout(devices: Sequence[jax.Device]) -> list[NamedSharding]:
+    """An array on each device; spread over them along its first axis; along its second."""
+    mesh = Mesh(devices, ("devices",))
+    axes = (), ("devices",), (None, "devices")
+    return [NamedSharding(mesh, PartitionSpec(*names)) for names in axes]
+
+
+def compiled(
+    key: jax.Array, env: Any, net: ActorCritic, learners: Sequence[jax.Device]
+) -> tuple[Any, Any]:
+    """`init(key)` and `iterate(state, env_state)`, compiled ahead of time.
+
+    An iteration is a rollout where the environment is, which may be the host, and its update on the
+    learners. Environments are spread over all devices, everything else is on each.
+    """
+    acting, by_env, acted = layout(env.devices)
+    learning, _, learned = layout(learners)
+    first, play = partial(init, env=env, net=net), partial(rollout, env=env, net=net)
+    spec, env_spec = jax.eval_shape(first, key)
+    one_each = jax.tree.map(lambda x: x.shape[:1] == (env.num_envs,), env_spec)
+    envs = jax.tree.map(lambda yes: by_env if yes else acting, one_each)
+
+    first = jax.jit(first, in_shardings=acting, out_shardings=(acting, envs))
+    play = jax.jit(play, in_shardings=(acting, envs), out_shardings=(envs, acted), donate_argnums=1)
+    improve = jax.jit(
+        partial(update, net=net),
+        in_shardings=(learning, learned),
+        out_shardings=(learning, None),
+        donate_argnums=0,
+    )
+    actor = spec.replace(opt_state=None)  # what goes over before a rollout
+    _, steps = play.eval_shape(actor, env_spec)
+    first = first.lower(key).compile()
+    play = play.lower(actor, env_spec).compile()
+    improve = improve.lower(spec, steps).compile()
+
+    def begin(key: jax.Array) -> tuple[TrainState, Any]:
+        state, env_state = first(jax.device_put(key, acting))
+        return jax.device_put(state, learning), env_state
+
+    def iterate(state: TrainState, env_state: Any) -> tuple[TrainState, Any, dict]:
+        actor = jax.device_put(state.replace(opt_state=None), acting)
+        env_state, steps = play(actor, env_state)
+        state, metrics = improve(state, jax.device_put(steps, learned))
+        return state, env_state, metrics
+
+    return begin, iterate
+
+
 # ---- The budget ---------------------------------------------------------------------------------
-
-
-def placement(state: TrainState, num_envs: int) -> TrainState:
-    """Where a state lives: environments spread over all devices, everything else on each."""
-    mesh = jax.make_mesh((jax.device_count(),), ("devices",))
-    copied, spread = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("devices",)))
-    envs = jax.tree.map(lambda x: spread if x.shape[:1] == (num_envs,) else copied, state.env_state)
-    return jax.tree.map(lambda _: copied, state).replace(env_state=envs)
-
-
-def compiled(key: jax.Array, env: Any, net: ActorCritic) -> tuple[Any, Any]:
-    """`init(key)` and `update(state)`, each compiled ahead of time, on all devices."""
-    start, go_on = partial(init, env=env, net=net), partial(update, env=env, net=net)
-    spec = jax.eval_shape(start, key)
-    placed = placement(spec, env.num_envs)
-    start = jax.jit(start, out_shardings=placed)
-    go_on = jax.jit(go_on, in_shardings=(placed,), out_shardings=(placed, None), donate_argnums=0)
-    return start.lower(key).compile(), go_on.lower(spec).compile()
 
 
 def main(trial: Trial) -> None:
@@ -377,7 +411,7 @@ def main(trial: Trial) -> None:
     net = ActorCritic(env.action_space)
     # XLA's own generator: its normal numbers compile five times faster than threefry's.
     key = jax.random.key(trial.seed, impl="rbg")
-    init_fn, update_fn = compiled(key, env, net)
+    init_fn, iterate = compiled(key, env, net, jax.devices())
 
     def act(params: Any, obs: jax.Array) -> jax.Array:
         """The policy that is scored: the likeliest action."""
@@ -386,9 +420,10 @@ def main(trial: Trial) -> None:
         return applied(policy.mode(), env.action_space)
 
     trial.start()
-    state, step = init_fn(key), 0
+    (state, env_state), step = init_fn(key), 0
     while trial.time_left() > 0:
-        state, metrics = update_fn(state.replace(left=jnp.float32(1 - trial.progress())))
+        state = state.replace(left=jnp.float32(1 - trial.progress()))
+        state, env_state, metrics = iterate(state, env_state)
         step += ROLLOUT_STEPS * env.num_envs
         trial.log(step, **metrics)
         trial.publish(act, (state.params, state.obs_stats))

@@ -11,7 +11,7 @@ import numpy as np
 from jax.experimental import io_callback
 
 from harness import tasks
-from harness.engines import backends
+from harness.engines import backends, processors
 from harness.engines.device import select
 from harness.engines.engine import HostEngine
 from harness.errors import InputError
@@ -82,6 +82,8 @@ def make(
 class Env(Protocol):
     """N environments of one task with same-step auto-reset; `reset` and `step` can be jitted."""
 
+    devices: list[jax.Device]
+    """What programs with `reset` or `step` in them have to be compiled for."""
     num_envs: int
     observation_space: gymnasium.spaces.Box
     action_space: gymnasium.spaces.Space
@@ -119,6 +121,7 @@ class HostEnv:
     """
 
     def __init__(self, engine: HostEngine, gate: Callable[[], None]) -> None:
+        self.devices = processors.devices()
         self.num_envs = engine.num_envs
         self.observation_space = engine.observation_space
         self.action_space = engine.action_space
@@ -131,7 +134,7 @@ class HostEnv:
     def reset(self, key: jax.Array) -> EnvState:
         """Start new episodes everywhere; see `Env.reset`."""
         del key
-        return self._call(self._host_reset)
+        return self._call(self._host_reset, jnp.int32(0))
 
     def step(self, state: EnvState, action: jax.Array) -> EnvState:
         """Apply actions; see `Env.step`. The callback raises if the state is not the latest."""
@@ -141,9 +144,10 @@ class HostEnv:
         """Free the engine."""
         self._engine.close()
 
-    def _call(self, function: Callable, *args: jax.Array) -> EnvState:
+    def _call(self, function: Callable, counter: jax.Array, *args: jax.Array) -> EnvState:
         # On one explicit device, because the default placement fails on sharded inputs.
-        sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        sharding = jax.sharding.SingleDeviceSharding(self.devices[0])
+        args = processors.bound(counter), *args
         fields = io_callback(function, self._shapes(), *args, ordered=True, sharding=sharding)
         never = jnp.zeros(self.num_envs, bool)  # C MuJoCo restarts a simulation that breaks down
         obs, next_obs, reward, terminated, truncated, returns, lengths, counter = fields
@@ -162,7 +166,8 @@ class HostEnv:
         counter = jax.ShapeDtypeStruct((), jnp.int32)
         return obs, obs, number, flag, flag, number, count, counter
 
-    def _host_reset(self) -> tuple[np.ndarray, ...]:
+    def _host_reset(self, counter: jax.Array) -> tuple[np.ndarray, ...]:
+        del counter
         self._gate()
         obs = self._engine.reset().astype(np.float32)
         self._returns[:] = 0
@@ -206,6 +211,7 @@ class DeviceEnv:
     """A device engine with auto-reset: all of it is inside the jitted program."""
 
     def __init__(self, engine: "DeviceEngine", gate: Callable[[], None]) -> None:
+        self.devices = jax.devices()
         self.num_envs = engine.num_envs
         self.observation_space = engine.observation_space
         self.action_space = engine.action_space

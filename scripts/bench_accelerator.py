@@ -1,19 +1,28 @@
-"""What a GPU or a TPU gives, in the minutes that there are: one command, most valuable first.
+"""What an NVIDIA GPU gives, in the minutes that there are: one command, most valuable first.
 
     python scripts/bench_accelerator.py --minutes 9 --out FOLDER [--cells mjx:Ant-v5:4096 ...]
 
-First a confined run on MJX, scored; then rates. A cell is BACKEND:TASK:ENVIRONMENTS, and may end in
-`:x16` (so many seeds in one program, by vmap) and in `:` and XLA flags. Every cell is a process of
-its own. All compile side by side, on the host's cores; they are measured one after the other, when
-the run has ended. Each result is a line of FOLDER/results.jsonl as soon as it is there. What no
-time is left for is named at the end.
+First a confined run, scored; then rates of training and of the engine alone. A cell is
+BACKEND:TASK:ENVIRONMENTS, and may end in
+
+- `:x16`: so many seeds in one program, by vmap;
+- `:caches`: the time to the first update alone, with empty caches of kernels and programs (`cold`)
+  and in a second process with what the first one left there (`warm`);
+- `:` and XLA flags.
+
+Every cell is a process of its own. All compile side by side, on the host's cores; they are measured
+one after the other, when the run has ended. Each result is a line of FOLDER/results.jsonl as soon
+as it is there. What no time is left for is named at the end. Where there is no such GPU, the cells
+are small ones that show whether the script works.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,25 +30,44 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from types import ModuleType
+from typing import Any, ClassVar
+
+from harness.system import machine
 
 ROOT = Path(__file__).resolve().parent.parent
-CELLS = (
-    "mjx:HalfCheetah-v5:4096", "warp:HalfCheetah-v5:4096", "native:HalfCheetah-v5:1024",
-    "mjx:Ant-v5:4096", "warp:Ant-v5:4096", "native:Ant-v5:1024",
-    "mjx:HalfCheetah-v5:16384", "warp:HalfCheetah-v5:16384", "mjx:HalfCheetah-v5:1024",
-    "mjx:Hopper-v5:4096", "warp:Hopper-v5:4096", "native:Hopper-v5:1024",
-    "mjx:Humanoid-v5:4096", "warp:Humanoid-v5:4096", "native:Humanoid-v5:1024",
-    "mjx:HalfCheetah-v5:2048:x1", "mjx:HalfCheetah-v5:2048:x16",
-    "native:HalfCheetah-v5:4096", "native:HalfCheetah-v5:256", "warp:Ant-v5:16384",
+LOOPS_AS_GRAPHS = "--xla_gpu_enable_command_buffer=" + ",".join(
+    ("FUSION", "CUBLAS", "CUBLASLT", "CUSTOM_CALL", "CUDNN", "DYNAMIC_SLICE_FUSION", "CONDITIONAL",
+     "WHILE")
 )  # fmt: skip
+CELLS = (
+    "warp:HalfCheetah-v5:4096", "native:HalfCheetah-v5:4096", "mjx:HalfCheetah-v5:4096",
+    "native:HalfCheetah-v5:1024", "warp:HalfCheetah-v5:4096:caches",
+    "warp:Ant-v5:4096", "native:Ant-v5:1024", "mjx:Ant-v5:4096",
+    f"mjx:HalfCheetah-v5:4096:{LOOPS_AS_GRAPHS}",
+    "mjx:HalfCheetah-v5:4096:--xla_gpu_triton_gemm_any=true", "mjx:HalfCheetah-v5:4096:caches",
+    "warp:Hopper-v5:4096", "native:Hopper-v5:1024", "warp:Humanoid-v5:4096",
+    "native:Humanoid-v5:1024", "mjx:HalfCheetah-v5:2048:x1", "mjx:HalfCheetah-v5:2048:x16",
+    "warp:HalfCheetah-v5:1024", "warp:HalfCheetah-v5:16384", "warp:Ant-v5:16384",
+    "mjx:Hopper-v5:4096", "mjx:Humanoid-v5:4096", "native:HalfCheetah-v5:256",
+)  # fmt: skip
+RUN = "mjx:HalfCheetah-v5:30"
+SMALL_CELLS = (
+    "native:InvertedPendulum-v5:8", "native:InvertedPendulum-v5:8:caches",
+    "mjx:InvertedPendulum-v5:8:x2",
+)  # fmt: skip
+"""Where there is no GPU: all kinds of cells, each as quick as can be."""
+SMALL_RUN = "native:InvertedPendulum-v5:3"
 FIDELITY = ("HalfCheetah-v5", "Ant-v5")
-RUN_BUDGET = 30.0  # seconds of the confined run
 SECONDS = 4.0  # of each rate
+SMALL_SECONDS = 1.0  # likewise, where JAX has none
 BARE_STEPS = 16  # in one call of the bare engine
 LIMIT = 45.0  # seconds that the measurement of one cell may take
+CACHES_LIMIT = 240.0  # seconds, of a cell that compiles twice
 EXPECTED = 20.0  # seconds that it mostly takes
 LEAST = 10.0  # seconds that must be left to begin a measurement
+NO_TIME = "no time was left"
 NICE = 5  # of what compiles beside the run, whose start-up is bounded
 
 
@@ -52,6 +80,8 @@ class Cell:
     num_envs: int
     seeds: int = 0  # 0: the file as it is; else so many in one program
     flags: str = ""
+    caches: bool = False  # the way to the first update, with empty caches and with full ones
+    start: bool = False  # nothing but the first update
 
     @classmethod
     def parse(cls, text: str) -> "Cell":
@@ -59,7 +89,7 @@ class Cell:
         backend, task, num_envs, *rest = text.split(":")
         seeds = next((int(word[1:]) for word in rest if word.startswith("x")), 0)
         flags = " ".join(word for word in rest if word.startswith("--"))
-        return cls(backend, task, int(num_envs), seeds, flags)
+        return cls(backend, task, int(num_envs), seeds, flags, "caches" in rest, "start" in rest)
 
 
 class Results:
@@ -70,38 +100,57 @@ class Results:
         self._path = folder / "results.jsonl"
         self._begin = time.monotonic()
         self._lock = threading.Lock()
+        self._done = False
 
-    def add(self, **result: Any) -> None:
-        """Write one result."""
+    def add(self, done: bool = False, **result: Any) -> None:
+        """Write one result; none after the one that says `done`."""
+        if done:
+            result = {"done": True, **result}
         line = json.dumps({"at": round(time.monotonic() - self._begin, 1), **result})
         with self._lock, open(self._path, "a") as file:
-            file.write(line + "\n")
-            print(line, flush=True)
+            if not self._done:
+                file.write(line + "\n")
+                print(line, flush=True)
+            self._done = done
 
 
-class Child:
+class Group:
+    """A process and what it starts, which end together."""
+
+    every: ClassVar[list["Group"]] = []
+
+    def __init__(self, command: list[str], variables: dict[str, str], **pipes: Any) -> None:
+        self.process = subprocess.Popen(
+            command, env={**os.environ, **variables}, text=True, start_new_session=True, **pipes
+        )
+        self.every.append(self)
+
+    def end(self) -> None:
+        """Kill it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class Child(Group):
     """A process that says when it is ready, and measures when it is told to."""
 
     def __init__(self, text: str, log: Path) -> None:
         self.text = text
         flags = f"{os.environ.get('XLA_FLAGS', '')} {Cell.parse(text).flags}".strip()
         variables = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "XLA_FLAGS": flags}
+        command = ["nice", "-n", str(NICE), sys.executable, __file__, "--one", text]
         with open(log, "ab") as errors:
-            self._process = subprocess.Popen(
-                ["nice", "-n", str(NICE), sys.executable, __file__, "--one", text],
-                env={**os.environ, **variables},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
+            super().__init__(
+                command, variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
             )
         self.lines: queue.Queue[dict | None] = queue.Queue()
         self.compiling = True
-        threading.Thread(target=self._read, daemon=True).start()
+        Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
             if line.startswith("{"):
                 self.lines.put(json.loads(line))
                 self.compiling = self.compiling and "ready" not in line
@@ -110,13 +159,8 @@ class Child:
 
     def tell(self) -> None:
         """Measure now."""
-        assert self._process.stdin is not None
-        print("go", file=self._process.stdin, flush=True)
-
-    def end(self) -> None:
-        """Kill it."""
-        self._process.kill()
-        self._process.wait()
+        assert self.process.stdin is not None
+        print("go", file=self.process.stdin, flush=True)
 
 
 def confined_run(budget: float, out: Path, backend: str, task: str, name: str) -> dict:
@@ -131,15 +175,16 @@ def confined_run(budget: float, out: Path, backend: str, task: str, name: str) -
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         }
         begin = time.monotonic()
-        done = subprocess.run(
-            command, cwd=folder, env={**os.environ, **variables}, text=True, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        run = Group(
+            command, variables, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        said, _ = run.process.communicate()
         seconds = time.monotonic() - begin
-        (out / f"{name}.log").write_text(done.stdout)
+        (out / f"{name}.log").write_text(said)
         found = list(Path(folder).glob("runs/*/summary.json"))
-        if done.returncode or not found:
-            return {"exit_code": done.returncode, "said": done.stdout[-1500:], "seconds": seconds}
+        if run.process.returncode or not found:
+            code = run.process.returncode
+            return {"exit_code": code, "said": said[-1500:], "seconds": seconds}
         summary = json.loads(found[0].read_text())
         (out / f"{name}.csv").write_bytes((found[0].parent / "curve.csv").read_bytes())
     kept = ("avg_return", "std_return", "total_timesteps", "steps_per_second", "backend", "device",
@@ -154,11 +199,8 @@ def fidelity(log: Path) -> list[str]:
                *FIDELITY, "--states", "500"]  # fmt: skip
     variables = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     with open(log, "ab") as errors:
-        done = subprocess.run(
-            command, env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=errors,
-            check=False,
-        )  # fmt: skip
-    return done.stdout.decode().splitlines()
+        group = Group(command, variables, stdout=subprocess.PIPE, stderr=errors)
+    return group.process.communicate()[0].splitlines()
 
 
 # ---- One cell, in a process of its own ----------------------------------------------------------
@@ -166,43 +208,82 @@ def fidelity(log: Path) -> list[str]:
 
 def one(text: str) -> None:
     """Compile, say so, wait, measure: lines of JSON on stdout."""
+    cell = Cell.parse(text)
+    if cell.caches:
+        cold_and_warm(text)
+        return
     begin = time.perf_counter()
     import jax  # noqa: PLC0415  (the parent must not open the device)
 
     import shipped  # noqa: PLC0415
     from harness import envs  # noqa: PLC0415
 
-    cell = Cell.parse(text)
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     train = shipped.load()
     env = envs.make(cell.task, cell.num_envs, 0, cell.backend)
     net = train.ActorCritic(env.action_space)
     if cell.seeds:
-        # Threefry: XLA's own generator draws for all lanes of a vmap from the first one's key.
-        keys = jax.random.split(jax.random.key(0), cell.seeds)
-        init = jax.jit(jax.vmap(partial(train.init, env=env, net=net)))
-        update = jax.jit(jax.vmap(partial(train.update, env=env, net=net)), donate_argnums=0)
-        state = init(keys)
-        update = update.lower(state).compile()
+        init, iterate = replicated(train, env, net, cell.seeds)
     else:
-        key = jax.random.key(0, impl="rbg")
-        init, update = train.compiled(key, env, net)
-        state = init(key)
-    state, _ = jax.block_until_ready(update(state))
+        init, iterate = train.compiled(jax.random.key(0, impl="rbg"), env, net, jax.devices())
+    states = iterate(*init(jax.random.key(0, impl="rbg")))[:2]
+    jax.block_until_ready(states)
     say(first_update=time.perf_counter() - begin)
+    device = str(jax.devices()[0].device_kind)
+    if cell.start:
+        say(device=device)
+        return
     # A host engine has one state: the bare one is another.
     play, playing = bare(envs.make(cell.task, cell.num_envs, 0, cell.backend))
     say(ready=time.perf_counter() - begin)
     sys.stdin.readline()
 
-    def learn(state: Any) -> Any:
-        return update(state)[0]
-
     steps = train.ROLLOUT_STEPS * cell.num_envs * max(cell.seeds, 1)
-    say(training=rate(learn, state, steps), cores=os.cpu_count())
+    say(training=rate(lambda states: iterate(*states)[:2], states, steps), cores=os.cpu_count())
     say(bare=rate(play, playing, BARE_STEPS * cell.num_envs))
     stats = jax.devices()[0].memory_stats() or {}
-    say(device=str(jax.devices()[0].device_kind), peak_bytes=stats.get("peak_bytes_in_use"))
+    simulated = str(env.devices[0].device_kind)
+    say(device=device, simulated=simulated, peak_bytes=stats.get("peak_bytes_in_use"))
+
+
+def replicated(train: ModuleType, env: Any, net: Any, seeds: int) -> tuple[Any, Any]:
+    """As the file's `compiled`: so many trainings in one program; engines on the device only."""
+    import jax  # noqa: PLC0415
+
+    def begin(key: Any) -> tuple:
+        # Threefry: XLA's own generator draws for all lanes of a vmap from the first one's key.
+        keys = jax.random.split(jax.random.key(jax.random.bits(key)), seeds)
+        return jax.vmap(partial(train.init, env=env, net=net))(keys)
+
+    def iterate(state: Any, env_state: Any) -> tuple:
+        env_state, steps = train.rollout(state, env_state, env, net)
+        state, metrics = train.update(state, steps, net)
+        return state, env_state, metrics
+
+    return jax.jit(begin), jax.jit(jax.vmap(iterate), donate_argnums=(0, 1))
+
+
+def cold_and_warm(text: str) -> None:
+    """The seconds to the first update of two processes, with the same caches, empty at first."""
+    say(ready=0.0)  # it compiles when it is told to, so that nothing compiles beside it
+    sys.stdin.readline()
+    with tempfile.TemporaryDirectory() as folder:
+        variables = {
+            "WARP_CACHE_PATH": f"{folder}/warp",
+            "JAX_COMPILATION_CACHE_DIR": f"{folder}/jax",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        command = [sys.executable, __file__, "--one", text.replace(":caches", ":start")]
+        figures: dict[str, Any] = {}
+        for name in ("cold", "warm"):
+            done = subprocess.run(
+                command, env={**os.environ, **variables}, stdout=subprocess.PIPE, check=True
+            )
+            for line in done.stdout.splitlines():
+                figures |= json.loads(line) if line.startswith(b"{") else {}
+            size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+            say(**{name: figures["first_update"], "cached_bytes": size})
+    say(device=figures["device"])
 
 
 def bare(env: Any) -> tuple[Any, Any]:
@@ -218,9 +299,10 @@ def bare(env: Any) -> tuple[Any, Any]:
         actions = jax.random.uniform(noise_key, shape, minval=low, maxval=high)
         return jax.lax.scan(lambda s, a: (env.step(s, a), None), state, actions)[0], key
 
-    carry = jax.jit(env.reset)(jax.random.key(0)), jax.random.key(1, impl="rbg")
-    call = jax.jit(play, donate_argnums=0).lower(carry).compile()
-    return call, jax.block_until_ready(call(carry))
+    with jax.default_device(env.devices[0]):
+        carry = jax.jit(env.reset)(jax.random.key(0)), jax.random.key(1, impl="rbg")
+        call = jax.jit(play, donate_argnums=0).lower(carry).compile()
+        return call, jax.block_until_ready(call(carry))
 
 
 def rate(call: Any, state: Any, steps: int) -> float:
@@ -229,7 +311,8 @@ def rate(call: Any, state: Any, steps: int) -> float:
 
     state = jax.block_until_ready(call(state))
     begin, calls = time.perf_counter(), 0
-    while time.perf_counter() - begin < SECONDS:
+    seconds = SECONDS if jax.default_backend() != "cpu" else SMALL_SECONDS
+    while time.perf_counter() - begin < seconds:
         state = jax.block_until_ready(call(state))
         calls += 1
     return calls * steps / (time.perf_counter() - begin)
@@ -250,7 +333,7 @@ def measure(child: Child, deadline: float) -> dict:
         try:
             line = child.lines.get(timeout=max(deadline - time.monotonic(), 0.0))
         except queue.Empty:
-            return {**figures, "failed": "no time was left"}
+            return {**figures, "failed": NO_TIME}
         if line is None:
             return figures if "device" in figures else {**figures, "failed": "it ended; see log"}
         figures |= line
@@ -271,57 +354,80 @@ def following(children: list[Child], left: float) -> Child | None:
     return next((child for child in children if not child.compiling), None)
 
 
-def main() -> None:
-    """Run, compile side by side, measure one after the other."""
+def beside(results: Results, runs: list[str], out: Path, errors: bool) -> dict[str, Thread]:
+    """Begin the confined runs, and the errors of a step if they are wanted; by their names."""
+
+    def run(index: int, text: str) -> None:
+        backend, task, budget = text.split(":")
+        results.add(run=text, **confined_run(float(budget), out, backend, task, f"run{index}"))
+
+    begun = {
+        text: Thread(target=run, args=(index, text), daemon=True) for index, text in enumerate(runs)
+    }
+    if errors:
+        begun["fidelity"] = Thread(
+            target=lambda: results.add(fidelity=fidelity(out / "log")), daemon=True
+        )
+    for thread in begun.values():
+        thread.start()
+    return begun
+
+
+def measure_all(children: list[Child], deadline: float, results: Results) -> None:
+    """One after the other, until all are measured or no time is left."""
+    while children:
+        left = deadline - time.monotonic()
+        if left < LEAST:
+            for child in children:
+                results.add(cell=child.text, failed=NO_TIME)
+            return
+        if (child := following(children, left)) is None:
+            time.sleep(0.2)
+            continue
+        limit = CACHES_LIMIT if Cell.parse(child.text).caches else LIMIT
+        results.add(cell=child.text, **measure(child, min(deadline, time.monotonic() + limit)))
+        child.end()
+        children.remove(child)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line; what it leaves out depends on whether there is a GPU."""
+    gpu = bool(machine.accelerators())
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=9.0)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--cells", nargs="*", default=list(CELLS))
-    standard = f"mjx:HalfCheetah-v5:{RUN_BUDGET:g}"
+    parser.add_argument("--out", type=Path, help="the folder that results are written to")
+    parser.add_argument("--cells", nargs="*", default=list(CELLS if gpu else SMALL_CELLS))
     runs_help = "BACKEND:TASK:SECONDS of the confined runs, with commas; or none"
-    parser.add_argument("--run", default=standard, help=runs_help)
-    parser.add_argument("--no-fidelity", action="store_true")
+    parser.add_argument("--run", default=RUN if gpu else SMALL_RUN, help=runs_help)
+    parser.add_argument("--no-fidelity", action="store_true", default=not gpu)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.out is None and options.one is None:
+        parser.error("--out is needed: the folder that results are written to")
+    return options
+
+
+def main() -> None:
+    """Run, compile side by side, measure one after the other."""
+    options = arguments()
     if options.one:
         one(options.one)
         return
-    if options.out is None:
-        parser.error("--out is needed: the folder that results are written to")
     deadline = time.monotonic() + 60 * options.minutes
-    results, log = Results(options.out), options.out / "log"
-    runs = []
-    for index, text in enumerate(filter(None, options.run.removeprefix("none").split(","))):
-        backend, task, budget = text.split(":")
-        arguments = (float(budget), options.out, backend, task, f"run{index}")
-        runs.append(threading.Thread(
-            target=lambda a=arguments, t=text: results.add(run=t, **confined_run(*a)), daemon=True
-        ))  # fmt: skip
-    for run in runs:
-        run.start()
-    errors = None
-    if not options.no_fidelity:
-        errors = threading.Thread(target=lambda: results.add(fidelity=fidelity(log)), daemon=True)
-        errors.start()
-    children = [Child(text, log) for text in options.cells]
-    for run in runs:
-        run.join(timeout=max(deadline - time.monotonic(), 0.0))
-    while children:
-        if time.monotonic() + LEAST > deadline:
-            for child in children:
-                results.add(cell=child.text, failed="no time was left")
-                child.end()
-            break
-        if (child := following(children, deadline - time.monotonic())) is None:
-            time.sleep(0.2)
-            continue
-        limit = min(deadline, time.monotonic() + LIMIT)
-        results.add(cell=child.text, **measure(child, limit))
-        child.end()
-        children.remove(child)
-    if errors is not None:
-        errors.join(timeout=max(deadline - time.monotonic(), 0.0))
+    results = Results(options.out)
+    runs = list(filter(None, options.run.removeprefix("none").split(",")))
+    begun = beside(results, runs, options.out, not options.no_fidelity)
+    children = [Child(text, options.out / "log") for text in options.cells]
+    for text in runs:
+        begun[text].join(timeout=max(deadline - time.monotonic(), 0.0))
+    measure_all(children, deadline, results)
+    for text, thread in begun.items():
+        thread.join(timeout=max(deadline - time.monotonic(), 0.0))
+        if thread.is_alive():
+            results.add(run=text, failed=NO_TIME)
     results.add(done=True, left=round(deadline - time.monotonic(), 1))
+    for group in Group.every:
+        group.end()
 
 
 if __name__ == "__main__":

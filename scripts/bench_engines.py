@@ -39,18 +39,19 @@ def bare(env: envs.Env) -> float:
     """Steps per second of the engine alone."""
     low, high = env.action_space.low, env.action_space.high
 
-    @jax.jit
     def play(state: envs.EnvState, key: jax.Array) -> tuple[envs.EnvState, jax.Array]:
         key, noise_key = jax.random.split(key)
         shape = (BARE_STEPS, env.num_envs, *env.action_space.shape)
         actions = jax.random.uniform(noise_key, shape, minval=low, maxval=high)
         return jax.lax.scan(lambda s, a: (env.step(s, a), None), state, actions)[0], key
 
-    current = jax.jit(env.reset)(jax.random.key(0)), jax.random.key(1, impl="rbg")
+    with jax.default_device(env.devices[0]):
+        current = jax.jit(env.reset)(jax.random.key(0)), jax.random.key(1, impl="rbg")
+        call_play = jax.jit(play).lower(*current).compile()
 
     def call() -> None:
         nonlocal current
-        current = jax.block_until_ready(play(*current))
+        current = jax.block_until_ready(call_play(*current))
 
     return repeat(call, BARE_STEPS * env.num_envs)
 
@@ -68,14 +69,15 @@ def training(env: envs.Env, rate: bool) -> dict[str, float]:
 
     jax.monitoring.register_event_duration_secs_listener(count)
     begin = time.perf_counter()
-    init, update = train.compiled(key, env, train.ActorCritic(env.action_space))
-    state, _ = jax.block_until_ready(update(init(key)))
+    net = train.ActorCritic(env.action_space)
+    init, iterate = train.compiled(key, env, net, jax.devices())
+    states = jax.block_until_ready(iterate(*init(key))[:2])
     figures = {**seconds, "first update": time.perf_counter() - begin}
     if rate:
 
         def call() -> None:
-            nonlocal state
-            state, _ = jax.block_until_ready(update(state))
+            nonlocal states
+            states = jax.block_until_ready(iterate(*states)[:2])
 
         figures["training"] = repeat(call, train.ROLLOUT_STEPS * env.num_envs)
     return figures

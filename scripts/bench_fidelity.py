@@ -1,6 +1,7 @@
 """One step of MJX against one step of C MuJoCo, from the same states under the same actions.
 
     JAX_ENABLE_X64=1 python scripts/bench_fidelity.py [TASK ...] [--policy runs/RUN_ID/policy]
+    python scripts/bench_fidelity.py [TASK ...] --engine warp --states 200
 
 States come from C MuJoCo under random actions, or under a trained policy with a little noise. The
 reference is C MuJoCo with the solver that MJX has, run until it has converged. The models let a
@@ -23,7 +24,7 @@ import numpy as np
 from harness import tasks
 from harness.contract import policy
 from harness.contract.artifact import Artifact
-from harness.engines import mjx_corrections
+from harness.engines import backends, mjx_corrections
 from harness.engines.mjx import CARRIED, MjxEngine
 from harness.engines.native import CONTACT_FORCES, spaces
 from harness.tasks.draws import HostDraws
@@ -171,7 +172,9 @@ def report(name: str, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]
     print(line, flush=True)
 
 
-def compare(task: tasks.MujocoTask, count: int, folder: Path | None, push: bool) -> None:
+def compare(
+    task: tasks.MujocoTask, count: int, folder: Path | None, push: bool, backend: str
+) -> None:
     """Print the errors of one task."""
     actor = None
     if folder is not None:
@@ -179,8 +182,12 @@ def compare(task: tasks.MujocoTask, count: int, folder: Path | None, push: bool)
     before, action = pushing(task, count) if push else collect(task, count, actor)
     reference = step_of_c(converged(task), before, action)
     name = f"{task.id} {'pushing' if push else 'trained' if actor else 'random'}"
-    engine = MjxEngine(task, len(action))
-    report(f"{name}, MJX", step_of_mjx(engine, before, action), reference)
+    engine = backends.make_device_engine(task, len(action), backend)
+    report(
+        f"{name}, {'Warp' if backend == 'warp' else 'MJX'}",
+        step_of_mjx(engine, before, action),
+        reference,
+    )
     report(f"{name}, C as written", step_of_c(task, before, action), reference)
 
 
@@ -190,6 +197,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", help="ids; all MuJoCo tasks if left out")
     parser.add_argument("--policy", type=Path, help="folder of a published policy")
     parser.add_argument("--states", type=int, default=2000)
+    parser.add_argument("--engine", choices=("mjx", "warp"), default="mjx")
     parser.add_argument("--pushing", action="store_true", help="Pusher, touching its cylinder")
     arguments = parser.parse_args()
     dtype = "float64" if jax.config.jax_enable_x64 else "float32"
@@ -200,7 +208,7 @@ def main() -> None:
     if not chosen:
         sys.exit("None of these is a MuJoCo task.")
     for task in chosen:
-        compare(task, arguments.states, arguments.policy, arguments.pushing)
+        compare(task, arguments.states, arguments.policy, arguments.pushing, arguments.engine)
 
 
 if __name__ == "__main__":

@@ -84,21 +84,21 @@ def shares(task_id: str, warm_up: float, updates: int) -> dict[str, float]:
     env = trial.make_env(trial.num_envs_hint)
     net = train.ActorCritic(env.action_space)
     key = jax.random.key(SEED, impl="rbg")
-    init_fn, update_fn = train.compiled(key, env, net)
+    init_fn, iterate = train.compiled(key, env, net, jax.devices())
 
-    def advance(state: Any) -> tuple[Any, dict]:
-        return update_fn(state.replace(left=jnp.float32(1 - trial.progress())))
+    def advance(state: Any, env_state: Any) -> tuple[Any, Any, dict]:
+        return iterate(state.replace(left=jnp.float32(1 - trial.progress())), env_state)
 
     trial.start()
-    state = init_fn(key)
+    state, env_state = init_fn(key)
     while trial.time_left() > 0:
-        state, metrics = advance(state)
+        state, env_state, metrics = advance(state, env_state)
 
     env._engine = timed = Timed(env._engine)
     begin = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         for i in range(updates):
-            state, metrics = advance(state)
+            state, env_state, metrics = advance(state, env_state)
             trial.log(i, **metrics)
             policy.pack((state.params, state.obs_stats), None)
     whole = (time.perf_counter() - begin) / updates
@@ -107,12 +107,11 @@ def shares(task_id: str, warm_up: float, updates: int) -> dict[str, float]:
     assert timed.last is not None
     env._engine = Still(timed.last)
     rollout = jax.jit(partial(train.rollout, env=env, net=net))
-    counter = state.env_state.internal
+    counter = env_state.internal
 
     def idle() -> Any:
         nonlocal counter
-        start = state.replace(env_state=dataclasses.replace(state.env_state, internal=counter))
-        after, steps = rollout(start, key)
+        after, steps = rollout(state, dataclasses.replace(env_state, internal=counter))
         counter = after.internal
         return steps
 
@@ -121,7 +120,8 @@ def shares(task_id: str, warm_up: float, updates: int) -> dict[str, float]:
     batch = _batch(steps)
     learn = jax.jit(partial(train.learn, net=net))
     gradient = seconds(lambda: learn(state, batch, key), updates)
-    acting = seconds(partial(jax.jit(partial(_policy, net=net)), state, key), updates)
+    act = jax.jit(partial(_policy, net=net))
+    acting = seconds(partial(act, state, env_state.obs, key), updates)
     timed.close()
     parts = {
         "simulation": simulation,
@@ -140,7 +140,7 @@ def _batch(steps: tuple) -> Any:
     return train.Batch(*map(jnp.asarray, (obs.clip(-1, 1), action, log_prob)), noise, noise)
 
 
-def _policy(state: Any, key: jax.Array, net: Any) -> jax.Array:
+def _policy(state: Any, obs: jax.Array, key: jax.Array, net: Any) -> jax.Array:
     """A rollout's actions without its environments."""
 
     def step(obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -149,7 +149,7 @@ def _policy(state: Any, key: jax.Array, net: Any) -> jax.Array:
         return obs, policy.log_prob(action)
 
     keys = jax.random.split(key, train.ROLLOUT_STEPS)
-    return jax.lax.scan(step, state.env_state.obs, keys)[1]
+    return jax.lax.scan(step, obs, keys)[1]
 
 
 def main() -> None:

@@ -202,6 +202,14 @@ def test_a_replicate_of_several_tasks_is_judged_when_all_are_there(tmp_path):
     assert {row.verdict for row in mine[::2]} == {"go on"}
 
 
+def test_a_branch_goes_on_with_the_engine_that_its_first_training_chose():
+    engines = ["auto", "mjx", "warp"]
+    usual = {"branch": "autorl/tag", "objective": "HalfCheetah-v5"}
+    rows_of_branch = [run_row(**usual, backend=name) for name in engines]
+    assert History(rows_of_branch, "autorl/tag", "").conditions.backends == ("mjx",)
+    assert History(rows_of_branch[:1], "autorl/tag", "").conditions.backends == ("auto",)
+
+
 def test_a_trial_that_goes_on_with_other_hardware_is_a_new_challenger_of_the_branch():
     usual = {"branch": "autorl/tag", "role": Role.CHALLENGER, "harness": "f 2x cpu"}
     trials = [run_row(**usual, challenger=name * 12) for name in "aba"]

@@ -221,11 +221,34 @@ def test_a_task_that_mjx_cannot_run_says_why():
         backends.resolve(tasks.get("BipedalWalker-v3"), "mjx")
 
 
-def test_auto_takes_mjx_where_there_is_an_accelerator():
+def test_auto_takes_mjx_where_there_is_an_accelerator_without_warp(monkeypatch, tmp_path):
+    monkeypatch.setattr(backends, "NVIDIA_DRIVER", tmp_path / "absent")
     cheetah, walker = tasks.get("HalfCheetah-v5"), tasks.get("BipedalWalker-v3")
     assert backends.resolve(cheetah, accelerator=True) == "mjx"
     assert backends.resolve(cheetah, accelerator=False) == "native"
     assert backends.resolve(walker, accelerator=True) == "envpool"
+
+
+@pytest.mark.parametrize(
+    ("task_id", "engine"),
+    [
+        ("HalfCheetah-v5", "warp"),
+        ("Walker2d-v5", "warp"),
+        ("Ant-v5", "mjx"),  # moves freely: Warp's contact frames differ
+        ("Humanoid-v5", "mjx"),
+        ("BipedalWalker-v3", "envpool"),
+    ],
+)
+def test_auto_takes_warp_on_an_nvidia_gpu_where_it_simulates_alike(
+    task_id, engine, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(backends, "NVIDIA_DRIVER", tmp_path)
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: object())
+    task = tasks.get(task_id)
+    assert backends.resolve(task, accelerator=True) == engine
+    assert backends.resolve(task, accelerator=False) in backends.HOST_BACKENDS
+    if engine == "mjx":
+        assert backends.resolve(task, "warp", accelerator=True) == "warp"
 
 
 def test_humanoid_says_once_that_its_solver_is_another_one(capsys):

@@ -91,7 +91,9 @@ class History:
             return None
         first = self.runs[0]
         tasks = tuple(first.objective.split(","))
-        backends = {row.task: row.backend for row in reversed(self.runs)}
+        # A run that failed before it chose an engine has none to go on with.
+        chosen = [row for row in self.runs if row.backend != "auto"]
+        backends = {row.task: row.backend for row in reversed(chosen)}
         return Conditions(
             tasks=tasks,
             backends=tuple(backends.get(task, "auto") for task in tasks),
