@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,9 @@ import typer
 
 from harness.checkout import branch
 from harness.checkout.branch import Branch
-from harness.confinement import sandbox
+from harness.confinement import sandbox, view
 from harness.contract.order import Assignment, Order, draw_seed
+from harness.engines import backends
 from harness.errors import OutOfTimeError, TrainingError
 from harness.evaluate import TASK, TIME_BUDGET
 from harness.judgement import contest, objective
@@ -31,7 +33,11 @@ EPISODES = 1
 """That the policy plays, to see that it can. What it reaches is not told."""
 
 LOWEST_PRIORITY = 19
-"""Of processes: a check beside a measurement leaves the processor to it."""
+"""Of processes."""
+
+PREALLOCATION = "XLA_PYTHON_CLIENT_PREALLOCATE"
+"""JAX's variable; where it is `false`, three quarters of a GPU's memory are not reserved at once.
+"""
 
 AFTER_EPISODES = "charts/episodic"
 """How metrics begin that are NaN until an episode has ended."""
@@ -115,7 +121,7 @@ def check(
     confinement = sandbox.available() if laid.sandbox is None else sandbox.demand(laid.sandbox)
     if confinement == sandbox.NONE:
         print(UNCONFINED, file=sys.stderr)
-    os.nice(LOWEST_PRIORITY)
+    _give_way(laid.backends)
     for task_id, engine in zip(laid.tasks, laid.backends, strict=True):
         assignment = Assignment(task_id, engine, draw_seed(), min(seconds, laid.budget))
         print(f"checking {train or EDITABLE}: {task_id}, {assignment.budget:g} s", file=sys.stderr)
@@ -148,6 +154,13 @@ def _conditions(
         EPISODES,
         sandbox.NONE if no_sandbox else there.sandbox if there else None,
     )
+
+
+def _give_way(engines: Sequence[str]) -> None:
+    """Leave the processors, and the memory of accelerators, to a measurement beside the check."""
+    os.nice(LOWEST_PRIORITY)
+    if view.accelerators() and backends.WARP not in engines:  # whose kernels would be other ones
+        os.environ.setdefault(PREALLOCATION, "false")
 
 
 def _tried(source: bytes, order: Order) -> tuple[Training, list[str]]:

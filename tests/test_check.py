@@ -1,12 +1,15 @@
 """A check of a training file: what is wrong with it, told in seconds, and no score."""
 
+import os
 import shutil
 import threading
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from harness import check
-from harness.confinement import sandbox
+from harness.confinement import sandbox, view
 from harness.contract.order import Assignment, Order
 from harness.errors import OutOfTimeError
 from harness.night import agents
@@ -87,6 +90,16 @@ def test_on_a_branch_its_conditions_are_those_of_the_check(tmp_path, monkeypatch
     other = check._conditions("Hopper-v5,Ant-v5", 60.0, None, True)
     assert (other.tasks, other.backends) == (("Hopper-v5", "Ant-v5"), ("auto", "auto"))
     assert (other.budget, other.sandbox) == (60.0, sandbox.NONE)
+
+
+@pytest.mark.parametrize(("engine", "reserved"), [("auto", "false"), ("warp", None)])
+def test_a_check_leaves_processor_and_accelerator_to_a_run_beside_it(monkeypatch, engine, reserved):
+    monkeypatch.setattr(view, "accelerators", lambda: [Path("/dev/nvidia0")])
+    monkeypatch.setattr(os, "nice", nice := Mock())
+    monkeypatch.setattr(os, "environ", {})
+    check._give_way([engine])
+    nice.assert_called_once_with(19)
+    assert os.environ.get(check.PREALLOCATION) == reserved
 
 
 @pytest.mark.slow
