@@ -39,6 +39,9 @@ PREALLOCATION = "XLA_PYTHON_CLIENT_PREALLOCATE"
 """JAX's variable; where it is `false`, three quarters of a GPU's memory are not reserved at once.
 """
 
+NAMED = 10
+"""Metrics in a note."""
+
 AFTER_EPISODES = "charts/episodic"
 """How metrics begin that are NaN until an episode has ended."""
 
@@ -211,7 +214,7 @@ def _notes(training: Training) -> list[str]:
     last = training.curve[-1][2] if training.curve else {}
     wrong = [n for n, v in last.items() if not (math.isfinite(v) or n.startswith(AFTER_EPISODES))]
     if wrong:
-        found.append(f"NaN or infinite in the last update: {', '.join(wrong)}.")
+        found.append(f"NaN or infinite in the last update: {', '.join(wrong[:NAMED])}.")
     if training.diverged:
         found.append(f"{training.diverged:g} episodes ended in NaN: the simulation broke down.")
     assert training.ended is not None
