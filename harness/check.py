@@ -46,8 +46,8 @@ AFTER_EPISODES = "charts/episodic"
 """How metrics begin that are NaN until an episode has ended."""
 
 UNCONFINED = (
-    "note: nothing is confined here, as where an agent works: a run sees no home, no network and "
-    "no other files, and this check does."
+    "note: nothing is confined here: a run sees no home, no network and no other files, and this "
+    "check does."
 )
 
 
