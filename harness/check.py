@@ -26,7 +26,7 @@ from harness.places import EDITABLE, LOG, TRAIN_FILE
 from harness.system import words
 from harness.terminal import cli, options
 
-SECONDS, MOST_SECONDS = 5.0, 20.0
+SECONDS, LONGEST_CHECK = 5.0, 20.0
 """Of the training: what shows a slip, and at most; it is no way to compare returns."""
 
 EPISODES = 1
@@ -39,7 +39,7 @@ PREALLOCATION = "XLA_PYTHON_CLIENT_PREALLOCATE"
 """JAX's variable; where it is `false`, three quarters of a GPU's memory are not reserved at once.
 """
 
-NAMED = 10
+METRICS_NAMED = 10
 """Metrics in a note."""
 
 AFTER_EPISODES = "charts/episodic"
@@ -90,7 +90,7 @@ def check(
         Path | None, typer.Option(help=f"Training file; {EDITABLE} if left out.")
     ] = None,
     seconds: Annotated[
-        float, typer.Option(help="Of training, on each task.", min=1, max=MOST_SECONDS)
+        float, typer.Option(help="Of training, on each task.", min=1, max=LONGEST_CHECK)
     ] = SECONDS,
     budget: Annotated[
         float | None,
@@ -192,7 +192,7 @@ def _short(seconds: float) -> str:
     """That a check is short, which may be all that is wrong."""
     return (
         f"This check has trained for {seconds:g} s. Where one update takes longer, --seconds gives "
-        f"up to {MOST_SECONDS:g}."
+        f"up to {LONGEST_CHECK:g}."
     )
 
 
@@ -214,7 +214,7 @@ def _notes(training: Training) -> list[str]:
     last = training.curve[-1][2] if training.curve else {}
     wrong = [n for n, v in last.items() if not (math.isfinite(v) or n.startswith(AFTER_EPISODES))]
     if wrong:
-        found.append(f"NaN or infinite in the last update: {', '.join(wrong[:NAMED])}.")
+        found.append(f"NaN or infinite in the last update: {', '.join(wrong[:METRICS_NAMED])}.")
     if training.diverged:
         found.append(f"{training.diverged:g} episodes ended in NaN: the simulation broke down.")
     assert training.ended is not None

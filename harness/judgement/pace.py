@@ -11,7 +11,7 @@ FACTOR = 1.25
 """By which two rates differ that are told. Runs of one file on a machine that does nothing else
 differ by a tenth."""
 
-COMPARED = 10
+RATES_COMPARED = 10
 """Runs of a file that a rate is compared with: the latest."""
 
 
@@ -45,7 +45,7 @@ def differ(rate: float, other: float) -> bool:
 
 def _usual(root: Path, past: History, run: Run, commit: str) -> float:
     """The median rate of a file's latest runs on the task of a run; 0 where it is not known."""
-    return medians(root, _runs(past, run, commit)[-COMPARED:], "steps_per_second").get(
+    return medians(root, _runs(past, run, commit)[-RATES_COMPARED:], "steps_per_second").get(
         run.task, 0.0
     )
 

@@ -97,7 +97,7 @@ def write(root: Path, past: History, situation: Situation) -> Brief:
         _task(conditions, situation),
         f"**About your last turn:** {situation.note[:NOTE_SHOWN]}" if situation.note else "",
         _repair(situation.repair),
-        f"## Your notes\n\n{words.quoted(situation.notes)}" if situation.notes else "",
+        f"## Your notes\n\n{words.quoted(situation.notes.rstrip())}" if situation.notes else "",
         "## The budget\n\n" + "\n".join(f"- {x}" for x in facts.lines(root, past, edited(past))),
         _tried(shown[Group.NEAR], tried),
         *(_course(root, run, several=len(latest) > 1) for run in latest.values()),

@@ -9,7 +9,7 @@ from harness.record.runs import RETURN
 TENTHS = 10
 """Parts of a budget, each shown as its mean."""
 
-SHOWN = {
+TOLD_METRICS = {
     "return": RETURN,
     "KL": "losses/approx_kl",
     "clipped": "losses/clipfrac",
@@ -84,7 +84,7 @@ def _tenths(rows: Sequence[Row], budget: float) -> list[list[Row]]:
 def _columns(tenths: Sequence[Sequence[Row]]) -> dict[str, str]:
     """What is shown of these rows: metrics by the heads of their columns."""
     there = next(rows[0] for rows in tenths if rows)
-    known = {head: name for head, name in SHOWN.items() if name in there}
+    known = {head: name for head, name in TOLD_METRICS.items() if name in there}
     others = [name for name in there if name not in ("seconds", "step")][:OTHERS]
     return known or {name.replace("|", "/"): name for name in others}
 

@@ -60,7 +60,7 @@ def shown(request: Request) -> Summary:
 
 def _way_on(summary: Summary) -> str:
     """Why there will be more runs; a verdict is told by who has asked for it."""
-    return f"; {summary.reason}" if summary.reason and not summary.verdict.final else ""
+    return f". {summary.reason}" if summary.reason and not summary.verdict.final else ""
 
 
 def tell_doubts(root: Path, past: History) -> None:
