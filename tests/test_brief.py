@@ -98,17 +98,16 @@ def test_a_brief_has_the_most_valuable_first_and_its_length_has_a_limit(ongoing,
     attempt(ongoing, 0.5, "near")
     attempt(ongoing, -4, "worse | than before")
     past = ongoing.read()
-    run = tries.runs_of(past, past.incumbent)[-1]
-    (run_folder(root, run.run_id) / CURVE).write_text(
-        f"seconds,step,{RETURN}\n" + "".join(f"{i / 50},{i},{i}\n" for i in range(50))
-    )
+    for run, factor in ((tries.runs_of(past, past.incumbent)[-1], 1), (past.runs[-1], 2)):
+        rows = "".join(f"{i / 50},{i},{i * factor}\n" for i in range(50))
+        (run_folder(root, run.run_id) / CURVE).write_text(f"seconds,step,{RETURN}\n{rows}")
     text = brief.write(root, past, SITUATION).text
     heads = [line for line in text.splitlines() if line.startswith("#")]
     order = ["# This turn", "## The budget", f"## {Group.NEAR}", "## The incumbent's last run"]
     assert [head for head in heads if head in order] == order
-    assert heads[-1] == f"## {Group.HARM}"
+    assert heads[-2:] == [f"## {Group.HARM}", "## The last edit's last run"]
     assert "| worse / than before |" in text
-    assert "Still rising at the end: by 5" in text
+    assert text.index("by 5 in the last tenth") < text.index("by 10 in the last tenth")
     one = made(0.1, words="x" * 500)
     monkeypatch.setattr(tries, "read", lambda root, past: [one, made(-2.0, words="y" * 500)] * 30)
     monkeypatch.setattr(brief, "MOST", 5_000)

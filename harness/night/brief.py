@@ -92,6 +92,7 @@ def write(root: Path, past: History, situation: Situation) -> Brief:
     tried = tries.read(root, past)
     shown = {group: _chosen(tried, group) for group in Group}
     latest = {run.task: run for run in tries.runs_of(past, edited(past))}
+    last = {one.run for one in tried[-1:] if one.scores and one.group != Group.KEPT}
     parts = [
         "# This turn",
         _task(conditions, situation),
@@ -100,8 +101,13 @@ def write(root: Path, past: History, situation: Situation) -> Brief:
         f"## Your notes\n\n{words.quoted(situation.notes.rstrip())}" if situation.notes else "",
         "## The budget\n\n" + "\n".join(f"- {x}" for x in facts.lines(root, past, edited(past))),
         _tried(shown[Group.NEAR], tried),
-        *(_course(root, run, several=len(latest) > 1) for run in latest.values()),
+        *(_course(root, run, "The incumbent's last run") for run in latest.values()),
         *(_tried(shown[group], tried) for group in Group if group != Group.NEAR),
+        *(
+            _course(root, run, "The last edit's last run")
+            for run in past.runs
+            if run.run_id in last
+        ),
         "" if tried else "## What was tried\n\nNothing yet.",
     ]
     own = words.decoded(program.read_bytes()) if program.is_file() else ""
@@ -143,14 +149,13 @@ def _repair(error: str) -> str:
     )
 
 
-def _course(root: Path, run: Run, several: bool) -> str:
-    """How the last run of the file went that edits are made on; nothing where it left no curve."""
+def _course(root: Path, run: Run, whose: str) -> str:
+    """How a run went; nothing where it left no curve."""
     table = course.table(curve(root, run.run_id), run.budget)
-    on = f" on {run.task}" if several else ""
-    scored = (
-        f"It scored {run.avg_return:,.2f}. Returns in the table are of the noisy training policy."
-    )
-    return f"## The incumbent's last run{on}\n\n{scored}\n\n{table}" if table else ""
+    if not table or run.avg_return is None:
+        return ""
+    scored = f"It scored {run.avg_return:,.2f} on {run.task}. Returns in the table are of the noisy"
+    return f"## {whose}\n\n{scored} training policy.\n\n{table}"
 
 
 def _chosen(tried: Sequence[Try], group: Group) -> list[Try]:
