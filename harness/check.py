@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +16,14 @@ from harness.checkout.branch import Branch
 from harness.confinement import sandbox, view
 from harness.contract.order import Assignment, Order, draw_seed
 from harness.engines import backends
-from harness.errors import OutOfTimeError, TrainingError
+from harness.errors import OutOfTimeError, PolicyError, TrainingError
 from harness.evaluate import TASK, TIME_BUDGET
 from harness.judgement import contest, objective
 from harness.judgement.history import Conditions
 from harness.measurement import sites
 from harness.measurement.training import Training
 from harness.places import EDITABLE, LOG, TRAIN_FILE
+from harness.record.runs import curve
 from harness.system import words
 from harness.terminal import cli, options
 
@@ -181,11 +182,29 @@ def _tried(source: bytes, order: Order) -> tuple[Training, list[str]]:
             measured = sites.measure(order, folder, Path.cwd())
         except OutOfTimeError as error:
             raise OutOfTimeError(f"{error}\n{_short(order.assignment.budget)}") from error
+        except PolicyError as error:
+            raise type(error)(f"{error}{_began(curve(folder))}") from error
         training = measured.training
         if fault := _fault(training):
             tail = words.quoted(sites.log_tail(folder / LOG))
             raise TrainingError(f"{fault} Its last output:\n{tail}")
         return training, [*_notes(training), *filter(None, [measured.doubt])]
+
+
+def _began(rows: Sequence[Mapping[str, float]]) -> str:
+    """Where the metrics of a training ceased to be finite; nothing where they did not."""
+    for row in rows:
+        if wrong := _not_finite(row):
+            return f" In this check {wrong} is NaN or infinite from {row['seconds']:.1f} s on."
+    return ""
+
+
+def _not_finite(metrics: Mapping[str, float]) -> str:
+    """The names of metrics that are not, but should be."""
+    wrong = [
+        n for n, v in metrics.items() if not (math.isfinite(v) or n.startswith(AFTER_EPISODES))
+    ]
+    return ", ".join(wrong[:METRICS_NAMED])
 
 
 def _short(seconds: float) -> str:
@@ -211,10 +230,8 @@ def _notes(training: Training) -> list[str]:
     found = []
     if not training.curve:
         found.append(f"trial.log was not called after any update. {_short(training.budget)}")
-    last = training.curve[-1][2] if training.curve else {}
-    wrong = [n for n, v in last.items() if not (math.isfinite(v) or n.startswith(AFTER_EPISODES))]
-    if wrong:
-        found.append(f"NaN or infinite in the last update: {', '.join(wrong[:METRICS_NAMED])}.")
+    if training.curve and (wrong := _not_finite(training.curve[-1][2])):
+        found.append(f"NaN or infinite in the last update: {wrong}.")
     if training.diverged:
         found.append(f"{training.diverged:g} episodes ended in NaN: the simulation broke down.")
     assert training.ended is not None

@@ -160,7 +160,7 @@ def test_a_curve_is_told_in_ten_lines(tmp_path):
     rows = [f"{i * 0.1:.1f},{1000 * i},{'nan' if i < 30 else 10 * i},{1 / (i + 1)},7"
             for i in range(100)]  # fmt: skip
     file.write_text(f"seconds,step,{RETURN},losses/approx_kl,x\n" + "\n".join(rows) + "\n")
-    table = course.table(curve(tmp_path, "run"), 10.0)
+    table = course.table(curve(file.parent), 10.0)
     head, _, *lines = table.splitlines()
     assert head == "| seconds | return | KL | steps/s |"
     assert lines[0].startswith("| 1 | - | 0.293 | 10,000 |")
@@ -168,13 +168,11 @@ def test_a_curve_is_told_in_ten_lines(tmp_path):
     assert lines[9].endswith("| 10,000 |")
     assert lines[-1] == "Still rising at the end: by 100 in the last tenth."
     file.write_text("seconds,step,loss,a|b\n0.5,1,3,4\n")
-    assert course.table(curve(tmp_path, "run"), 10.0).startswith(
-        "| seconds | loss | a/b | steps/s |"
-    )
+    assert course.table(curve(file.parent), 10.0).startswith("| seconds | loss | a/b | steps/s |")
     for nothing in ("", "seconds,step\n", "seconds,step\nx,y\n", "\0"):
         file.write_text(nothing)
-        assert course.table(curve(tmp_path, "run"), 10.0) == ""
-    assert course.table(curve(tmp_path, "none"), 10.0) == ""
+        assert course.table(curve(file.parent), 10.0) == ""
+    assert course.table(curve(tmp_path), 10.0) == ""
 
 
 @pytest.mark.parametrize(

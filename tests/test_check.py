@@ -1,5 +1,6 @@
 """A check of a training file: what is wrong with it, told in seconds, and no score."""
 
+import math
 import os
 import shutil
 import threading
@@ -73,6 +74,14 @@ def test_a_clock_that_is_never_started_is_told(tmp_path, monkeypatch):
     said = r"(?s)never called trial.start\(\).*--seconds gives up"
     with pytest.raises(OutOfTimeError, match=said):
         check._tried(source, order)
+
+
+def test_where_a_training_diverged_is_told():
+    finite = {"seconds": 0.1, "loss": 1.0, "charts/episodic_return": math.nan}
+    assert check._began([finite]) == ""
+    later = [{"seconds": s, "loss": math.inf, "kl": math.nan} for s in (0.5, 1.0)]
+    said = check._began([finite, *later])
+    assert said == " In this check loss, kl is NaN or infinite from 0.5 s on."
 
 
 def test_seconds_are_few(tmp_path):

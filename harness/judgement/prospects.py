@@ -5,6 +5,7 @@ from pathlib import Path
 
 from harness.judgement import objective
 from harness.judgement.history import History
+from harness.places import run_folder
 from harness.record.entries import Role, Run
 from harness.record.runs import RETURN, curve
 from harness.tasks import anchors
@@ -57,7 +58,7 @@ def _nothing_learned(root: Path, runs: list[Run]) -> str:
     """What is said where the budget is too short to learn anything; else nothing."""
     task, last = runs[0].task, runs[-1]
     mean = sum(run.avg_return or 0.0 for run in runs) / len(runs)
-    rows = curve(root, last.run_id)
+    rows = curve(run_folder(root, last.run_id))
     silent = bool(rows) and not any(math.isfinite(row.get(RETURN, math.nan)) for row in rows)
     ended = " No episode ended in its training." if silent else ""
     known = task in anchors.RANDOM and objective.unit_return(task) is not None

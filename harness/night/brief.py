@@ -151,7 +151,7 @@ def _repair(error: str) -> str:
 
 def _course(root: Path, run: Run, whose: str) -> str:
     """How a run went; nothing where it left no curve."""
-    table = course.table(curve(root, run.run_id), run.budget)
+    table = course.table(curve(run_folder(root, run.run_id)), run.budget)
     if not table or run.avg_return is None:
         return ""
     scored = f"It scored {run.avg_return:,.2f} on {run.task}. Returns in the table are of the noisy"

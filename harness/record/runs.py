@@ -1,6 +1,5 @@
 """A run as it stands in `runs/`, read again."""
 
-import contextlib
 import csv
 import dataclasses
 import json
@@ -93,14 +92,14 @@ class Record:
         return found
 
 
-def curve(root: Path, run_id: str) -> list[dict[str, float]]:
-    """The learning curve of a run, a row each; none where there is none, or none that is one."""
-    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, csv.Error):
-        path = run_folder(root, run_id) / CURVE
-        with open(path, encoding="utf-8", newline="") as file:
+def curve(folder: Path) -> list[dict[str, float]]:
+    """The rows of the learning curve in a run's folder; none where there is none, or no folder."""
+    try:
+        with open(folder / CURVE, encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file)
             return [{name: float(cell) for name, cell in row.items()} for row in rows]
-    return []
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error):
+        return []
 
 
 def medians(root: Path, runs: Iterable[Run], figure: str) -> dict[str, float]:
