@@ -11,13 +11,13 @@ import pytest
 from harness.checkout.branch import create
 from harness.errors import TrainingError
 from harness.judgement.contest import Contest
+from harness.measurement.sites import RETURN, curve
 from harness.night import agents, brief, course, facts, tries
 from harness.night.memory import Memory
 from harness.night.tries import Group
 from harness.night.turns import Night
 from harness.places import CURVE, EDITABLE, run_folder
 from harness.record.entries import Plan, Verdict
-from harness.record.runs import RETURN, curve
 from tests.conftest import HALF_CHEETAH
 from tests.fake_site import FakeSite
 

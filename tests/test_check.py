@@ -13,6 +13,7 @@ from harness import check
 from harness.confinement import sandbox, view
 from harness.contract.order import Assignment, Order
 from harness.errors import OutOfTimeError
+from harness.measurement import rehearsal
 from harness.night import agents
 from harness.night.brief import Brief
 from harness.places import EDITABLE
@@ -69,23 +70,23 @@ def test_what_is_wrong_is_said_with_the_exit_code_of_a_run(tmp_path, name, code,
 def test_a_clock_that_is_never_started_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assignment = Assignment("HalfCheetah-v5", "native", 0, 1.0)
-    order = Order(assignment, check.EPISODES, sandbox.NONE, allowance=2.0)
+    order = Order(assignment, rehearsal.EPISODES, sandbox.NONE, allowance=2.0)
     source = (TRAIN_FILES / "never_starts.py").read_bytes()
     said = r"(?s)never called trial.start\(\).*--seconds gives up"
     with pytest.raises(OutOfTimeError, match=said):
-        check._tried(source, order)
+        rehearsal.rehearse(source, order, tmp_path)
 
 
 def test_where_a_training_diverged_is_told():
     finite = {"seconds": 0.1, "loss": 1.0, "charts/episodic_return": math.nan}
-    assert check._began([finite]) == ""
+    assert rehearsal._began([finite]) == ""
     later = [{"seconds": s, "loss": math.inf, "kl": math.nan} for s in (0.5, 1.0)]
-    said = check._began([finite, *later])
+    said = rehearsal._began([finite, *later])
     assert said == " In this check loss, kl is NaN or infinite from 0.5 s on."
 
 
 def test_seconds_are_few(tmp_path):
-    done = command(tmp_path, "harness.check", "--seconds", check.LONGEST_CHECK + 1)
+    done = command(tmp_path, "harness.check", "--seconds", rehearsal.LONGEST + 1)
     assert done.returncode == 2
     assert "--seconds" in done.stderr
 

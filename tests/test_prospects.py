@@ -7,8 +7,8 @@ import pytest
 from harness.checkout.branch import create
 from harness.judgement import prospects
 from harness.judgement.contest import Contest
+from harness.measurement.sites import RETURN
 from harness.places import CURVE, run_folder
-from harness.record.runs import RETURN
 from harness.terminal import options
 from tests.conftest import HALF_CHEETAH, rows
 from tests.fake_site import FakeSite

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from harness.judgement import objective
 from harness.judgement.history import History
+from harness.measurement.sites import RETURN, curve
 from harness.places import run_folder
 from harness.record.entries import Role, Run
-from harness.record.runs import RETURN, curve
 from harness.tasks import anchors
 
 LEARNED = 0.05

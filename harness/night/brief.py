@@ -8,12 +8,11 @@ from pathlib import Path
 
 from harness.confinement import sandbox
 from harness.judgement.history import Conditions, History
-from harness.measurement.sites import log_tail
+from harness.measurement.sites import curve, log_tail
 from harness.night import course, facts, tries
 from harness.night.tries import Group, Try
 from harness.places import CURVE, EDITABLE, LOG, NOTES, PROGRAM, run_folder
 from harness.record.entries import Run
-from harness.record.runs import curve
 from harness.system import words
 
 MOST = 20_000

@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from harness.record.runs import RETURN
+from harness.measurement.sites import RETURN
 
 TENTHS = 10
 """Parts of a budget, each shown as its mean."""

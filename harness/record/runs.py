@@ -1,6 +1,5 @@
 """A run as it stands in `runs/`, read again."""
 
-import csv
 import dataclasses
 import json
 import math
@@ -12,11 +11,8 @@ from typing import Any
 from harness.contract.artifact import Artifact
 from harness.errors import InputError
 from harness.evaluate import episode_seeds
-from harness.places import CURVE, ERROR, POLICY, RUNS, SUMMARY, run_folder
+from harness.places import ERROR, POLICY, RUNS, SUMMARY, run_folder
 from harness.record.entries import FORMATS, Run
-
-RETURN = "charts/episodic_return"
-"""The metric of a curve that says how good the training policy is; NaN where no episode ended."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,16 +86,6 @@ class Record:
         except (KeyError, TypeError, ValueError, AttributeError, OSError, InputError) as error:
             found.append(f"its files cannot be read ({error!r})")
         return found
-
-
-def curve(folder: Path) -> list[dict[str, float]]:
-    """The rows of the learning curve in a run's folder; none where there is none, or no folder."""
-    try:
-        with open(folder / CURVE, encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            return [{name: float(cell) for name, cell in row.items()} for row in rows]
-    except (OSError, ValueError, TypeError, AttributeError, csv.Error):
-        return []
 
 
 def medians(root: Path, runs: Iterable[Run], figure: str) -> dict[str, float]:
