@@ -4,11 +4,13 @@ import random
 
 import pytest
 
-from harness.checkout.branch import create
+from harness.checkout.branch import Branch, create
 from harness.judgement import prospects
 from harness.judgement.contest import Contest
 from harness.measurement.sites import RETURN
+from harness.night.turns import Night
 from harness.places import CURVE, run_folder
+from harness.record.entries import Plan
 from harness.terminal import options
 from tests.conftest import HALF_CHEETAH, rows
 from tests.fake_site import FakeSite
@@ -55,3 +57,11 @@ def test_one_lucky_equal_pair_is_no_ceiling(root):
     past = begun(root, lambda order, text: next(scores))
     assert prospects.doubts(root, past) == []
     assert len(rows(root)) == 10
+
+
+def test_a_night_says_so_when_it_begins(root):
+    begun(root, lambda order, text: 1000.0)
+    ongoing = Contest(Branch(root, "tag"), HALF_CHEETAH, "none", site=FakeSite())
+    said = []
+    Night(ongoing, Plan("true", 0.0, 1, 1.0), said.append).run()
+    assert said[0].startswith("HalfCheetah-v5: 10 of 10 runs scored exactly 1,000.00")
