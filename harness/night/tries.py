@@ -24,7 +24,7 @@ class Group(enum.StrEnum):
     """Edits that teach the same, the most instructive first; the value is their heading."""
 
     NEAR = "Near misses: ahead of the incumbent, and not shown to be better"
-    KEPT = "Kept"
+    KEPT = "Kept: chosen for high scores, so that their gain here is too high"
     BEHIND = "No gain seen"
     HARM = "Did harm"
     FAILED = "Failed, or not compared"
