@@ -64,6 +64,9 @@ fetches an object that is missing from nowhere."""
 CLONE_VARIABLES = {"GIT_ALLOW_PROTOCOL": "file"}
 """With which a repository on this machine can be cloned."""
 
+TRIED = "refs/autorl/*"
+"""Refs of what was on trial, see `branch`."""
+
 AUTHORSHIP = tuple(
     f"GIT_{role}_{part}" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL", "DATE")
 )
@@ -174,13 +177,18 @@ def stage(root: Path, path: str, entry: tuple[str, str] | None) -> None:
 def clone(root: Path, commit: str, target: Path) -> None:
     """A copy of a repository without a way back: whatever is done to its refs stays in it.
 
+    It has the refs of what was tried, too, so that its owner can look at that.
+
     Args:
       root: the checkout.
       commit: that the copy shows.
       target: a folder that is not there yet.
     """
     options = ("--quiet", "--no-checkout", "--no-hardlinks", "--template=", "--origin=origin")
-    _run([], ("clone", *options, str(root.resolve()), str(target)), variables=CLONE_VARIABLES)
+    tried = ("--config", f"remote.origin.fetch=+{TRIED}:{TRIED}")
+    _run(
+        [], ("clone", *options, *tried, str(root.resolve()), str(target)), variables=CLONE_VARIABLES
+    )
     run(target, "checkout", "--quiet", "--detach", commit)
     run(target, "remote", "remove", "origin")
 
