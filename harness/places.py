@@ -34,6 +34,9 @@ CURVE, LOG, POLICY = "curve.csv", "train.log", "policy"
 TURN = "turn.json"
 """Of a turn's folder: what an agent has left."""
 
+NOTES = "NOTES.md"
+"""Of an agent's clone, and of a turn's folder: what it has written down for its next turns."""
+
 
 def run_folder(root: Path, run_id: str) -> Path:
     """Where a run, or a turn of an agent, leaves its files.

@@ -169,6 +169,7 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
         started = Contest(made, conditions, options.confinement(conditions.sandbox), options.shown)
     started.settle()
     scores = started.measure()
+    options.tell_doubts(root, started.read())
     print("---")
     print(f"branch: {started.branch.name}")
     print(f"objective: {started.conditions.objective}")

@@ -40,17 +40,6 @@ from harness.evaluate import TASK
 BY_HAND_BUDGET = 60.0
 """Seconds of training when nobody holds the clock."""
 
-HOST_ENVS = 128
-"""Environments on host engines. With 64 a callback costs a fifth of the step that it makes, with
-256 a rollout of a few thousand steps spans too little time for the advantages."""
-
-ACCELERATOR_ENVS = 4096
-"""Environments of MJX on a GPU or TPU. Rates on an H100 rise up to 16,384 at least; what learns
-best is not measured."""
-
-CPU_DEVICE_ENVS = 32
-"""Environments of MJX on a CPU, where a step takes a millisecond: some updates in 30 seconds."""
-
 
 @dataclasses.dataclass(frozen=True)
 class TaskInfo:
@@ -86,7 +75,7 @@ class Trial:
         self._backend = backends.resolve(task, assignment.backend, accelerator)
         self.task = TaskInfo(assignment.task_id, *backends.spaces(task, self._backend))
         self.seed = assignment.seed
-        self.num_envs_hint = _num_envs(self._backend, accelerator)
+        self.num_envs_hint = backends.num_envs(self._backend, accelerator, jax.device_count())
         self._budget = assignment.budget
         self._channel = channel
         self._deadline: float | None = None
@@ -171,15 +160,6 @@ class Trial:
     def _count_compilation(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith("/jax/core/compile"):
             self._compile_seconds += duration_secs
-
-
-def _num_envs(backend: str, accelerator: bool) -> int:
-    """A good number of environments; a multiple of the devices, over which they are spread."""
-    number = HOST_ENVS
-    if backend in backends.DEVICE_BACKENDS:
-        number = ACCELERATOR_ENVS if accelerator else CPU_DEVICE_ENVS
-    devices = jax.device_count()
-    return -(-number // devices) * devices
 
 
 def connect() -> Trial:

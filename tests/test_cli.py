@@ -10,9 +10,12 @@ import sys
 
 import pytest
 
+from harness.checkout.branch import create
 from harness.errors import StorageError
+from harness.judgement.contest import Contest
 from harness.system import storage
-from tests.conftest import ROOT
+from harness.terminal import options
+from tests.conftest import HALF_CHEETAH, ROOT
 
 LASTING = """
 import sys, time
@@ -191,3 +194,18 @@ cli.serve(lambda: print(git.text(Path({str(tmp_path)!r}), "cat-file", "blob", "n
     said = process.communicate(timeout=60)[1].decode()
     assert said.startswith("error: git cat-file blob failed with exit code 128: fatal: ")
     assert process.returncode == StorageError.exit_code
+
+
+def test_an_experiment_says_as_it_goes_what_runs_and_why_it_goes_on(root, site, capsys):
+    ongoing = Contest(create(root, "tag"), HALF_CHEETAH, "none", options.shown, site)
+    ongoing.measure()
+    capsys.readouterr()
+    outcome = ongoing.challenge("wider", b"SKILL = 9 # wider\n")
+    assert outcome.verdict == "keep"
+    said = [line.partition(" ")[2] for line in capsys.readouterr().err.splitlines()]
+    count = len(outcome.scores)
+    assert said[0] == "HalfCheetah-v5 challenger 1: wider, 1 s of training"
+    assert said[1].startswith("HalfCheetah-v5 challenger 1: ")
+    assert "of the incumbent" in said[1]
+    assert f"HalfCheetah-v5 challenger {count}: {outcome.scores[-1]:,.2f}" in said
+    assert "HalfCheetah-v5 incumbent 1: the incumbent, 1 s of training" in said

@@ -27,7 +27,7 @@ README_LINES = 150
 """What a newcomer reads at once."""
 
 MADE = {
-    "results.tsv", "runs/", "report/index.html", "run.log", "matrix", "report",
+    "results.tsv", "runs/", "NOTES.md", "report/index.html", "run.log", "matrix", "report",
     "harness/tasks/inverted_pendulum_v4.py", "harness/engines/sync.py", "harness/engines/NAME.py",
 }  # fmt: skip
 """Paths in the pages that a user makes, or a command."""

@@ -105,6 +105,17 @@ def test_the_token_of_a_cluster_is_none_of_an_agent_s(monkeypatch):
     assert leash.environment()["ANTHROPIC_API_KEY"] == "the agent's"
 
 
+def test_an_agent_s_python_is_the_one_with_the_installed_packages(on_the_leash):
+    said = on_the_leash("python -c 'import sys, jax; print(sys.prefix)'")
+    assert said == f"{sys.prefix}\n"
+
+
+def test_where_there_is_no_environment_the_order_of_programs_stays(monkeypatch):
+    monkeypatch.setenv("PATH", "/mine:/usr/bin")
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    assert leash.environment()["PATH"] == "/mine:/usr/bin"
+
+
 def test_an_agent_gets_curves_and_last_words_and_they_have_no_room_for_weights(root, tmp_path):
     folder = root / "runs" / "20260101-000000-a"
     (folder / "policy").mkdir(parents=True)

@@ -229,14 +229,13 @@ def test_a_file_that_fails_comes_back_with_its_error_a_limited_number_of_times(
     assert (log / f"{REPAIRS + 2}.py").read_text() == "SKILL = 0\n"
 
 
-def test_a_brief_says_what_was_tried_and_why_it_was_not_kept(ongoing, root, agent):
+def test_a_brief_says_what_was_tried(ongoing, root, agent):
     play(ongoing, agent({2: "forbidden"}), 2)
     past = ongoing.read()
     text = brief.write(root, past, brief.Situation("9.5", "2 hours", note="be careful")).text
     assert text.startswith("be honest\n")
     assert "Objective: HalfCheetah-v5, 1 seconds" in text
-    assert "| idea 1 | discard | -" in text
-    assert "is needed to continue" in text
+    assert "| idea 1 |" in text
     assert "be careful" in text
 
 
@@ -383,3 +382,39 @@ def test_what_is_put_back_after_a_turn_is_said_with_where_its_copy_is(ongoing, r
     assert "README.md" in said[0]
     assert str(root / "runs" / "tampered") in said[0]
     assert (root / "program.md").read_text() == "be bold\n"
+
+
+def test_an_agent_finds_its_notes_again_whatever_became_of_its_turns(ongoing, root, tmp_path):
+    """They are cleaned and capped; the next night has them, too, and no commit and no run."""
+    log = tmp_path / "log"
+    log.mkdir()
+    command = f"""
+cat NOTES.md > {log}/$AUTORL_TURN; cp $AUTORL_BRIEF {log}/$AUTORL_TURN.brief
+case $AUTORL_TURN in
+1) printf 'tanh \\033[31mis\\033[0m best\\n\\000' > NOTES.md; echo "SKILL = -9" > {EDITABLE} ;;
+2) rm NOTES.md ;;
+3) seq 2000 >> NOTES.md; exit 1 ;;
+4) ln -sf /etc/passwd NOTES.md ;;
+esac
+"""
+    play(ongoing, command, 3)
+    night = Night(ongoing, None)  # --resume
+    over = night._over
+    night._over = lambda now: over(now) or ("done" if len(now.past.turns) >= 5 else None)
+    night.run()
+    found = [(log / str(i + 1)).read_text() for i in range(5)]
+    assert found[:3] == ["", "tanh is best\n", "tanh is best\n"]
+    assert found[3] == found[4] == ("tanh is best\n" + "".join(f"{i}\n" for i in range(1, 2000)))[
+        : agents.NOTES_KEPT
+    ]  # fmt: skip
+    assert "Your notes" not in (log / "1.brief").read_text()
+    assert "## Your notes\n\n| tanh is best\n" in (log / "2.brief").read_text()
+    assert all("not taken" not in turn.reason for turn in turns(root))
+    assert all("NOTES" not in brief_of.read_text().partition("last turn:")[2].partition("\n")[0]
+               for brief_of in log.glob("*.brief"))  # fmt: skip
+    tried = git_commands.text(root, "for-each-ref", "--format=%(objectname)", "refs/autorl").split()
+    assert len(tried) == 1
+    assert b"NOTES" not in git_commands.run(root, "ls-tree", "-r", "--name-only", tried[0])
+    assert {path.parent.name for path in root.rglob("NOTES.md")} == {
+        turn.run_id for turn in turns(root) if turn.number in (1, 3)
+    }

@@ -180,6 +180,8 @@ def stage(root: Path, path: str, entry: tuple[str, str] | None) -> None:
 def clone(root: Path, commit: str, target: Path) -> None:
     """A copy of a repository without a way back: whatever is done to its refs stays in it.
 
+    It has the refs of what was tried, too, so that its owner can look at that.
+
     Args:
       root: the checkout.
       commit: that the copy shows.

@@ -8,6 +8,8 @@ __all__ = [
     "experiment",
     "history",
     "objective",
+    "pace",
+    "prospects",
     "replicates",
     "rulings",
     "simulation",

@@ -27,6 +27,8 @@ from harness.errors import (
     TrainingError,
     WorkerError,
 )
+from harness.judgement import pace
+from harness.judgement.history import History
 from harness.measurement import sites, tracking
 from harness.measurement.sites import Announce, Measurement, Site, Watch
 from harness.measurement.training import MAX_STEP, Training
@@ -288,7 +290,8 @@ def _record(ledger: Ledger, this: _Underway, measured: Measurement) -> Summary:
                 ruling = this.request.judge(there, Status.STOPPED, None)
             else:
                 ruling = this.request.judge(there, Status.SCORED, statistics.fmean(returns))
-            return this.row(_noted(ruling, measured), returns, summary)
+            row = this.row(_noted(ruling, measured), returns, summary)
+            return _paced(row, there, this.request.root, summary.steps_per_second)
 
         row = ledger.conclude(decide).entries[-1]
     assert isinstance(row, Run)
@@ -302,6 +305,14 @@ def _noted(ruling: Ruling, measured: Measurement) -> Ruling:
     training = measured.training
     notes = [ruling.reason, _hopeless(training), _overtime(training), measured.doubt]
     return dataclasses.replace(ruling, reason=" ".join(filter(None, notes)))
+
+
+def _paced(row: Run, there: Snapshot, root: Path, rate: float) -> Run:
+    """A row whose reason says how fast the run was, where that is not as usual."""
+    if row.branch == ALONE:
+        return row
+    said = pace.note(root, History(there.entries, row.branch, row.harness), row, rate)
+    return dataclasses.replace(row, reason=" ".join(filter(None, (row.reason, said))))
 
 
 def _hopeless(training: Training) -> str:

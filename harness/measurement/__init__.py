@@ -9,6 +9,7 @@ __all__ = [
     "cluster",
     "exchange",
     "instrument",
+    "rehearsal",
     "scoring",
     "sites",
     "startup",

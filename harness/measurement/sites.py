@@ -32,6 +32,9 @@ LOG_TAIL = 25
 LOG_WIDTH = 1000
 """Characters of such a line: a program may print megabytes without an end of a line."""
 
+RETURN = "charts/episodic_return"
+"""The metric of a curve that says how good the training policy is; NaN where no episode ended."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
@@ -254,3 +257,13 @@ def _write_curve(path: Path, training: Training) -> None:
         for seconds, step, metrics in training.curve:
             values = (metrics.get(name, math.nan) for name in names)
             writer.writerow([f"{seconds:.3f}", step, *(f"{value:.6g}" for value in values)])
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    """The rows of the learning curve in a run's folder; none where there is none, or no folder."""
+    try:
+        with open(folder / CURVE, encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            return [{name: float(cell) for name, cell in row.items()} for row in rows]
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error):
+        return []

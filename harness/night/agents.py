@@ -15,22 +15,25 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from harness.checkout import git, sources, syntax
 from harness.night import leash
 from harness.night.brief import Brief
-from harness.places import EDITABLE, RUNS
+from harness.places import EDITABLE, NOTES, RUNS
 from harness.record.entries import Ending
 from harness.system import words
 
 DESCRIPTION = "DESCRIPTION"
 """File in which an agent leaves one line on its edit; else the last line that it prints is it."""
 
-LITTER = {".git", ".venv", "__pycache__", RUNS, "build"}
-"""Folders in a clone that tools fill and that are never taken."""
+OWN = (EDITABLE, DESCRIPTION, NOTES)
+"""What an agent may write in its clone."""
+
+LITTER = {".git", ".venv", "__pycache__", RUNS, "build", "MUJOCO_LOG.TXT"}
+"""What tools leave in a clone, and is never taken."""
 
 OUTPUT = "output"
 """File that takes what an agent prints."""
@@ -40,6 +43,9 @@ OUTPUT_KEPT = 2**18
 
 OUTPUT_ROOM = 2**28
 """Bytes of output on the disk at a time; what is older is thrown away."""
+
+NOTES_KEPT = 5000
+"""Characters of an agent's notes."""
 
 DETAIL = 2000
 """Characters of it that are kept."""
@@ -99,6 +105,7 @@ class Answer:
       seconds: that it took.
       tokens, cost: as it reports them; cost in US dollars.
       repairs: the number of the turn whose edit it was to repair.
+      notes: for its next turns; None where it has left them as they were.
     """
 
     status: Ending
@@ -110,6 +117,7 @@ class Answer:
     tokens: int | None = None
     cost: float | None = None
     repairs: int | None = None
+    notes: str | None = None
 
 
 def call(
@@ -144,11 +152,16 @@ def call(
         (clone / EDITABLE).write_bytes(start)
         brief_file.write_text(brief.text, encoding="utf-8", errors="replace")
         brief.lend(root, clone)
+        if brief.notes:
+            (clone / NOTES).unlink(missing_ok=True)  # a link that somebody has committed
+            (clone / NOTES).write_text(brief.notes, encoding="utf-8")
         before = _files(clone)
         begin = time.monotonic()
         shell = PRESETS.get(command, command)
         with open(folder / OUTPUT, "a+b") as output:  # by its name the agent could take it away
-            code = _run(shell, root, clone, (brief_file, output), number, limit, ending)
+            told = {"AUTORL_BRIEF": str(brief_file), "AUTORL_TURN": str(number)}
+            variables = {**brief.variables, **told}
+            code = _run(shell, root, clone, variables, output, limit, ending)
             text = _end_of(output)
         turn = Answer(
             status=_status(code, text),
@@ -166,14 +179,13 @@ def _run(
     command: str,
     root: Path,
     clone: Path,
-    files: tuple[Path, IO[bytes]],
-    number: int,
+    variables: Mapping[str, str],
+    output: IO[bytes],
     limit: float,
     ending: threading.Event,
 ) -> int | None:
-    """Run the agent, with its brief and what takes its output; its exit code, None if ended."""
-    brief, output = files
-    variables = {"AUTORL_BRIEF": str(brief), "AUTORL_TURN": str(number)}
+    """Run the agent, with its variables and what takes its output; its exit code, None if ended."""
+    brief = Path(variables["AUTORL_BRIEF"])
     kept = [sys.executable, "-P", "-m", "harness.system.keeper", str(os.getpid())]
     kept += leash.command([SHELL, "-c", command], root, brief.parent)
     with open(brief, "rb") as stdin:
@@ -237,7 +249,8 @@ def _outcome(turn: Answer, clone: Path, before: dict[str, str], start: bytes, te
     turn = dataclasses.replace(
         turn,
         description=_description(clone, report.get("result") or text),
-        forbidden=tuple(words.line(p) for p in forbidden if p not in (EDITABLE, DESCRIPTION)),
+        forbidden=tuple(words.line(path) for path in forbidden if path not in OWN),
+        notes=_notes(clone) if NOTES in forbidden else None,
         tokens=report.get("tokens"),
         cost=report.get("cost"),
     )
@@ -259,7 +272,7 @@ def _files(clone: Path) -> dict[str, str]:
     found = {}
     for folder, folders, names in os.walk(clone):
         folders[:] = [name for name in folders if name not in LITTER]
-        for name in names:
+        for name in set(names) - LITTER:
             path = Path(folder, name)
             found[str(path.relative_to(clone))] = _identity(path)
     return found
@@ -304,6 +317,14 @@ def _description(clone: Path, text: str) -> str:
         said = _content(clone / DESCRIPTION, OUTPUT_KEPT) or b""
     lines = _lines(words.decoded(said))[:1] or _lines(text)[-1:]
     return lines[0][:DESCRIPTION_LENGTH] if lines else ""
+
+
+def _notes(clone: Path) -> str | None:
+    """The agent's notes, as they may be shown; None where it has taken them away."""
+    with contextlib.suppress(OSError):
+        if (said := _content(clone / NOTES, OUTPUT_KEPT)) is not None:
+            return words.plain(words.decoded(said))[:NOTES_KEPT]
+    return None
 
 
 def _lines(text: str) -> list[str]:

@@ -50,8 +50,12 @@ def command(inner: Sequence[str], root: Path, own: Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """An agent's variables: ours, without the secrets."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}
+    """An agent's variables: ours, without the secrets; `python` is the environment's own."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}
+    if sys.prefix == sys.base_prefix:  # of a whole system, whose programs have their order
+        return ours
+    bin_folder = str(Path(sys.executable).parent)
+    return {**ours, "PATH": os.pathsep.join([bin_folder, ours.get("PATH", os.defpath)])}
 
 
 def _kept(root: Path) -> list[Path]:

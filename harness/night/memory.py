@@ -3,14 +3,16 @@
 import contextlib
 import dataclasses
 import json
+import statistics
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import InputError, LedgerError
 from harness.judgement.history import History
-from harness.places import ERROR, LEDGER, SUMMARY, TRAIN_FILE, TURN, run_folder
+from harness.places import ERROR, LEDGER, NOTES, SUMMARY, TRAIN_FILE, TURN, run_folder
 from harness.record.entries import UNLIMITED, Ending, Entry, Plan, Role, Run, Status, Turn, stamp
+from harness.record.runs import medians
 from harness.system import words
 
 REPAIRS = 2
@@ -19,6 +21,9 @@ REPAIRS = 2
 FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0
 """Seconds after a first bad turn of the same kind in a row, doubled with each further one: a rate
 limit, or a command that only fails."""
+
+RUNS_TIMED = 10
+"""Runs that tell how long one takes: the latest."""
 
 LISTED = 10
 """Paths in a row or a brief: an agent may have made thousands."""
@@ -84,10 +89,16 @@ class Memory:
     def left(self) -> str:
         """Hours and runs, in words."""
         hours, runs = self.used()
-        left = f"{max(self.plan.hours - hours, 0):.1f} hours"
+        seconds = max(self.plan.hours - hours, 0) * 3600
+        left = f"{seconds / 3600:.1f} hours{self._of_runs(seconds)}"
         if self.plan.runs >= UNLIMITED:
             return left
-        return f"{left}, {max(self.plan.runs - runs, 0)} runs"
+        return f"{left}; {words.counted(max(self.plan.runs - runs, 0), 'run')} at most"
+
+    def _of_runs(self, seconds: float) -> str:
+        """How many runs some seconds are, one after the other; nothing where that is not known."""
+        each = medians(self.root, self.past.runs[-RUNS_TIMED:], "total_seconds")
+        return f", some {seconds / statistics.fmean(each.values()):,.0f} runs" if each else ""
 
     def wait(self) -> float:
         """Seconds before a next turn, twice as many after each further one that ended as the last.
@@ -137,6 +148,13 @@ class Memory:
         if forbidden := made.get("forbidden"):
             taken = f" You changed {listed(forbidden)}; that was not taken."
         return (notes.get(turn.status, "") + taken).strip()
+
+    def notes(self) -> str:
+        """What the agent has written down last; a turn that wrote nothing has changed nothing."""
+        for turn in reversed(self.past.turns):
+            with contextlib.suppress(FileNotFoundError):
+                return words.decoded((self._folder(turn) / NOTES).read_bytes())
+        return ""
 
     def tried(self) -> dict[str, list[float]]:
         """The scores of every training file that was run, by its commit."""

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from harness.checkout import integrity
 from harness.errors import IntegrityError, PolicyError, StorageError, TrainingError
-from harness.judgement import contest
+from harness.judgement import contest, prospects
 from harness.judgement.contest import LOST_RUNS, Contest
 from harness.judgement.history import NAME_LENGTH, History
 from harness.judgement.rulings import LOSSES
@@ -22,7 +22,7 @@ from harness.night import agents, brief, memory, tuners
 from harness.night.agents import Answer
 from harness.night.brief import Situation
 from harness.night.memory import Memory
-from harness.places import LEDGER, RUNS, TRAIN_FILE, TURN, run_folder
+from harness.places import LEDGER, NOTES, RUNS, TRAIN_FILE, TURN, run_folder
 from harness.record.entries import Ending, NightBegun, Plan, Turn
 from harness.record.ledger import Ledger
 from harness.system import words
@@ -85,6 +85,8 @@ class Night:
         if any(run.harness != self._contest.site.instrument for run in past.runs[-1:]):
             self._say("harness or hardware are not those of the last run: measuring anew")
         past = self._contest.measured(past)
+        for doubt in prospects.doubts(self._root, past):
+            self._say(doubt)
         self._unfinished = self._cut_off(past)
         self._earlier = len(past.turns)
         if self._plan is not None:
@@ -165,6 +167,7 @@ class Night:
             left=now.left(),
             repair=failed.error if failed else "",
             note=now.note(),
+            notes=now.notes(),
         )
         text = brief.write(self._root, past, situation)
         start = failed.edit if failed else there
@@ -233,10 +236,13 @@ class Night:
         circumstances = self._circumstances(f"agent{number}", tip)
         folder = run_folder(self._root, circumstances["run_id"])
         folder.mkdir(parents=True)
-        details = {k: v for k, v in dataclasses.asdict(made).items() if k != "edit"}
+        files = ("edit", "notes")
+        details = {k: v for k, v in dataclasses.asdict(made).items() if k not in files}
         (folder / TURN).write_text(json.dumps(details, indent=1))
         if made.edit is not None:
             (folder / TRAIN_FILE).write_bytes(made.edit)
+        if made.notes is not None:
+            (folder / NOTES).write_text(made.notes, encoding="utf-8")
         turn = Turn(
             **circumstances,
             description=made.description,

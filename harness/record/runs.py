@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,27 @@ class Record:
         except (KeyError, TypeError, ValueError) as error:
             return [f"its files cannot be read ({error!r})"]
         return found
+
+
+def medians(root: Path, runs: Iterable[Run], figure: str) -> dict[str, float]:
+    """The median of a figure over runs, by task; of tasks on which it is known and positive.
+
+    Args:
+      root: the checkout.
+      runs: of which those without a score, or whose folders were deleted, are left out.
+      figure: its name in `SUMMARY`, as `steps_per_second`.
+    """
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        value = _figure(run_folder(root, run.run_id) / SUMMARY, figure)
+        if 0 < value < math.inf:
+            found.setdefault(run.task, []).append(value)
+    return {task: statistics.median(values) for task, values in found.items()}
+
+
+def _figure(summary: Path, name: str) -> float:
+    """A number of a summary; NaN where there is none."""
+    try:
+        return float(json.loads(summary.read_text())[name])
+    except (OSError, ValueError, KeyError, TypeError):
+        return math.nan

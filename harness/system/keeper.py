@@ -14,7 +14,8 @@ import sys
 from harness.system import origin, processes
 
 OURS = ("PYTHONPATH", "PYTHONSAFEPATH", "AUTORL_LOOP_COPY", origin.FOLDER_VARIABLE)
-"""Variables that say where the loop's copy of the harness is: nothing that an agent needs."""
+"""Variables that say where the loop's copy of the harness is: nothing that an agent needs. Of
+`PYTHONPATH` it gets what is the user's."""
 
 
 def main() -> int:
@@ -25,6 +26,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _end)  # it is how the loop ends us
     processes.end_with(parent)
     variables = {name: value for name, value in os.environ.items() if name not in OURS}
+    if theirs := origin.paths():
+        variables["PYTHONPATH"] = os.pathsep.join(theirs)
     try:
         return subprocess.run(command, check=False, env=variables).returncode
     finally:

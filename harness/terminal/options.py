@@ -3,20 +3,28 @@
 import contextlib
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from harness import tasks
-from harness.checkout import holder, integrity, syntax
+from harness.checkout import branch, holder, integrity, syntax
+from harness.checkout.branch import Branch
 from harness.confinement import sandbox
 from harness.engines import backends
 from harness.errors import InputError
 from harness.evaluate import TIME_BUDGET
-from harness.judgement import experiment, objective
+from harness.judgement import contest, experiment, objective, prospects
 from harness.judgement.contest import Contest
 from harness.judgement.experiment import Request, Summary
+from harness.judgement.history import History
 from harness.places import LEDGER
+from harness.record.entries import Role
 from harness.record.ledger import Ledger
+from harness.system import words
 from harness.terminal.display import Display
+
+EARLY = 2
+"""The fresh run of an incumbent after which what it looks like is told: others take hours."""
 
 
 @contextlib.contextmanager
@@ -34,15 +42,37 @@ def at_work(root: Path) -> Iterator[None]:
 
 
 def shown(request: Request) -> Summary:
-    """One run, with a display where somebody looks."""
+    """One run, with a display where somebody looks; elsewhere with a line before and after it."""
     part, task_id = request.part, request.order.assignment.task_id
     title = f"{task_id} {part.role} {part.replicate}" if part else task_id
+    logged = part is not None and not sys.stderr.isatty()  # hours are not silent
+    if logged:
+        _say(f"{title}: {request.message}, {request.order.assignment.budget:g} s of training")
     with Display(title, _standing(request)) as display:
         summary = experiment.run(request, display.watch, display.announce)
-    if part and not sys.stderr.isatty():  # a night of hours is not silent
+    if logged:
         score = "stopped" if summary.avg_return is None else f"{summary.avg_return:,.2f}"
-        print(f"{title}: {score}", file=sys.stderr)
+        _say(f"{title}: {score}{_way_on(summary)}")
+    if part and part.role == Role.INCUMBENT and not part.beside and part.replicate == EARLY:
+        there = Branch(request.root, part.branch.removeprefix(branch.PREFIX))
+        tell_doubts(request.root, contest.known(there, request.site.instrument))
     return summary
+
+
+def _way_on(summary: Summary) -> str:
+    """Why there will be more runs; a verdict is told by who has asked for it."""
+    return f". {summary.reason}" if summary.reason and not summary.verdict.final else ""
+
+
+def tell_doubts(root: Path, past: History) -> None:
+    """Say why no edit may be found to be better, where that can be seen."""
+    for doubt in prospects.doubts(root, past):
+        print(f"note: {doubt}", file=sys.stderr)
+
+
+def _say(line: str) -> None:
+    """One line of a log that somebody follows."""
+    print(f"{datetime.now():%H:%M:%S} {words.line(line)}", file=sys.stderr, flush=True)
 
 
 def _standing(request: Request) -> list[str]:

@@ -1,0 +1,73 @@
+"""What a training has to spend, and what an edit has to reach: figures of a branch, in words."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.engines import backends
+from harness.errors import InputError
+from harness.judgement import prospects
+from harness.judgement.history import History
+from harness.judgement.verdict import HURDLES
+from harness.night import tries
+from harness.record.entries import Role, Run
+from harness.record.runs import Record
+
+ON_A_PROCESSOR = "cpu"
+"""How the device of a training ends that has no accelerator."""
+
+
+def lines(root: Path, past: History, commit: str) -> list[str]:
+    """Facts of the budget, a line each; those that no run has told are left out.
+
+    Args:
+      root: the checkout.
+      past: what was measured.
+      commit: of the file that edits are made on.
+    """
+    found = [f"Machine: {past.instrument.partition(' ')[2].partition(';')[0]}"]
+    latest = {run.task: run for run in tries.runs_of(past, commit)}
+    for run in latest.values():
+        found += _of_training(root, past, run, several=len(latest) > 1)
+    found += _of_scores(past.scores(Role.INCUMBENT, commit))
+    return [*found, *(f"**{doubt}**" for doubt in prospects.doubts(root, past))]
+
+
+def _of_training(root: Path, past: History, run: Run, several: bool) -> list[str]:
+    """What the last training on a task had, and could do with it."""
+    try:
+        told = Record.load(root, run.run_id).details
+        updates, steps = int(told["num_updates"]), int(told["total_timesteps"])
+        startup, whole = float(told["startup_seconds"]), float(told["total_seconds"])
+        rate, device = float(told["steps_per_second"]), str(told["device"])
+    except (InputError, KeyError, TypeError, ValueError):
+        return []
+    if not updates:
+        return []
+    free = past.allowance(run.task)
+    count, _, kind = device.partition(" × ")
+    hint = backends.num_envs(
+        run.backend, kind != ON_A_PROCESSOR, int(count) if count.isdecimal() else 1
+    )
+    task = f"{run.task}: " if several else ""
+    return [
+        f"{task}{updates:,} updates of {steps // updates:,} steps fit "
+        f"into the {run.budget:g} s ({rate:,.0f} steps/s, {run.budget / updates * 1000:,.0f} ms an "
+        f"update); `trial.num_envs_hint` is {hint:,} (engine {run.backend})",
+        f"Start-up, imports and compilation: {startup:.1f} s"
+        + (f", of which {free:.1f} s are free" if free else "")
+        + f"; a run takes {whole:,.0f} s in all",
+    ]
+
+
+def _of_scores(scores: Sequence[float]) -> list[str]:
+    """Spread between runs, and the bar that it makes."""
+    if len(scores) < 2:
+        return []
+    mean, spread = statistics.fmean(scores), statistics.stdev(scores)
+    share = f", {spread / abs(mean):.0%} of the mean" if mean else ""
+    bars = ", ".join(f"{mean + hurdle * spread:,.4g}" for hurdle in HURDLES)
+    return [
+        f"One deviation between runs of the same file: {spread:,.4g}{share} ({len(scores)} runs)",
+        f"To be run again, the mean of an edit has to be above, after 1, 2, 3 runs, about: {bars}",
+    ]
