@@ -12,8 +12,11 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
-from harness.judgement import verdict
+from harness.judgement import confirmation, search, stopping, verdict
+from harness.judgement.confirmation import Block, Design
 from harness.judgement.history import RUNS_PER_END
+from harness.judgement.search import File, Outlook
+from harness.judgement.stopping import Course
 from harness.judgement.verdict import Look
 from harness.record.entries import Role, Verdict
 
@@ -107,20 +110,24 @@ class Night:
     """What happened.
 
     Attributes:
-      runs: made, of challengers and incumbents.
+      runs: made, of challengers and incumbents, in full runs of machine time.
       challengers: judged.
       kept: the true effect of every challenger that was kept.
       errors: estimate minus truth of every incumbent, in the order of their reigns.
       last_kept: whether the last challenger was kept.
       replicates: of the last challenger.
+      stopped: runs that were ended as hopeless.
+      morning: error of the incumbent's estimate at the end.
     """
 
-    runs: int = 0
+    runs: float = 0
     challengers: int = 0
     kept: list[float] = dataclasses.field(default_factory=list)
     errors: list[float] = dataclasses.field(default_factory=list)
     last_kept: bool = False
     replicates: int = 1
+    stopped: int = 0
+    morning: float = 0.0
 
     @property
     def gain(self) -> float:
@@ -257,6 +264,227 @@ def sequential(
         else:
             pool = [*pool, *beside]
     return night
+
+
+Signal = Sequence[tuple[float, float]]
+"""Shares of the budget, and how a run's own report there correlates with its score (Pearson)."""
+
+
+class _Searcher:
+    """A night of the shipped rule, by the functions that the harness calls."""
+
+    def __init__(self, runs: _Runs, generator: random.Random, most: float, signal: Signal) -> None:
+        self.night = runs.night
+        self.closed = False
+        self._runs = runs
+        self._generator = generator
+        self._most = most
+        self._signal = signal
+        self._files: dict[str, File] = {}
+        self._truth: dict[str, float] = {}
+        self._courses: list[tuple[str, Course]] = []
+        self._incumbent, self._stack = "0", list[str]()
+        self._aside: dict[str, list[str]] = {}
+        self._confirmations, self._keeps = 0, list[int]()
+        self._in_a_row = 0
+        self._known: tuple[object, Outlook] | None = None
+        self._add("0", None, 0.0)
+        for _ in range(search.BASELINE_RUNS):
+            self._see("0")
+        self.night.errors.append(statistics.fmean(self._files["0"].scores))
+
+    @property
+    def left(self) -> float:
+        """Runs that the night still has."""
+        return self._most - self.night.runs
+
+    def is_over(self) -> bool:
+        """Whether no new edit is begun."""
+        return self.left < (search.RESERVE if self._stack else 1 + search.ESTIMATE_RUNS)
+
+    def challenge(self, effect: float) -> None:
+        """An edit, to its verdict, and what follows from it."""
+        lead = self._lead()
+        name = str(len(self._files))
+        self._add(name, lead, self._truth[lead] + effect)
+        self.night.challengers += 1
+        self._look(name, lead, first=True)
+        self._go_on()
+
+    def close(self) -> None:
+        """Second looks, while there is something to gain; then the last confirmation."""
+        for _ in range(search.SECOND_LOOKS):
+            lead = self._lead()
+            name = search.second_look(self._outlook(), self._aside.get(lead, []))
+            if name is None or self.left <= search.RESERVE:
+                break
+            self._aside[lead].remove(name)
+            self._look(name, lead, first=False)
+        if search.is_due(self._outlook(), self.left, closing=True):
+            self._confirm(closing=True)
+        self.night.morning = self._estimate() if not self._keeps else self.night.errors[-1]
+
+    def _lead(self) -> str:
+        return self._stack[-1] if self._stack else self._incumbent
+
+    def _add(self, name: str, made_on: str | None, value: float) -> None:
+        self._files[name] = File(name, made_on)
+        self._truth[name] = value
+
+    def _outlook(self) -> Outlook:
+        """What is believed; computed anew where more is known of the noise."""
+        told = [file for file in self._files.values() if len(file.scores) > 1]
+        key = (self._incumbent, tuple(self._stack), tuple(len(f.scores) for f in told), len(told))
+        if self._known is None or self._known[0] != key:
+            self._known = key, Outlook(dict(self._files), self._incumbent, self._stack)
+        self._known[1].files = self._files
+        return self._known[1]
+
+    def _see(self, name: str, looks: int = 0) -> None:
+        """A whole run whose score the search sees."""
+        score = self._runs.run(self._truth[name], "challenger")
+        assert score is not None
+        self._put(name, score, looks)
+
+    def _put(self, name: str, score: float, looks: int = 0, course: Course | None = None) -> None:
+        file = self._files[name]
+        scores = (*file.scores, score)
+        self._files[name] = dataclasses.replace(file, scores=scores, looks=file.looks + looks)
+        self._courses.append((name, course or self._course(score)))
+
+    def _course(self, score: float) -> Course:
+        """What a run that will score so reports on its way."""
+        reported = {
+            share: score + self._generator.gauss(0.0, math.sqrt(1 / correlation**2 - 1))
+            for share, correlation in self._signal
+        }
+        return Course(reported, score)
+
+    def _first_run(self, name: str, lead: str) -> bool:
+        """The first run of an edit, ended where it is hopeless; whether it has a score."""
+        stops = stopping.stops(
+            [course for _, course in self._courses], self._outlook().bar(), search.CHANCE,
+            [share for share, _ in self._signal],
+            [course for whose, course in self._courses if whose == lead],
+        )  # fmt: skip
+        before = self.night.runs
+        score = self._runs.run(self._truth[name], "challenger")
+        assert score is not None
+        course = self._course(score)
+        for stop in stops:
+            if course.reported[stop.share] < stop.least:
+                self.night.runs = before + stop.share
+                self.night.stopped += 1
+                return False
+        self._put(name, score, 1, course)
+        return True
+
+    def _look(self, name: str, lead: str, first: bool) -> None:
+        """Runs of an edit, until it is accepted or set aside."""
+        accepted: bool | None = None
+        if first and not self._first_run(name, lead):
+            accepted = False
+        elif not first:
+            self._see(name, 1)
+        while accepted is None:
+            accepted = search.is_accepted(self._outlook(), name)
+            if accepted is None:
+                if self.left < 1 + search.ESTIMATE_RUNS:
+                    accepted = False
+                else:
+                    self._see(name, 1)
+        if accepted:
+            self._stack.append(name)
+            self._in_a_row = 0
+        else:
+            self._aside.setdefault(lead, []).append(name)
+            self._in_a_row += 1
+
+    def _go_on(self) -> None:
+        """What is due between two edits."""
+        if self._in_a_row >= search.REFRESH and self.left > search.RESERVE:
+            self._see(self._lead())
+            self._in_a_row = 0
+            self._fall()
+        if search.is_due(self._outlook(), self.left, closing=False):
+            self._confirm(closing=False)
+
+    def _fall(self) -> None:
+        for _ in range(search.falls(self._outlook())):
+            self._stack.pop()
+
+    def _confirm(self, closing: bool) -> None:
+        """Fresh runs of both files, block by block."""
+        self._confirmations += 1
+        outlook, lead = self._outlook(), self._lead()
+        design = Design(
+            confirmation.level(self._confirmations, self._keeps),
+            search.pairs(self.left, closing),
+            search.jump(outlook),
+            outlook.noise,
+        )
+        blocks: list[Block] = []
+        for count in design.pairs:
+            places = [True] * count + [False] * count
+            self._generator.shuffle(places)
+            scores = []
+            for is_lead in places:
+                value = self._truth[lead if is_lead else self._incumbent]
+                score = self._runs.run(value, "challenger" if is_lead else "beside")
+                assert score is not None
+                scores.append(score)
+            blocks.append(Block(tuple(scores), tuple(places)))
+            said = confirmation.look(design, blocks)
+            for is_lead, score in zip(places, scores, strict=True):
+                self._put(lead if is_lead else self._incumbent, score)
+            if said.kept:
+                self._keep(lead)
+                return
+            if not search.keeps_on(self._outlook()):
+                break
+        self._fall()
+
+    def _keep(self, lead: str) -> None:
+        self.night.kept.append(self._truth[lead] - self._truth[self._incumbent])
+        self._keeps.append(self._confirmations)
+        self._incumbent, self._stack = lead, []
+        self._in_a_row = 0
+        self.night.errors.append(self._estimate())
+
+    def _estimate(self) -> float:
+        """Error of an estimate, from runs that no decision sees."""
+        scores = [
+            self._runs.run(self._truth[self._incumbent], "fresh")
+            for _ in range(search.ESTIMATE_RUNS)
+        ]
+        return statistics.fmean(s for s in scores if s is not None) - self._truth[self._incumbent]
+
+
+def ahead(
+    draw: Draw,
+    effects: Iterable[float],
+    generator: random.Random,
+    most_runs: float = math.inf,
+    conditions: Conditions = UNDISTURBED,
+    signal: Signal = (),
+) -> Night:
+    """A night under the shipped rule, with a lead, confirmations and stopped runs.
+
+    Args:
+      draw: the noise.
+      effects: of each edit on the true value of the file that it is made on.
+      generator: of random numbers.
+      most_runs: full runs of machine time.
+      conditions: what else works on the runs.
+      signal: what runs report on their way; nothing is stopped without.
+    """
+    searcher = _Searcher(_Runs(draw, generator, conditions), generator, most_runs, signal)
+    for effect in effects:
+        if searcher.is_over():
+            break
+        searcher.challenge(effect)
+    searcher.close()
+    return searcher.night
 
 
 def greedy(

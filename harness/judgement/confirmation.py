@@ -1,0 +1,212 @@
+"""The proof: fresh runs of the lead and the incumbent, side by side, and how often chance does that.
+
+The search may err as it likes, because nothing that it saw counts here. A confirmation makes new
+runs of both files in blocks. In each block both have equally many, and their order is drawn by lot.
+If the edits between the two files change nothing, then each way of handing out the places in the
+blocks was equally probable, whatever the machine did meanwhile: it may have become faster or slower
+between blocks and within them. So the share of these ways that look at least as good as what was
+seen errs no more often than it says. That is a randomization test (Fisher 1935), and it needs no
+assumption about the scores.
+
+It is looked at after each block. What may be kept by then is a share of the level that grows with
+the runs, and the ways that would have been kept at an earlier look are counted as kept: so all
+looks together err no more than the level.
+
+Levels are handed out for ever (`level`). Each is positive, they fall with the number of
+confirmations that kept nothing, and rise after one that kept something, as LORD has it (Javanmard
+and Montanari 2018, Annals of Statistics 46). What that bounds is in `docs/keep-rule.md`.
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import special
+
+from harness.judgement.noise import Noise
+
+BUDGET = 0.2
+"""What all levels of a branch without a keep add up to; and what each keep adds once more."""
+
+DECAY = 1.5
+"""Levels fall as the number of confirmations to this power. Steeper, the first ones could be kept
+by fewer runs; flatter, there would be more left for the tenth."""
+
+SPENDING = 0.5
+"""What may be kept after a share of the runs is the level times the share to this power."""
+
+EXACT_UP_TO = 50_000
+"""Ways that are all looked at; where there are more, `SAMPLED` random ones and that which was."""
+
+SAMPLED = 9_999
+
+SHAPE_WEIGHT = 0.3
+"""Of what the density of the noise says of a run, against its score itself. Where some runs stall,
+the density tells a stalled run from a bad file; the score keeps what is tested a matter of means."""
+
+FITTED = 3.0
+"""Reach of the centre of a block around its mean, in deviations: stalls pull the mean."""
+
+ROUNDING = 1e-9
+"""Of sums of floating-point numbers that are the same."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Runs of both files, made one after the other or beside each other.
+
+    Attributes:
+      scores: in the order of the lots.
+      lead: which of them are of the lead; half of them.
+    """
+
+    scores: tuple[float, ...]
+    lead: tuple[bool, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Design:
+    """What is fixed before the first run.
+
+    Attributes:
+      level: how often it may keep what changes nothing.
+      pairs: runs of each file, by block.
+      jump: by how much the lead is thought to be better, in scores. It makes the test sharper
+        where it is right, and errs no more where it is wrong.
+      noise: of the scores.
+      picks: in how many ways the runs could have been picked by who cut some off.
+    """
+
+    level: float
+    pairs: tuple[int, ...]
+    jump: float
+    noise: Noise
+    picks: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What is known after a block.
+
+    Attributes:
+      kept: whether the lead is proved to be better.
+      chance: how often lots alone would have been kept by now or look as good.
+      allowed: how often that may be, by now.
+    """
+
+    kept: bool
+    chance: float
+    allowed: float
+
+
+def level(number: int, keeps: Sequence[int]) -> float:
+    """The level of a confirmation of a branch.
+
+    Args:
+      number: of it in the branch's life, from 1.
+      keeps: numbers of the earlier ones that kept something.
+    """
+    since = [number, *(number - keep for keep in keeps)]
+    return BUDGET * sum(distance**-DECAY for distance in since) / float(special.zeta(DECAY))
+
+
+def look(design: Design, blocks: Sequence[Block]) -> Look:
+    """What the blocks so far say.
+
+    Args:
+      design: of the confirmation.
+      blocks: that are complete, in their order; at least one.
+    """
+    ways = _ways(design.pairs)
+    if len(ways) == SAMPLED:
+        ways = np.vstack([_observed(design.pairs, blocks), ways])
+    total, done = sum(design.pairs), 0
+    sums, leads = np.zeros(len(ways)), np.zeros(len(ways))
+    seen = ahead = 0.0
+    kept = np.zeros(len(ways), bool)
+    at = 0
+    for count, block in enumerate(blocks, start=1):
+        scores, lead = np.array(block.scores), np.array(block.lead)
+        worth = evidence(scores, design.jump, design.noise)
+        above = scores - scores.mean()
+        places = ways[:, at : at + len(scores)]
+        sums, leads = sums + places @ worth, leads + places @ above
+        seen, ahead = seen + worth[lead].sum(), ahead + above[lead].sum()
+        at, done = at + len(scores), done + len(scores) // 2
+        share = 1.0 if count == len(design.pairs) else (done / total) ** SPENDING
+        allowed = design.level / design.picks * share
+        # Ways that are worse on average are never kept, whatever the density says of them.
+        found = np.where(leads > 0, sums, -np.inf)
+        mine = seen if ahead > 0 else -math.inf
+        as_good = (found >= mine - ROUNDING * max(1.0, abs(mine))) & ~kept
+        chance = float((as_good | kept).sum()) / len(ways) if ahead > 0 else 1.0
+        if chance <= allowed * (1 + ROUNDING):
+            return Look(True, chance, allowed)
+        kept |= _best(found, ~kept, math.floor(allowed * len(ways) * (1 + ROUNDING)) - kept.sum())
+    return Look(False, chance, allowed)
+
+
+def evidence(scores: np.ndarray, jump: float, noise: Noise) -> np.ndarray:
+    """What each run of a block says for being of the better file, on average nothing.
+
+    It is a function of the block's scores alone, not of whose they are.
+
+    Args:
+      scores: of the block.
+      jump: by how much the one file is thought to be better, in scores.
+      noise: of the scores.
+    """
+    there = scores / noise.deviation
+    half = jump / noise.deviation / 2
+    centres = there.mean() + np.arange(-FITTED, FITTED + 0.05, 0.1)
+    above, below = (
+        noise.likelihood(there - centres[:, None] - half * sign) for sign in (1.0, -1.0)
+    )
+    fitted = np.log(above + below).sum(axis=1).argmax()
+    shape = np.log(above[fitted]) - np.log(below[fitted])
+    return (1 - SHAPE_WEIGHT) * (there - there.mean()) + SHAPE_WEIGHT * (shape - shape.mean())
+
+
+def _best(found: np.ndarray, among: np.ndarray, most: int) -> np.ndarray:
+    """The best ways, so many at most; of several that are alike all or none."""
+    among = among & np.isfinite(found)
+    ranked = np.sort(found[among])[::-1]
+    if most <= 0 or most >= len(ranked):
+        return among & (most > 0)
+    slack = ROUNDING * max(1.0, abs(ranked[most - 1]))
+    if ranked[most] >= ranked[most - 1] - slack:
+        return among & (found > ranked[most - 1] + slack)
+    return among & (found >= ranked[most - 1] - slack)
+
+
+def _observed(pairs: Sequence[int], blocks: Sequence[Block]) -> np.ndarray:
+    """Whose the places of a design were; nobody's after the last block that was made."""
+    lead = [flag for block in blocks for flag in block.lead]
+    return np.array([*lead, *[False] * (2 * sum(pairs) - len(lead))], np.float64)
+
+
+@functools.lru_cache(maxsize=16)
+def _ways(pairs: tuple[int, ...]) -> np.ndarray:
+    """Ways to call half of each block's places the lead's: all, or `SAMPLED` random ones.
+
+    Returns:
+      Rows of ones and zeros, over the places of all blocks.
+    """
+    halves = [_halves(one) for one in pairs]
+    if math.prod(map(len, halves)) <= EXACT_UP_TO:
+        return np.array([np.concatenate(way) for way in itertools.product(*halves)], np.float64)
+    generator = np.random.default_rng(0)  # the same runs give the same verdict
+    drawn = [half[generator.integers(0, len(half), SAMPLED)] for half in halves]
+    return np.concatenate(drawn, axis=1).astype(np.float64)
+
+
+@functools.cache
+def _halves(pairs: int) -> np.ndarray:
+    """All ways to call half of a block's places the lead's, as rows of ones and zeros."""
+    chosen = np.array(list(itertools.combinations(range(2 * pairs), pairs)))
+    rows = np.zeros((len(chosen), 2 * pairs), np.int8)
+    np.put_along_axis(rows, chosen, 1, axis=1)
+    return rows

@@ -1,0 +1,237 @@
+"""What is worth a run next: a lead runs ahead of the proved incumbent, and edits are made on it.
+
+Everything here is a guess, by Bayes' rule, from all scores so far (`belief`, `noise`). It decides
+what is run and what is not, and may be wrong as often as it pays. What is *called* an improvement is
+decided elsewhere (`confirmation`), on runs that nothing here has seen.
+
+An edit is looked at once, and again while it seems to be better than the lead. It becomes the lead
+when it is expected to be, and else goes to those that were set aside, of which the best may be
+looked at again when there is nothing better to do. When the lead stands far above the incumbent, or
+the night ends, a confirmation is spent. A lead that it does not confirm falls back, edit by edit,
+as far as nobody would have made it the lead.
+
+All thresholds are in standard deviations of the noise. They were found by simulation
+(`scripts/simulate_nights.py`), for the gain of a night and nothing else.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from harness.judgement import belief, noise
+from harness.judgement.noise import Noise
+
+BASELINE_RUNS = 4
+"""Of a branch's first file, before anything is compared with it."""
+
+ACCEPT = 0.35
+"""Expected gain of an edit that becomes the lead."""
+
+LOOK_AGAIN = 0.31
+"""Expected gain of an edit that is run again where it is not accepted."""
+
+LEAST_LOOKS, MOST_LOOKS = 2, 3
+"""Runs of an edit: one alone makes no lead, and with so many what is not accepted is set aside."""
+
+BAR = 0.9
+"""Share of `ACCEPT` that a first run has to be above the lead's value to give hope."""
+
+CHANCE = 0.45
+"""Of a first run to pass that bar, below which it is stopped."""
+
+CONFIRM = 5.0
+"""Expected lead over the incumbent at which a confirmation is spent in the middle of a night: the
+expectation is too high by about one, for the best of many guesses was chosen."""
+
+CLOSING = 0.7
+"""The same when a night ends: what is not tried then is lost until the next one."""
+
+FALL = 0.75
+"""Expected lead over the incumbent that an unconfirmed lead must keep."""
+
+FUTILE = 0.1
+"""Expected lead below which a confirmation is ended between two blocks."""
+
+PAIRS = (3, 2, 2)
+"""Runs of each file in a confirmation, by block."""
+
+CLOSING_PAIRS = 3, 4, 15
+"""Of one that closes a night: in the first block, in each further one, and at most in all."""
+
+JUMP = 1.0, 2.0
+"""Bounds of the difference for which a confirmation is made sharp."""
+
+ESTIMATE_RUNS = 2
+"""Of a new incumbent, after the decision and seen by no other one: its estimate."""
+
+RESERVE = 11
+"""Runs that are left for the confirmation that closes a night, and the estimate after it."""
+
+REFRESH = 40
+"""Edits set aside in a row after which the lead is run once more: an unlucky look of it would keep
+all others out."""
+
+SECOND_LOOKS = 15
+"""At edits that were set aside, when there is nothing better to do."""
+
+SECOND_LOOK = -0.1
+"""Expected gain that one of those must have."""
+
+MOST_SECOND_LOOKS = 4
+"""Runs of an edit, those of the first trial included."""
+
+ANCESTORS = 12
+"""Edits back to a file of which nothing is supposed but its own runs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A training file and what it scored.
+
+    Attributes:
+      name: its commit.
+      made_on: the name of the file that was edited; None of a branch's first one.
+      scores: of all runs that the search may see, in their order.
+      looks: runs as an edit on trial.
+    """
+
+    name: str
+    made_on: str | None = None
+    scores: tuple[float, ...] = ()
+    looks: int = 0
+
+
+class Outlook:
+    """What is believed of the files of a branch, from all that was measured.
+
+    Args:
+      files: by their names.
+      incumbent: the name of the proved one, which has two runs at least.
+      stack: names of the accepted edits on top of it; the last one is the lead.
+    """
+
+    def __init__(self, files: Mapping[str, File], incumbent: str, stack: Sequence[str]) -> None:
+        self.files = files
+        self.incumbent = incumbent
+        self.stack = tuple(stack)
+        self.noise: Noise = noise.fit([file.scores for file in files.values()])
+        self.unit = self.noise.deviation
+        scores = files[incumbent].scores
+        self.origin = sum(scores) / len(scores)
+        self._beliefs: dict[tuple[str, int], np.ndarray] = {}
+
+    @property
+    def lead(self) -> str:
+        """The name of the file on which edits are made."""
+        return self.stack[-1] if self.stack else self.incumbent
+
+    def value(self, name: str) -> float:
+        """The expected value of a file, in deviations from the incumbent's mean score."""
+        return belief.mean(self._belief(name))
+
+    def gain(self, name: str) -> float:
+        """By how much a file is expected to be better than the lead, in deviations."""
+        return self.value(name) - self.value(self.lead)
+
+    def ahead(self, name: str | None = None) -> float:
+        """The same of the lead, or another file, against the incumbent."""
+        return self.value(name or self.lead) - self.value(self.incumbent)
+
+    def bar(self) -> float:
+        """The score from which on a first run of an edit gives hope."""
+        return self.origin + self.unit * (self.value(self.lead) + BAR * ACCEPT)
+
+    def with_file(self, file: File) -> "Outlook":
+        """The same with other runs of a file that do not tell more of the noise."""
+        other = Outlook.__new__(Outlook)
+        vars(other).update(vars(self))
+        other.files = {**self.files, file.name: file}
+        return other
+
+    def _belief(self, name: str, depth: int = ANCESTORS) -> np.ndarray:
+        file = self.files[name]
+        key = name, len(file.scores)
+        if key not in self._beliefs:
+            known = file.made_on is not None and file.made_on in self.files and depth > 0
+            there = (
+                belief.edited(self._belief(file.made_on or "", depth - 1))
+                if known
+                else belief.unknown()
+            )
+            for score in file.scores:
+                there = belief.seen(there, (score - self.origin) / self.unit, self.noise, self.unit)
+            self._beliefs[key] = there
+        return self._beliefs[key]
+
+
+def is_accepted(outlook: Outlook, name: str) -> bool | None:
+    """Whether an edit becomes the lead, after a run of it; None if it is run once more."""
+    looks, gain = outlook.files[name].looks, outlook.gain(name)
+    if gain > ACCEPT and looks >= LEAST_LOOKS:
+        return True
+    if gain < LOOK_AGAIN or looks >= MOST_LOOKS:
+        return False
+    return None
+
+
+def second_look(outlook: Outlook, aside: Sequence[str]) -> str | None:
+    """The edit of those set aside that is worth another look; None if none is.
+
+    Args:
+      outlook: as it is.
+      aside: names of edits that were made on the present lead.
+    """
+    there = [name for name in aside if outlook.files[name].looks < MOST_SECOND_LOOKS]
+    best = max(there, key=outlook.value, default=None)
+    return best if best is not None and outlook.gain(best) >= SECOND_LOOK else None
+
+
+def is_due(outlook: Outlook, left: float, closing: bool) -> bool:
+    """Whether the lead should be confirmed now.
+
+    Args:
+      outlook: as it is.
+      left: runs that the night still has.
+      closing: whether it ends after that.
+    """
+    least = 2 * (CLOSING_PAIRS[0] if closing else PAIRS[0]) + ESTIMATE_RUNS
+    wanted = CLOSING if closing else CONFIRM
+    return bool(outlook.stack) and left >= least and outlook.ahead() > wanted
+
+
+def pairs(left: float, closing: bool) -> tuple[int, ...]:
+    """Runs of each file in a confirmation, by block.
+
+    Args:
+      left: runs that the night still has.
+      closing: whether it ends after that.
+    """
+    if not closing:
+        return PAIRS
+    first, further, most = CLOSING_PAIRS
+    there = int(min(most, (min(left, 2 * most + ESTIMATE_RUNS) - ESTIMATE_RUNS) // 2))
+    found = [min(first, there)]
+    while there - sum(found) > 1:
+        found.append(min(further, there - sum(found)))
+    return tuple(found)
+
+
+def jump(outlook: Outlook) -> float:
+    """By how much the lead is thought to be better, for a confirmation's design; in scores."""
+    least, most = JUMP
+    return outlook.unit * min(max(outlook.ahead(), least), most)
+
+
+def keeps_on(outlook: Outlook) -> bool:
+    """Whether a confirmation that was not decided by a block goes on."""
+    return outlook.ahead() >= FUTILE
+
+
+def falls(outlook: Outlook) -> int:
+    """By how many edits an unconfirmed lead falls back."""
+    names = (outlook.incumbent, *outlook.stack)
+    top = len(outlook.stack)
+    while top and outlook.ahead(names[top]) < FALL:
+        top -= 1
+    return len(outlook.stack) - top
