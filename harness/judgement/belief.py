@@ -31,6 +31,11 @@ WIDE = 3.0
 """Standard deviation of a file's value before anything is known of it."""
 
 
+FAR = 5.0
+"""A score that is further from what was expected counts as that far, in standard deviations: of
+what was never seen the density only says that it is rare, not which value is the nearer one."""
+
+
 def unknown() -> np.ndarray:
     """Of a file that no other one was the beginning of."""
     return _normalized(np.exp(-0.5 * (VALUES / WIDE) ** 2))
@@ -52,6 +57,8 @@ def seen(belief: np.ndarray, score: float, noise: Noise, unit: float) -> np.ndar
       noise: around the true value.
       unit: of the grid, in units of scores.
     """
+    middle = mean(belief)
+    score = min(max(score, middle - FAR), middle + FAR)
     return _normalized(belief * noise.likelihood((score - VALUES) * (unit / noise.deviation)))
 
 

@@ -1,4 +1,4 @@
-"""The proof: fresh runs of the lead and the incumbent, side by side, and how often chance does that.
+"""The proof: fresh runs of lead and incumbent, side by side, and how often chance does that.
 
 The search may err as it likes, because nothing that it saw counts here. A confirmation makes new
 runs of both files in blocks. In each block both have equally many, and their order is drawn by lot.
@@ -39,13 +39,17 @@ SPENDING = 0.5
 """What may be kept after a share of the runs is the level times the share to this power."""
 
 EXACT_UP_TO = 50_000
-"""Ways that are all looked at; where there are more, `SAMPLED` random ones and that which was."""
+"""Ways that are all looked at; where there are more, random ones and that which was."""
 
-SAMPLED = 9_999
+SAMPLED = 9_999, 999_999
+"""Random ways: so many at least, and at most."""
+
+STEPS = 10
+"""Of the chance by random ways, that a level has: the finer it is, the more of them are drawn."""
 
 SHAPE_WEIGHT = 0.3
 """Of what the density of the noise says of a run, against its score itself. Where some runs stall,
-the density tells a stalled run from a bad file; the score keeps what is tested a matter of means."""
+the density tells a stalled run from a bad file; the score keeps it a matter of means."""
 
 FITTED = 3.0
 """Reach of the centre of a block around its mean, in deviations: stalls pull the mean."""
@@ -78,6 +82,8 @@ class Design:
         where it is right, and errs no more where it is wrong.
       noise: of the scores.
       picks: in how many ways the runs could have been picked by who cut some off.
+      seed: of the random ways, where there are too many to look at all of them. It is drawn with
+        the lots.
     """
 
     level: float
@@ -85,6 +91,7 @@ class Design:
     jump: float
     noise: Noise
     picks: int = 1
+    seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,16 +120,35 @@ def level(number: int, keeps: Sequence[int]) -> float:
     return BUDGET * sum(distance**-DECAY for distance in since) / float(special.zeta(DECAY))
 
 
+def can_keep(pairs: Sequence[int], level: float) -> bool:
+    """Whether a design has ways enough for its level, so that the best of them can be kept.
+
+    Args:
+      pairs: runs of each file, by block.
+      level: of the confirmation.
+    """
+    ways = _count(pairs)
+    return level * (ways if ways <= EXACT_UP_TO else min(ways, 1 + SAMPLED[1])) >= 1 - ROUNDING
+
+
 def look(design: Design, blocks: Sequence[Block]) -> Look:
     """What the blocks so far say.
 
     Args:
       design: of the confirmation.
       blocks: that are complete, in their order; at least one.
+
+    Raises:
+      ValueError: they are not those of the design.
     """
-    ways = _ways(design.pairs)
-    if len(ways) == SAMPLED:
-        ways = np.vstack([_observed(design.pairs, blocks), ways])
+    made = [(len(block.scores), len(block.lead), sum(block.lead)) for block in blocks]
+    if not made or made != [(2 * one, 2 * one, one) for one in design.pairs[: len(made)]]:
+        raise ValueError(f"blocks of {made} scores, places and lead's places in {design.pairs}")
+    if _count(design.pairs) <= EXACT_UP_TO:
+        ways = _ways(design.pairs)
+    else:
+        drawn = _drawn(design.pairs, design.seed, _samples(design))
+        ways = np.vstack([_observed(design.pairs, blocks), drawn])
     total, done = sum(design.pairs), 0
     sums, leads = np.zeros(len(ways)), np.zeros(len(ways))
     seen = ahead = 0.0
@@ -185,22 +211,34 @@ def _best(found: np.ndarray, among: np.ndarray, most: int) -> np.ndarray:
 def _observed(pairs: Sequence[int], blocks: Sequence[Block]) -> np.ndarray:
     """Whose the places of a design were; nobody's after the last block that was made."""
     lead = [flag for block in blocks for flag in block.lead]
-    return np.array([*lead, *[False] * (2 * sum(pairs) - len(lead))], np.float64)
+    return np.array([*lead, *[False] * (2 * sum(pairs) - len(lead))], np.int8)
+
+
+def _count(pairs: Sequence[int]) -> int:
+    """Of all ways."""
+    return math.prod(math.comb(2 * one, one) for one in pairs)
+
+
+def _samples(design: Design) -> int:
+    """How many random ways are drawn, where it is not all."""
+    least, most = SAMPLED
+    return min(max(least, math.ceil(STEPS * design.picks / design.level)), most)
 
 
 @functools.lru_cache(maxsize=16)
 def _ways(pairs: tuple[int, ...]) -> np.ndarray:
-    """Ways to call half of each block's places the lead's: all, or `SAMPLED` random ones.
-
-    Returns:
-      Rows of ones and zeros, over the places of all blocks.
-    """
+    """All ways to call half of each block's places the lead's: rows of ones and zeros."""
     halves = [_halves(one) for one in pairs]
-    if math.prod(map(len, halves)) <= EXACT_UP_TO:
-        return np.array([np.concatenate(way) for way in itertools.product(*halves)], np.float64)
-    generator = np.random.default_rng(0)  # the same runs give the same verdict
-    drawn = [half[generator.integers(0, len(half), SAMPLED)] for half in halves]
-    return np.concatenate(drawn, axis=1).astype(np.float64)
+    return np.array([np.concatenate(way) for way in itertools.product(*halves)])
+
+
+@functools.lru_cache(maxsize=2)
+def _drawn(pairs: tuple[int, ...], seed: int, samples: int) -> np.ndarray:
+    """So many of them at random; the same runs give the same verdict."""
+    halves = [_halves(one) for one in pairs]
+    generator = np.random.default_rng(seed)
+    drawn = [half[generator.integers(0, len(half), samples)] for half in halves]
+    return np.concatenate(drawn, axis=1)
 
 
 @functools.cache
