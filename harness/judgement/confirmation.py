@@ -1,4 +1,4 @@
-"""The proof: fresh runs of the lead and the incumbent, side by side, and how often chance does that.
+"""The proof: fresh runs of the lead and the incumbent, side by side, and how often lots do that.
 
 The search may err as it likes, because nothing that it saw counts here. A confirmation makes new
 runs of both files in blocks. In each block both have equally many, and their order is drawn by lot.
@@ -45,7 +45,7 @@ SAMPLED = 9_999
 
 SHAPE_WEIGHT = 0.3
 """Of what the density of the noise says of a run, against its score itself. Where some runs stall,
-the density tells a stalled run from a bad file; the score keeps what is tested a matter of means."""
+the density tells a stalled run from a bad file; the score keeps it a matter of means."""
 
 FITTED = 3.0
 """Reach of the centre of a block around its mean, in deviations: stalls pull the mean."""
@@ -111,6 +111,19 @@ def level(number: int, keeps: Sequence[int]) -> float:
     """
     since = [number, *(number - keep for keep in keeps)]
     return BUDGET * sum(distance**-DECAY for distance in since) / float(special.zeta(DECAY))
+
+
+def picks(runs: int, again: int) -> int:
+    """In how many ways runs could have been picked by who saw them coming and cut some off.
+
+    Each of those that were cut off was made again in the place of one that is there; who decides
+    that can have any of as many sets of runs as there are ways to spread the ends over the places.
+
+    Args:
+      runs: that are there.
+      again: how many others were cut off and made again.
+    """
+    return math.comb(runs - 1 + again, again)
 
 
 def look(design: Design, blocks: Sequence[Block]) -> Look:
