@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.errors import InputError
-from harness.judgement import contest, simulation, verdict
+from harness.judgement import contest, estimate, simulation, verdict
 from harness.judgement.contest import Contest
 from harness.record.entries import Role
 from harness.terminal import cli, options
@@ -58,7 +58,7 @@ def _report(ongoing: Contest, scores: list[float]) -> None:
     print(f"objective: {ongoing.conditions.objective}")
     print(f"runs: {len(scores)}")
     print(f"scores: {' '.join(f'{score:.2f}' for score in scores)}")
-    print(f"mean: {contest.estimate(scores)}")
+    print(f"mean: {estimate.told(scores)}")
     print(f"std_between_runs: {spread:.4g}")
     for task in ongoing.conditions.tasks:
         inside = [run.std_return or 0.0 for run in runs if run.task == task]

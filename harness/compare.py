@@ -9,7 +9,7 @@ import typer
 from scipy import special
 
 from harness.errors import InputError
-from harness.judgement import contest
+from harness.judgement import estimate
 from harness.judgement.history import History
 from harness.morning import findings
 from harness.record.entries import ALONE, Role, Run, Verdict
@@ -42,8 +42,8 @@ def compare(
         low, high = _interval(gain, errors)
         tried = len({run.challenger for run in past.runs if run.role == Role.CHALLENGER})
         print(f"night_{name}: {tried} challengers, {kept} kept")
-        print(f"baseline_{name}: {contest.estimate(baseline)}")
-        print(f"incumbent_{name}: {contest.estimate(last)}")
+        print(f"baseline_{name}: {estimate.told(baseline)}")
+        print(f"incumbent_{name}: {estimate.told(last)}")
         print(f"gain_{name}: {gain:.2f} ({low:.2f} to {high:.2f})")
     difference = gains[0][0] - gains[1][0]
     low, high = _interval(difference, [*gains[0][1], *gains[1][1]])

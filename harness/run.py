@@ -15,7 +15,7 @@ from harness.contract.order import SEED_BITS, Assignment, Order, draw_seed
 from harness.engines import backends
 from harness.errors import InputError
 from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
-from harness.judgement import contest, objective
+from harness.judgement import contest, estimate, objective
 from harness.judgement.contest import Contest, Outcome
 from harness.judgement.experiment import Request, Summary
 from harness.judgement.history import Conditions
@@ -174,7 +174,7 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
     print(f"branch: {started.branch.name}")
     print(f"objective: {started.conditions.objective}")
     print(f"stopping: {'yes' if started.conditions.stopping else 'no'}")
-    print(f"incumbent: {contest.estimate(scores)}")
+    print(f"incumbent: {estimate.told(scores)}")
     message = '--message "what was changed, why"'
     _advise(
         (f"harness.run {message}", f"after an edit of {EDITABLE}: it is tried, and kept or not"),
@@ -213,7 +213,7 @@ def _print_outcome(ongoing: Contest, outcome: Outcome) -> None:
         _print_block(outcome.last)
     print(f"replicates: {len(outcome.scores)}")
     print(f"replicate_scores: {' '.join(f'{score:.2f}' for score in outcome.scores)}")
-    print(f"incumbent: {contest.estimate(outcome.incumbent)}")
+    print(f"incumbent: {estimate.told(outcome.incumbent)}")
     print(f"branch: {ongoing.branch.name}")
 
 

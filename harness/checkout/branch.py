@@ -228,6 +228,22 @@ class Branch:
         self._show(refs, new, refs.lead)  # the edit may have come from elsewhere
         self._finish(refs, refs.tip, f"update {self._lead} {new}", *done)
 
+    def leads(self, commit: str) -> bool:
+        """Whether a challenger was accepted: it is in the lead's history.
+
+        Args:
+          commit: its name, short or whole.
+        """
+        return not _distance(self.root, self.read().lead, self.whole(commit)).steps
+
+    def whole(self, commit: str) -> str:
+        """The whole name of a commit."""
+        return git.full(self.root, commit)
+
+    def retry(self, commit: str) -> None:
+        """Put a challenger on trial once more that was set aside."""
+        self._update(f"update {self._trial}{commit} {commit}")
+
     def set_back(self, count: int, run_id: str) -> None:
         """Let the lead fall back by some edits, to the incumbent where it has no more.
 

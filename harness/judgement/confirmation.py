@@ -1,4 +1,4 @@
-"""The proof: fresh runs of lead and incumbent, side by side, and how often chance does that.
+"""The proof: fresh runs of the lead and the incumbent, side by side, and how often lots do that.
 
 The search may err as it likes, because nothing that it saw counts here. A confirmation makes new
 runs of both files in blocks. In each block both have equally many, and their order is drawn by lot.
@@ -82,8 +82,8 @@ class Design:
         where it is right, and errs no more where it is wrong.
       noise: of the scores.
       picks: in how many ways the runs could have been picked by who cut some off.
-      seed: of the random ways, where there are too many to look at all of them. It is drawn with
-        the lots.
+      seed: of the random ways, where there are too many to look at all of them; another one in
+        each confirmation.
     """
 
     level: float
@@ -129,6 +129,19 @@ def can_keep(pairs: Sequence[int], level: float) -> bool:
     """
     ways = _count(pairs)
     return level * (ways if ways <= EXACT_UP_TO else min(ways, 1 + SAMPLED[1])) >= 1 - ROUNDING
+
+
+def picks(runs: int, again: int) -> int:
+    """In how many ways runs could have been picked by who saw them coming and cut some off.
+
+    Each of those that were cut off was made again in the place of one that is there; who decides
+    that can have any of as many sets of runs as there are ways to spread the ends over the places.
+
+    Args:
+      runs: that are there.
+      again: how many others were cut off and made again.
+    """
+    return math.comb(runs - 1 + again, again)
 
 
 def look(design: Design, blocks: Sequence[Block]) -> Look:

@@ -1,21 +1,24 @@
-"""The experiments of a branch: measure the incumbent, try a challenger, keep it or set it back.
+"""The experiments of a branch: measure the incumbent, try edits on the lead, prove the lead.
 
 Every step is planned from the ledger and the branch's refs alone. A step is one run, and its row
 says what it decided; what was killed between two steps goes on where it stood. Several trials may
-go on at a time, in threads: each is judged against whoever is the incumbent when its run ends.
+go on at a time, in threads: each is compared with whoever leads when its run ends.
 """
 
-import contextlib
 import dataclasses
-import statistics
+import math
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from harness import places
 from harness.checkout import branch as branches
 from harness.checkout.branch import Branch, Refs
+from harness.contract.order import Stop
 from harness.errors import (
     EndedError,
     HarnessError,
@@ -27,15 +30,15 @@ from harness.errors import (
     TrainingError,
     WorkerError,
 )
-from harness.judgement import experiment, rulings, verdict
+from harness.judgement import confirmation, experiment, search, stopping
 from harness.judgement.experiment import Part, Summary
-from harness.judgement.history import NAME_LENGTH, Conditions, History
+from harness.judgement.history import NAME_LENGTH, SEEN, Conditions, History, numbered
 from harness.judgement.replicates import Replicates, Runner
 from harness.measurement import sites
 from harness.measurement.sites import Site
 from harness.places import LEDGER
 from harness.record import life
-from harness.record.entries import Role, Run, Verdict
+from harness.record.entries import ConfirmationBegun, Lots, Role, Run, SetBack, Verdict
 from harness.record.ledger import Ledger
 from harness.system import words
 
@@ -51,9 +54,6 @@ each of the lost ones asks for more runs, and where many are lost there would be
 
 FAILED = (TrainingError, PolicyError)
 """Ends of an incumbent's run that are not told as errors: a few bad seeds must not end a night."""
-
-FEW = 5
-"""Scores of which all are shown, and no interval is given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,16 +124,66 @@ class Contest:
             self.branch.check_unworked()
         ended = []
         for challenger in self.branch.trials():
-            if (run := past.verdict(challenger)) is not None:
-                self._apply(challenger, run)
+            run = past.verdict(challenger)
+            if run is not None and run.verdict != Verdict.ACCEPT:
+                self._set_aside(challenger, run)
                 ended.append(run)
-        if past.runs and self.branch.edit_of(past.incumbent) != self.branch.edit_of("tip"):
-            raise InputError(
-                f"A commit on {self.branch.name} has changed {places.EDITABLE} without having "
-                f"been judged. Take it back (git revert) and offer the edit as a challenger "
-                "instead, or begin a new branch from here with --init."
-            )
+        if past.runs:
+            ended += self._follow(past)
+            there = self.read().progress()
+            if self.branch.edit_of(there.incumbent) != self.branch.edit_of("tip"):
+                raise InputError(
+                    f"A commit on {self.branch.name} has changed {places.EDITABLE} without having "
+                    f"been judged. Take it back (git revert) and offer the edit as a challenger "
+                    "instead, or begin a new branch from here with --init."
+                )
+            self.branch.show()
         return ended
+
+    def _follow(self, past: History) -> list[Run]:
+        """Bring the refs to where the ledger is; the runs that had not come into effect."""
+        with self._lock:
+            there, done = past.progress(), []
+            if there.falling is not None:
+                past = self._set_back(past, there.falling)
+                there = past.progress()
+            for name in (there.incumbent, *there.stack):
+                run = past.verdict(name)
+                if run is None or run.verdict != Verdict.ACCEPT:
+                    continue
+                if not self.branch.leads(name):
+                    challenger = self.branch.whole(name)
+                    self.branch.retry(challenger)  # one that was set aside is not on trial
+                    self.branch.accept(challenger)
+                    done.append(run)
+            if there.proved and there.proved == there.incumbent:
+                self.branch.confirm(self.branch.whole(there.incumbent))
+            return done
+
+    def _set_back(self, past: History, fallen: Run) -> History:
+        """Have the lead fall back as far as is due after a run; what the ledger says then."""
+        there, outlook = past.progress(), past.outlook()
+        count = search.falls(outlook)
+        names = (there.incumbent, *there.stack)
+        lead = names[len(names) - 1 - count]
+        stayed = f"The lead stays, {outlook.ahead():+.2f} deviations ahead of the incumbent."
+        fell = f"The lead fell back by {words.counted(count, 'edit')}: {fallen.reason}"
+        there_now = self._append(SetBack, "lead", challenger=lead, reason=fell if count else stayed)
+        if count:
+            self.branch.set_back(count, fallen.run_id)
+        return there_now
+
+    def _append(self, kind: type, name: str, **fields: Any) -> History:
+        """Add a row of the branch that is no run; what the ledger says with it."""
+        past = self.read()
+        entry = kind(
+            run_id=f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}",
+            commit=past.incumbent,
+            branch=self.branch.name,
+            harness=self.site.instrument,
+            **fields,
+        )
+        return self.replicates.of(Ledger(self.branch.root / LEDGER).append(entry))
 
     def measure(self) -> list[float]:
         """Make the runs that the incumbent's estimate lacks; all of them.
@@ -161,19 +211,19 @@ class Contest:
           HarnessError: one of them failed.
         """
         with self._measuring:
-            return self._fill(lambda past: past.lacking(count), "calibration").fresh()
+            return self._fill(lambda past: past.lacking(count), "calibration").baseline()
 
-    def _fill(self, lacking: Callable[[History], list[int]], message: str) -> History:
+    def _fill(self, lacking: Callable[[History], list[tuple[Role, int]]], message: str) -> History:
         """Make fresh runs of the incumbent, as many at a time as there are slots."""
         in_a_row = bad = 0
         while True:
             past = self.read()
             commit = past.incumbent if past.runs else self.branch.tip()
-            first = range(1, verdict.fresh_runs(0) + 1)
-            numbers = lacking(past) if past.runs else [*first]
+            first = range(1, search.BASELINE_RUNS + 1)
+            numbers = lacking(past) if past.runs else [(Role.INCUMBENT, n) for n in first]
             if not numbers:
                 return past
-            parts = [self.replicates.part(Role.INCUMBENT, commit, commit, n) for n in numbers]
+            parts = [self.replicates.part(role, commit, commit, n) for role, n in numbers]
             for failure in self._at_once(parts, message):
                 if failure is None:
                     in_a_row = 0
@@ -239,14 +289,17 @@ class Contest:
             for run in self.settle()
         )
         edit = self.branch.edit() if edit is None else edit
-        if edit == self.branch.edit_of("tip"):
-            raise InputError(
-                f"{before}{places.EDITABLE} is the incumbent's: there is nothing to try. Edit "
-                "it first."
-            )
+        for whose in ("lead", "tip"):
+            if edit == self.branch.edit_of(whose):
+                name = (
+                    "the lead's" if whose == "lead" and self.branch.stack() else "the incumbent's"
+                )
+                raise InputError(
+                    f"{before}{places.EDITABLE} is {name}: there is nothing to try. Edit it first."
+                )
         past = self.measured(self.read())
         for pending in self.branch.trials():
-            if self.branch.edit_of(pending) == edit and self.branch.follows_tip(pending):
+            if self.branch.edit_of(pending) == edit and self.branch.follows_lead(pending):
                 return self.pursue(pending, message, past)
             self.withdraw(pending, past)
         return self.pursue(self.enter(edit, message, self.branch.read(), past), message, past)
@@ -315,34 +368,162 @@ class Contest:
                     raise  # not its fault: it stays on trial
             else:
                 past = self.read()
-        self._apply(challenger, run)
+        if run.verdict == Verdict.ACCEPT:
+            self._follow(past)
+        else:
+            self._set_aside(challenger, run)
         if failure is not None:
             raise failure
-        if run.verdict == Verdict.KEEP:
-            past = self.measured(past)
         scores = past.scores(Role.CHALLENGER, challenger)
         return Outcome(challenger, run.verdict, run.reason, scores, past.fresh(), last)
 
     def _step(self, past: History, challenger: str, message: str) -> Summary | None:
-        """One replicate of the challenger or, beside it, of the incumbent."""
-        scores = past.scores(Role.CHALLENGER, challenger)
-        number = past.next_beside(challenger)
-        due = number <= len(scores) // verdict.RUNS_PER_REMEASUREMENT
-        if due and rulings.judge(past, challenger, scores).step == Role.INCUMBENT:
-            beside = self.replicates.part(Role.INCUMBENT, past.incumbent, challenger, number)
-            with contextlib.suppress(*FAILED):
-                self.replicates.make(past, beside, "the incumbent, for comparison")
-            return None
-        part = self.replicates.part(Role.CHALLENGER, challenger, challenger, len(scores) + 1)
-        return self.replicates.make(past, part, message)
+        """One more run of an edit; the first one may be stopped."""
+        number = len(past.scores(Role.CHALLENGER, challenger)) + 1
+        part = self.replicates.part(Role.CHALLENGER, challenger, challenger, number)
+        stops = self._stops(past) if number == 1 else ()
+        return self.replicates.make(past, part, message, stops)
 
-    def _apply(self, challenger: str, run: Run) -> None:
-        """Move the branch, or put the incumbent's file back, as a run has decided."""
+    def _stops(self, past: History) -> tuple[Stop, ...]:
+        """Where a first run is stopped, from the runs of the branch that have finished."""
+        if not self.conditions.stopping:
+            return ()
+        finished = [
+            (run, course)
+            for run in past.runs
+            if run.harness == self.site.instrument
+            and run.role in SEEN
+            and (course := stopping.course(self.branch.root, run)) is not None
+        ]
+        own = [course for run, course in finished if run.commit == past.lead]
+        known = [course for _, course in finished]
+        return stopping.stops(known, past.outlook().bar(), search.CHANCE, own=own)
+
+    def advance(self, left: float = math.inf, closing: bool = False) -> list[str]:
+        """What is due between two edits: a confirmation, or another run of the lead.
+
+        Args:
+          left: runs that there is time for.
+          closing: whether the night ends after that.
+
+        Returns:
+          What came of it, in words; empty where nothing was due.
+
+        Raises:
+          HarnessError: a run failed that says nothing of the files.
+        """
+        with self._measuring:
+            return [*self._advance(left, closing)]
+
+    def _advance(self, left: float, closing: bool) -> Iterator[str]:
+        past = self.read()
+        if past.progress().begun is None:
+            past = self._fill(History.missing, "the incumbent")
+            if past.progress().in_a_row >= search.REFRESH and left > search.RESERVE:
+                yield self._run_lead(past)
+                past = self.read()
+            level = _level(past)
+            if not search.is_due(past.outlook(), left, closing, level):
+                return
+            past = self._draw_lots(past, search.pairs(left, closing, level))
+            yield f"confirmation {past.progress().confirmations}: the lead against the incumbent"
+        yield self._prove(past)
+
+    def look_again(self) -> str | None:
+        """Run the best edit of those set aside once more; what came of it, None if none is."""
+        with self._measuring:
+            past = self.read()
+            there, files = past.progress(), past.files()
+            aside = [name for name in there.aside if files[name].made_on == there.lead]
+            name = search.second_look(past.outlook(), aside)
+            if name is None:
+                return None
+            number = len(past.scores(Role.CHALLENGER, name)) + 1
+            part = self.replicates.part(Role.CHALLENGER, name, name, number)
+            if (failure := self._attempt(part, "a second look")) is not None:
+                return f"a second look failed: {str(failure).splitlines()[0]}"
+            past = self.read()
+            self._follow(past)
+            run = past.verdict(name)
+            return f"a second look: {run.reason if run else ''}"
+
+    def _run_lead(self, past: History) -> str:
+        """Run the lead once more, and set it back where that says so."""
+        name = past.lead
+        role = Role.CHALLENGER if past.progress().stack else Role.INCUMBENT
+        number = len(past.scores(role, name)) + 1
+        self._attempt(self.replicates.part(role, name, name, number), "the lead, once more")
+        past = self.read()
+        if past.progress().stack:
+            self._set_back(past, past.runs[-1])
+        return "the lead was run once more"
+
+    def _draw_lots(self, past: History, pairs: Sequence[int]) -> History:
+        """Fix a confirmation: its level, and who runs in which place."""
+        there = past.progress()
+        lots = Lots(
+            number=there.confirmations + 1,
+            incumbent=there.incumbent,
+            level=_level(past),
+            jump=search.jump(past.outlook()),
+            blocks=[_shuffled([1] * count + [0] * count) for count in pairs],
+        )
+        return self._append(ConfirmationBegun, "lots", challenger=there.lead, lots=lots)
+
+    def _prove(self, past: History) -> str:
+        """Make the runs of a confirmation, block by block, to its end; what it has decided."""
+        begun = past.progress().begun
+        while begun is not None:
+            assert begun.lots is not None
+            parts = self._open_places(past, begun)
+            for failure in self._at_once(parts, "side by side"):
+                if failure is not None and not isinstance(failure, (*LOST_RUNS, *FAILED)):
+                    raise failure
+            past = self.read()
+            begun = past.progress().begun
+        self._follow(past)
+        past = self._fill(History.missing, "the new incumbent")
+        decided = (run for run in reversed(past.runs) if run.role == Role.CONFIRMATION)
+        return next(run.reason for run in decided if run.verdict.final)
+
+    def _open_places(self, past: History, begun: ConfirmationBegun) -> list[Part]:
+        """The runs that the first incomplete block of a confirmation lacks, in their order."""
+        assert begun.lots is not None
+        place = 0
+        for lots, scores in zip(begun.lots.blocks, past.places(begun), strict=True):
+            lacking = [
+                self.replicates.part(
+                    Role.CONFIRMATION,
+                    begun.challenger if is_lead else begun.lots.incumbent,
+                    begun.challenger,
+                    numbered(begun, number),
+                )
+                for number, (is_lead, score) in enumerate(
+                    zip(lots, scores, strict=True), start=place + 1
+                )
+                if score is None
+            ]
+            if lacking:
+                return lacking
+            place += len(lots)
+        return []
+
+    def _set_aside(self, challenger: str, run: Run) -> None:
+        """Put the lead's file back, and keep the edit in reach."""
         with self._lock:
-            if run.verdict == Verdict.KEEP:
-                self.branch.keep(challenger)
-            else:
-                self.branch.discard(challenger, run.run_id)
+            self.branch.discard(challenger, run.run_id)
+
+
+def _level(past: History) -> float:
+    """Of the next confirmation."""
+    there = past.progress()
+    return confirmation.level(there.confirmations + 1, there.keeps)
+
+
+def _shuffled(places: list[int]) -> list[int]:
+    """The places of a block by lot."""
+    secrets.SystemRandom().shuffle(places)
+    return places
 
 
 def _of_the_incumbent(failure: HarnessError) -> HarnessError:
@@ -381,12 +562,3 @@ def resume(
         branch.check_unworked()
         return None
     return Contest(branch, conditions, confine(conditions.sandbox), run, site)
-
-
-def estimate(scores: list[float]) -> str:
-    """An incumbent's estimate in words: mean and 95 % interval; all values where they are few."""
-    mean = statistics.fmean(scores)
-    if len(scores) < FEW:
-        return f"{mean:,.2f} ({', '.join(f'{score:,.2f}' for score in scores)})"
-    low, high = verdict.interval(scores)
-    return f"{mean:,.2f} ({low:,.2f} to {high:,.2f}, {len(scores)} runs)"

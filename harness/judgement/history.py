@@ -1,12 +1,24 @@
 """What the ledger says of one experiment branch."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
-from harness.judgement import objective, verdict
-from harness.judgement.verdict import Look
+from harness.judgement import confirmation, objective, search
+from harness.judgement.confirmation import Block, Design
+from harness.judgement.search import File, Outlook
 from harness.measurement import startup
-from harness.record.entries import Entry, NightBegun, Role, Run, Status, Turn, Verdict
+from harness.record.entries import (
+    ConfirmationBegun,
+    Entry,
+    NightBegun,
+    Role,
+    Run,
+    SetBack,
+    Status,
+    Turn,
+    Verdict,
+)
 
 RUNS_PER_END = 10
 """Of an incumbent, for each time that a run of it was cut off: who cuts off what would be high, or
@@ -14,6 +26,18 @@ low, moves the mean of the others by 0.18 deviations at most, however often it i
 
 NAME_LENGTH = 12
 """Characters of a commit's name in the ledger."""
+
+SEEN = (Role.CHALLENGER, Role.INCUMBENT, Role.CONFIRMATION)
+"""Roles of runs that the search may see."""
+
+COUNTED = (*SEEN, Role.ESTIMATE)
+"""Roles of runs that a night counts."""
+
+STOPPED_COUNTS = 0.4
+"""Of a run: most of the stopped ones end at a quarter of the budget, after their start."""
+
+PLACES_NUMBERED = 100
+"""A confirmation's runs are numbered by their place, after this many times its own number."""
 
 Failed = Callable[[Sequence[float]], float]
 """Which of the incumbents' returns stands for a run that failed: `min` or `max`."""
@@ -67,6 +91,7 @@ class History:
         self.runs = [run for run in self._begun if not run.begun]
         self.turns = [entry for entry in self._entries if isinstance(entry, Turn)]
         self.instrument = instrument
+        self._progress: Progress | None = None
 
     def night(self) -> NightBegun | None:
         """The beginning of the last night; None if there was none."""
@@ -74,10 +99,10 @@ class History:
         return next(nights, None)
 
     def runs_since(self, night: NightBegun) -> int:
-        """How many runs of challengers and incumbents have ended since a night began."""
+        """How many runs have ended since a night began; a stopped one is a part of one."""
         runs = (entry for entry in self._since(night) if isinstance(entry, Run))
-        judged = (Role.CHALLENGER, Role.INCUMBENT)
-        return sum(not run.begun and run.role in judged for run in runs)
+        ended = (run for run in runs if not run.begun and run.role in COUNTED)
+        return round(sum(STOPPED_COUNTS if run.status == Status.STOPPED else 1 for run in ended))
 
     def turns_since(self, night: NightBegun) -> int:
         """How many turns of its agent there were since a night began."""
@@ -107,14 +132,22 @@ class History:
 
     @property
     def incumbent(self) -> str:
-        """The commit that was kept last, or that the branch began with."""
-        kept = [row.challenger for row in self.runs if row.verdict == Verdict.KEEP]
-        return kept[-1] if kept else self.runs[0].commit
+        """The commit that was proved last, or that the branch began with."""
+        return self.progress().incumbent
+
+    @property
+    def lead(self) -> str:
+        """The commit that edits are made on; the incumbent's where no edit is ahead of it."""
+        return self.progress().lead
 
     def verdict(self, challenger: str) -> Run | None:
-        """The row that ended a challenger's trial; None while there is none."""
-        mine = (row for row in self.runs if _same(row.challenger, challenger))
-        return next((row for row in mine if row.verdict.final), None)
+        """The row that ended an edit's trial last; None while there is none."""
+        mine = [
+            row
+            for row in self.runs
+            if row.role == Role.CHALLENGER and _same(row.challenger, challenger)
+        ]
+        return next((row for row in reversed(mine) if row.verdict.final), None)
 
     def number(self, challenger: str) -> int:
         """Which challenger of the branch's life it is, from 1; a new one is the next.
@@ -126,23 +159,77 @@ class History:
         name = challenger[:NAME_LENGTH], self.instrument
         return [*tried, name].index(name) + 1
 
-    def looks(self, challenger: str) -> list[Look]:
-        """What each look at a challenger so far rested on."""
-        found: list[Look] = []
-        for i, row in enumerate(self.runs):
-            if row.role != Role.CHALLENGER or not _same(row.challenger, challenger):
+    def progress(self) -> "Progress":
+        """Where search and proof are."""
+        if self._progress is None:
+            self._progress = _progress(self._entries, self.runs[0].commit)
+        return self._progress
+
+    def files(self) -> dict[str, File]:
+        """All files with the scores that the search may see, by their names."""
+        made_on = self.progress().made_on
+        found: dict[str, File] = {}
+        known: set[tuple[str, Role, str, int]] = set()
+        for row in self.runs:
+            place = row.commit, row.role, row.challenger, row.replicate
+            if row.role not in SEEN or place in known:
                 continue
-            after = History(self.runs[: i + 1], row.branch, self.instrument)
-            runs = len(after.scores(Role.CHALLENGER, challenger))
-            if runs > len(found):
-                look = Look(len(after.before(challenger)), after.picks(challenger, runs))
-                found += [look] * (runs - len(found))
+            score = self.score(row.role, row.challenger, row.replicate, row.commit, max)
+            if score is None:
+                continue
+            known.add(place)
+            there = found.get(row.commit) or File(row.commit, made_on.get(row.commit))
+            found[row.commit] = with_score(there, row.role, score)
+        for name, parent in made_on.items():
+            found.setdefault(name, File(name, parent))
         return found
 
-    def picks(self, challenger: str, runs: int) -> int:
-        """In how many ways so many replicates could have been picked, see `verdict.picks`."""
-        tasks = self.runs[0].objective.count(",") + 1
-        return verdict.picks(runs * tasks, len(self.cut_off(Role.CHALLENGER, challenger)))
+    def outlook(self) -> Outlook:
+        """What is believed of all files; the incumbent has its runs."""
+        there = self.progress()
+        return Outlook(self.files(), there.incumbent, there.stack)
+
+    def design(self, begun: ConfirmationBegun) -> Design:
+        """What was fixed before a confirmation's first run."""
+        assert begun.lots is not None
+        before = History(self._entries[: self._entries.index(begun)], begun.branch, self.instrument)
+        runs = len(self.cut_off(Role.CONFIRMATION, begun.challenger))
+        places = sum(map(len, begun.lots.blocks))
+        return Design(
+            level=begun.lots.level,
+            pairs=tuple(len(block) // 2 for block in begun.lots.blocks),
+            jump=begun.lots.jump,
+            noise=before.outlook().noise,
+            picks=confirmation.picks(places, runs),
+            seed=begun.lots.number,
+        )
+
+    def places(self, begun: ConfirmationBegun) -> list[list[float | None]]:
+        """The scores of a confirmation's places, by block; None where there is none yet."""
+        assert begun.lots is not None
+        numbers = iter(range(1, PLACES_NUMBERED))
+        return [
+            [self._at(begun, next(numbers), bool(is_lead)) for is_lead in block]
+            for block in begun.lots.blocks
+        ]
+
+    def _at(self, begun: ConfirmationBegun, place: int, is_lead: bool) -> float | None:
+        """A place's score: that of an incumbent's run that failed is the highest there is."""
+        assert begun.lots is not None
+        commit = begun.challenger if is_lead else begun.lots.incumbent
+        number = numbered(begun, place)
+        score = self.score(Role.CONFIRMATION, begun.challenger, number, commit)
+        if score is not None or is_lead:
+            return score
+        failed = any(
+            row.role == Role.CONFIRMATION
+            and row.replicate == number
+            and _same(row.challenger, begun.challenger)
+            and row.harness == self.instrument
+            and row.status.at_fault
+            for row in self.runs
+        )
+        return math.inf if failed else None
 
     def replicate(
         self, role: Role, challenger: str, replicate: int, commit: str = "", failed: Failed = min
@@ -194,72 +281,35 @@ class History:
         return incumbents_returns(self.runs, task, self.instrument)
 
     def fresh(self) -> list[float]:
-        """The runs of the incumbent that no decision was made on: its estimate is their mean."""
-        return self.scores(Role.INCUMBENT, self.incumbent)
+        """The runs that no decision rests on: the incumbent's estimate is their mean.
+
+        Of a branch's first file they are those before anything was tried, until there are others.
+        """
+        estimate = self.scores(Role.ESTIMATE, self.incumbent)
+        return estimate or self.scores(Role.INCUMBENT, self.incumbent)
 
     def baseline(self) -> list[float]:
         """The runs of the file that the branch began with, before anything was tried."""
         return self.scores(Role.INCUMBENT, self.runs[0].commit)
 
-    def missing(self) -> list[int]:
-        """The numbers of the runs that the incumbent's estimate lacks."""
-        incumbent = self.incumbent
-        needed = verdict.fresh_runs(len(self.scores(Role.CHALLENGER, incumbent)))
-        return self.lacking(max(needed, RUNS_PER_END * self.ends()))
+    def missing(self) -> list[tuple[Role, int]]:
+        """The runs of the incumbent that are to be made before anything else."""
+        there = self.files().get(self.incumbent)
+        seen = len(there.scores) if there else 0
+        if self.progress().keeps and self.incumbent == self.progress().proved:
+            needed = max(search.ESTIMATE_RUNS, RUNS_PER_END * self.ends())
+            lacking = self.lacking(needed, Role.ESTIMATE)
+            if lacking:
+                return lacking
+        if seen >= search.BASELINE_RUNS:
+            return []
+        own = len(self.scores(Role.INCUMBENT, self.incumbent))
+        return self.lacking(own + search.BASELINE_RUNS - seen)
 
-    def lacking(self, count: int) -> list[int]:
-        """The numbers of the first `count` fresh runs of the incumbent that are not there."""
+    def lacking(self, count: int, role: Role = Role.INCUMBENT) -> list[tuple[Role, int]]:
+        """The first `count` runs of a role of the incumbent that are not there."""
         numbers = range(1, count + 1)
-        return [n for n in numbers if self.score(Role.INCUMBENT, self.incumbent, n) is None]
-
-    def before(self, challenger: str) -> list[float]:
-        """All scores of the incumbent that were measured for others than this challenger.
-
-        Those that it was kept for come first, the others in the order of their runs. What failed
-        counts as the highest here: whoever fails, or is made to fail, lowers no bar.
-        """
-        incumbent = self.incumbent
-        others = {
-            (row.challenger, row.replicate): None
-            for row in self.runs
-            if row.role == Role.INCUMBENT
-            and _same(row.commit, incumbent)
-            and not _same(row.challenger, challenger)
-        }
-        found = (self.score(Role.INCUMBENT, other, n, incumbent, max) for other, n in others)
-        own = self.scores(Role.CHALLENGER, incumbent)
-        return [*own, *(score for score in found if score is not None)]
-
-    def beside(self, challenger: str) -> list[float]:
-        """The incumbent's scores that were measured for this challenger.
-
-        Runs that failed are not among them: who fails here may know that it is compared.
-        """
-        there = self._there(challenger)
-        scores = (self.score(Role.INCUMBENT, challenger, n, self.incumbent) for n in there)
-        return [score for score in scores if score is not None]
-
-    def next_beside(self, challenger: str) -> int:
-        """The number of the incumbent's next run for this challenger."""
-        return max(self._there(challenger), default=0) + 1
-
-    def _there(self, challenger: str) -> list[int]:
-        """The numbers of the incumbent's runs for this challenger that are made, or have failed."""
-        failed = {
-            row.replicate
-            for row in self.runs
-            if row.role == Role.INCUMBENT
-            and _same(row.challenger, challenger)
-            and _same(row.commit, self.incumbent)
-            and row.harness == self.instrument
-            and row.status.at_fault
-        }
-        found: list[int] = []
-        while (n := len(found) + 1) in failed or (
-            self.score(Role.INCUMBENT, challenger, n, self.incumbent) is not None
-        ):
-            found.append(n)
-        return found
+        return [(role, n) for n in numbers if self.score(role, self.incumbent, n) is None]
 
     def cut_off(self, role: Role, challenger: str = "", commit: str = "") -> list[Run]:
         """The runs of a role that had begun and that something else than their file has ended.
@@ -281,11 +331,11 @@ class History:
         ]
 
     def ends(self) -> int:
-        """How often runs of the incumbent were cut off; all that ended with the harness are once.
+        """How often runs of the estimate were cut off; all that ended with the harness are once.
 
         Whoever ends the harness ends every run that goes on, and can choose among them no more.
         """
-        cut_off = self.cut_off(Role.INCUMBENT, commit=self.incumbent)
+        cut_off = self.cut_off(Role.ESTIMATE, commit=self.incumbent)
         count = 0
         together: set[tuple[str, int, str]] = set()
         for row in self.runs:
@@ -294,7 +344,7 @@ class History:
                 if row.status != Status.INTERRUPTED or not together or name in together:
                     count, together = count + 1, set()
                 together |= {name} if row.status == Status.INTERRUPTED else set()
-            elif row.role == Role.INCUMBENT and row.seed is not None:
+            elif row.role == Role.ESTIMATE and row.seed is not None:
                 together = set()
         return count
 
@@ -324,14 +374,125 @@ class History:
         conditions = self.conditions
         known = [row for row in self.runs if row.role == Role.INCUMBENT and row.startup is not None]
         mine = [r for r in known if r.commit == r.challenger == known[0].commit and r.task == task]
-        if conditions is None or len(mine) < verdict.FRESH_RUNS:
+        if conditions is None or len(mine) < search.BASELINE_RUNS:
             return None
-        startups = [row.startup or 0.0 for row in mine[: verdict.BASELINE_RUNS]]
+        startups = [row.startup or 0.0 for row in mine[: search.BASELINE_RUNS]]
         return startup.allowance(startups, conditions.budget)
 
     def transferred(self, commit: str, task: str) -> float | None:
         """The return of a commit's file on a task that it was tried on; None if it was not."""
         return self.replicate(Role.TRANSFER, commit, 1).get(task)
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where search and proof are on a branch; files by their names.
+
+    Attributes:
+      incumbent: that is proved.
+      stack: accepted edits on top of it, in their order.
+      made_on: of each edit the lead that it was made on.
+      aside: edits that were set aside, and ran whole.
+      confirmations: that were begun.
+      keeps: the numbers of those that kept something.
+      proved: the incumbent that the last of these made; empty if there is none.
+      in_a_row: edits set aside since the lead changed or was run.
+      begun: the confirmation that goes on; None if none does.
+      falling: the run after which the lead has to be set back, which it is not yet; None if none.
+    """
+
+    incumbent: str
+    stack: tuple[str, ...] = ()
+    made_on: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    aside: tuple[str, ...] = ()
+    confirmations: int = 0
+    keeps: tuple[int, ...] = ()
+    proved: str = ""
+    in_a_row: int = 0
+    begun: ConfirmationBegun | None = None
+    falling: Run | None = None
+
+    @property
+    def lead(self) -> str:
+        """The file that edits are made on."""
+        return self.stack[-1] if self.stack else self.incumbent
+
+
+def _progress(entries: Sequence[Entry], first: str) -> Progress:
+    """Where a branch is after these rows, the first of which ran `first`."""
+    there = Progress(first)
+    for entry in entries:
+        match entry:
+            case ConfirmationBegun(lots=lots) if lots is not None:
+                there = dataclasses.replace(there, begun=entry, confirmations=lots.number)
+            case SetBack():
+                stack = there.stack[: _height(there, entry.challenger)]
+                there = dataclasses.replace(there, stack=stack, falling=None, in_a_row=0)
+            case Run(role=Role.CHALLENGER):
+                there = _after_trial(there, entry)
+            case Run(role=Role.CONFIRMATION, verdict=Verdict.KEEP):
+                above = there.stack[_height(there, entry.challenger) :]
+                keeps = (*there.keeps, there.confirmations)
+                name = entry.challenger
+                there = dataclasses.replace(
+                    there, incumbent=name, proved=name, stack=above, keeps=keeps, begun=None,
+                    in_a_row=0,
+                )  # fmt: skip
+            case Run(role=Role.CONFIRMATION, verdict=Verdict.UNPROVED):
+                there = dataclasses.replace(there, begun=None, falling=entry)
+    return there
+
+
+def _height(there: Progress, name: str) -> int:
+    """How many accepted edits there are up to a file; none up to the incumbent."""
+    return next((i for i, one in enumerate(there.stack, start=1) if _same(one, name)), 0)
+
+
+def _after_trial(there: Progress, row: Run) -> Progress:
+    """After a row of an edit's trial."""
+    name = row.challenger
+    if name not in there.made_on and name not in (*there.stack, there.incumbent):
+        there = dataclasses.replace(there, made_on={**there.made_on, name: there.lead})
+    aside = tuple(one for one in there.aside if one != name)
+    match row.verdict:
+        case Verdict.ACCEPT:
+            stack = (*there.stack, name)
+            return dataclasses.replace(there, stack=stack, aside=aside, in_a_row=0)
+        case Verdict.KEEP:  # of a branch without leads
+            return dataclasses.replace(there, incumbent=name, stack=(), in_a_row=0)
+        case Verdict.DISCARD | Verdict.INCONCLUSIVE:
+            aside = (*aside, name) if row.scored else aside
+            return dataclasses.replace(there, aside=aside, in_a_row=there.in_a_row + 1)
+    return there
+
+
+def with_score(file: File, role: Role, score: float) -> File:
+    """A file after one more run in a role."""
+    looks = file.looks + (role == Role.CHALLENGER)
+    return dataclasses.replace(file, scores=(*file.scores, score), looks=looks)
+
+
+def numbered(begun: ConfirmationBegun, place: int) -> int:
+    """The number of a confirmation's run, by its place from 1."""
+    assert begun.lots is not None
+    return PLACES_NUMBERED * begun.lots.number + place
+
+
+def blocks(begun: ConfirmationBegun, places: Sequence[Sequence[float | None]]) -> list[Block]:
+    """The complete blocks of a confirmation, up to the first one that is not.
+
+    An incumbent's run that failed counts as the highest of its block: whoever fails lowers no bar.
+    """
+    assert begun.lots is not None
+    found: list[Block] = []
+    for lead, scores in zip(begun.lots.blocks, places, strict=True):
+        known = [score for score in scores if score is not None]
+        if len(known) < len(lead):
+            break
+        highest = max((score for score in known if math.isfinite(score)), default=0.0)
+        there = tuple(highest if score == math.inf else score for score in known)
+        found.append(Block(there, tuple(map(bool, lead))))
+    return found
 
 
 def _same(one: str, other: str) -> bool:

@@ -1,23 +1,19 @@
 """What a run on a branch decides, from what was measured before it and its own end."""
 
-from harness.judgement import objective, verdict
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+
+from harness.judgement import confirmation, history, objective, search
 from harness.judgement.experiment import Part
 from harness.judgement.history import History
-from harness.judgement.verdict import Judgement
-from harness.record.entries import Role, Status, Verdict
+from harness.judgement.search import File, Outlook
+from harness.record.entries import ConfirmationBegun, Role, Status, Verdict
 from harness.record.life import Ruling
 
 LOSSES = 3
-"""Runs of one role that are cut off in a trial (by Ctrl-C, a kill, a full disk, a worker that
-dies), which ends it."""
-
-
-def judge(past: History, challenger: str, scores: list[float]) -> Judgement:
-    """What comes next for a challenger that has these scores."""
-    return verdict.judge(
-        scores, past.before(challenger), past.beside(challenger), past.number(challenger),
-        past.looks(challenger), past.picks(challenger, len(scores)),
-    )  # fmt: skip
+"""Runs of one role that are cut off in a trial or a confirmation (by Ctrl-C, a kill, a full disk, a
+worker that dies), which ends it."""
 
 
 def rule(
@@ -35,51 +31,147 @@ def rule(
       score: its average return, where it has one.
     """
     if score is None:
-        return _failed(part, status, len(past.cut_off(part.role, part.challenger)))
+        return _failed(past, part, status)
     if part.role == Role.TRANSFER:
         return Ruling(Status.SCORED)
     there = past.replicate(part.role, part.challenger, part.replicate, part.commit)
     returns = {**there, task: score}
     if lacking := set(tasks) - set(returns):
         return _goes_on(f"{len(lacking)} more tasks in this replicate.")
-    if part.role == Role.INCUMBENT:
-        return Ruling(Status.SCORED, Verdict.GO_ON if part.beside else Verdict.NONE)
-    return _compared(past, part.challenger, objective.score(tasks, returns))
+    whole = objective.score(tasks, returns)
+    match part.role:
+        case Role.CHALLENGER:
+            return _tried(past, part.challenger, whole)
+        case Role.CONFIRMATION:
+            return _confirmed(past, part, whole)
+    return Ruling(Status.SCORED)
 
 
-def _compared(past: History, challenger: str, score: float) -> Ruling:
-    """The ruling on a challenger's replicate that is complete, by its score."""
-    scores = [*past.scores(Role.CHALLENGER, challenger), score]
-    if past.missing() and len(scores) < verdict.MAX_REPLICATES:
-        return _goes_on("A new incumbent is being measured.")
-    said = judge(past, challenger, scores)
-    if isinstance(said.step, Verdict):
-        return Ruling(Status(said.step), said.step, said.reason)
-    return _goes_on(said.reason)
+def _tried(past: History, name: str, score: float) -> Ruling:
+    """The ruling on an edit's complete run, by its score."""
+    there, files = past.progress(), past.files()
+    if past.missing():
+        return _goes_on("The incumbent is being measured.")
+    file = files.get(name) or File(name, there.made_on.get(name, there.lead))
+    files[name] = history.with_score(file, Role.CHALLENGER, score)
+    outlook = Outlook(files, there.incumbent, there.stack)
+    figures = _figures(outlook, name)
+    if there.lead == name:
+        return Ruling(Status.SCORED, Verdict.NONE, f"The lead, once more: {figures}.")
+    accepted = search.is_accepted(outlook, name)
+    if accepted is None and name not in there.aside:
+        return _goes_on(f"{figures}: it is run again.")
+    if accepted:
+        reason = f"{figures}: it leads, and is not proved yet."
+        return Ruling(Status.ACCEPT, Verdict.ACCEPT, reason)
+    return Ruling(Status.DISCARD, Verdict.DISCARD, f"{figures}: set aside.")
+
+
+def _figures(outlook: Outlook, name: str) -> str:
+    """What an edit has scored and what that is thought to be worth, in words."""
+    scores, whom = outlook.files[name].scores, "lead"
+    rival = outlook.files[outlook.lead].scores
+    if outlook.lead == outlook.incumbent:
+        whom = "incumbent"
+    return (
+        f"{statistics.fmean(scores):,.4g} in {_runs(len(scores))} against "
+        f"{statistics.fmean(rival):,.4g} in {_runs(len(rival))} of the {whom}, which is thought "
+        f"to be a gain of {outlook.gain(name):+.2f} deviations (more than {search.ACCEPT:+.2f} "
+        "leads)"
+    )
+
+
+def _confirmed(past: History, part: Part, score: float) -> Ruling:
+    """The ruling on a run of a confirmation, by its score."""
+    begun = past.progress().begun
+    if begun is None or begun.lots is None:
+        return Ruling(Status.SCORED)
+    places = [list(block) for block in past.places(begun)]
+    _put(places, part.replicate % history.PLACES_NUMBERED, score)
+    files = past.files()
+    files[part.commit] = history.with_score(files[part.commit], part.role, score)
+    return _looked_at(past, begun, places, files)
+
+
+def _put(places: list[list[float | None]], place: int, score: float) -> None:
+    """A score in its place, counted from 1 over all blocks."""
+    for block in places:
+        if place <= len(block):
+            block[place - 1] = score
+            return
+        place -= len(block)
+
+
+def _looked_at(
+    past: History,
+    begun: ConfirmationBegun,
+    places: Sequence[Sequence[float | None]],
+    files: Mapping[str, File],
+) -> Ruling:
+    """What a confirmation decides with these scores: something only where a block is complete."""
+    blocks, design = history.blocks(begun, places), past.design(begun)
+    partly = any(score is not None for block in places[len(blocks) :] for score in block)
+    if partly or not blocks:
+        return _goes_on("The block is not complete.")
+    said = confirmation.look(design, blocks)
+    lead, incumbent = _sides(blocks)
+    figures = (
+        f"The lead has {statistics.fmean(lead):,.4g} and the incumbent "
+        f"{statistics.fmean(incumbent):,.4g} in {_runs(len(lead))} each, side by side; lots alone "
+        f"do that with probability {said.chance:.2g}, where {said.allowed:.2g} is allowed"
+    )
+    if said.kept:
+        return Ruling(Status.KEEP, Verdict.KEEP, f"{figures}: proved.")
+    if len(blocks) == len(design.pairs):
+        return Ruling(Status.UNPROVED, Verdict.UNPROVED, f"{figures}: not proved.")
+    there = past.progress()
+    if not search.keeps_on(Outlook(files, there.incumbent, there.stack)):
+        reason = f"{figures}: more runs would hardly prove it."
+        return Ruling(Status.UNPROVED, Verdict.UNPROVED, reason)
+    return _goes_on(f"{figures}: it goes on.")
+
+
+def _sides(blocks: Sequence[confirmation.Block]) -> tuple[list[float], list[float]]:
+    """The scores of the lead and those of the incumbent."""
+    sides: dict[bool, list[float]] = {True: [], False: []}
+    for block in blocks:
+        for score, is_lead in zip(block.scores, block.lead, strict=True):
+            sides[is_lead].append(score)
+    return sides[True], sides[False]
 
 
 def _goes_on(reason: str) -> Ruling:
     return Ruling(Status.SCORED, Verdict.GO_ON, reason)
 
 
-def _failed(part: Part, status: Status, ends: int) -> Ruling:
-    """The ruling on a run without a score.
-
-    Args:
-      part: of the run.
-      status: what it ended as.
-      ends: how many earlier runs of its role in this trial were cut off.
-    """
+def _failed(past: History, part: Part, status: Status) -> Ruling:
+    """The ruling on a run without a score."""
     if status == Status.STOPPED:
-        return Ruling(status, Verdict.DISCARD if part.role == Role.CHALLENGER else Verdict.NONE)
+        discarded = part.role == Role.CHALLENGER
+        return Ruling(status, Verdict.DISCARD if discarded else Verdict.NONE)
     if not status.at_fault:
+        ends = len(past.cut_off(part.role, part.challenger))
         return _cut_off(part, status) if ends + 1 >= LOSSES else Ruling(status)
     if part.role == Role.CHALLENGER:
         reason = f"Replicate {part.replicate} ended as {status}."
         return Ruling(status, Verdict.DISCARD, reason)
-    if part.beside:
-        return Ruling(status, Verdict.GO_ON, "The incumbent failed, not the challenger.")
+    if part.role == Role.CONFIRMATION:
+        return _failed_beside(past, part, status)
     return Ruling(status)
+
+
+def _failed_beside(past: History, part: Part, status: Status) -> Ruling:
+    """The ruling on a file that failed in a confirmation."""
+    if part.commit == part.challenger:
+        return Ruling(status, Verdict.UNPROVED, f"The lead ended as {status}.")
+    begun = past.progress().begun
+    if begun is None or begun.lots is None:
+        return Ruling(status)
+    places = [list(block) for block in past.places(begun)]
+    _put(places, part.replicate % history.PLACES_NUMBERED, float("inf"))
+    said = _looked_at(past, begun, places, past.files())
+    why = "The incumbent failed: its run counts as the highest of its block."
+    return dataclasses.replace(said, status=status, reason=f"{why} {said.reason}")
 
 
 def _cut_off(part: Part, status: Status) -> Ruling:
@@ -87,7 +179,10 @@ def _cut_off(part: Part, status: Status) -> Ruling:
     often = f"cut off too often: {LOSSES} times, the last one as {status}."
     if part.role == Role.CHALLENGER:
         return Ruling(status, Verdict.DISCARD, f"Its runs were {often}")
-    if part.beside:
-        reason = f"The incumbent's runs during this trial were {often}"
-        return Ruling(Status.INCONCLUSIVE, Verdict.INCONCLUSIVE, reason)
+    if part.role == Role.CONFIRMATION:
+        return Ruling(status, Verdict.UNPROVED, f"The confirmation's runs were {often}")
     return Ruling(status)
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"

@@ -1,8 +1,8 @@
 """What is worth a run next: a lead runs ahead of the proved incumbent, and edits are made on it.
 
 Everything here is a guess, by Bayes' rule, from all scores so far (`belief`, `noise`). It decides
-what is run and what is not, and may be wrong as often as it pays. What is *called* an improvement
-is decided elsewhere (`confirmation`), on runs that nothing here has seen.
+what is run and what is not, and may be wrong as often as it pays. What is called an improvement is
+decided elsewhere (`confirmation`), on runs that nothing here has seen.
 
 An edit is looked at once, and again while it seems to be better than the lead. It becomes the lead
 when it is expected to be, and else goes to those that were set aside, of which the best may be

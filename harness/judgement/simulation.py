@@ -430,7 +430,7 @@ class _Searcher:
             search.pairs(self.left, closing, level),
             search.jump(outlook),
             outlook.noise,
-            seed=self._generator.getrandbits(32),
+            seed=self._confirmations + 1,
         )
         self._confirmations += 1
         self._runs.challenger()
@@ -448,7 +448,7 @@ class _Searcher:
             scores = [min(score, highest) for score in scores]  # of an incumbent that failed
             blocks.append(Block(tuple(scores), tuple(places)))
             ended = self._runs.again + self._runs.cut_off - cut_off
-            picks = verdict.picks(2 * sum(design.pairs[: len(blocks)]), ended)
+            picks = confirmation.picks(2 * sum(design.pairs), ended)
             said = confirmation.look(dataclasses.replace(design, picks=picks), blocks)
             for is_lead, score in zip(places, scores, strict=True):
                 self._put(lead if is_lead else self._incumbent, score)

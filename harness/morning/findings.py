@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.errors import InputError, LedgerError
 from harness.evaluate import MAX_RETURN
-from harness.judgement import objective, verdict
+from harness.judgement import estimate, objective
 from harness.judgement.history import NAME_LENGTH, fails_fresh, incumbents_returns
 from harness.places import SUMMARY, TURN, run_folder
 from harness.record.entries import ALONE, Entry, Fate, Role, Run, Status, Verdict, stamp
@@ -136,7 +136,7 @@ def span(scores: Sequence[float]) -> tuple[float, float]:
     """What stands for scores: the 95 % interval of their mean; their range where they are few."""
     if len(scores) < ENOUGH:
         return min(scores), max(scores)
-    return verdict.interval(scores)
+    return estimate.interval(scores)
 
 
 def read(ledger: Path, branch: str = "") -> Findings:

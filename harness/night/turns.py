@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from harness.checkout import integrity
 from harness.errors import IntegrityError, PolicyError, StorageError, TrainingError
-from harness.judgement import contest, prospects
+from harness.judgement import estimate, prospects
 from harness.judgement.contest import LOST_RUNS, Contest
 from harness.judgement.history import NAME_LENGTH, History
 from harness.judgement.rulings import LOSSES
@@ -163,7 +163,7 @@ class Night:
             return Answer(status, edit, line, seconds=time.monotonic() - begin)
         failed = now.failed(self._contest.site.slots)
         situation = Situation(
-            estimate=contest.estimate(past.fresh()),
+            estimate=estimate.told(past.fresh()),
             left=now.left(),
             repair=failed.error if failed else "",
             note=now.note(),

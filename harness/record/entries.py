@@ -29,7 +29,9 @@ class Status(enum.StrEnum):
 
     BEGUN = "begun"
     SCORED = "scored"
+    ACCEPT = "accept"
     KEEP = "keep"
+    UNPROVED = "unproved"
     DISCARD = "discard"
     CRASH = "crash"
     TIMEOUT = "timeout"
@@ -53,30 +55,44 @@ class Status(enum.StrEnum):
     @property
     def decided(self) -> bool:
         """Whether it says what the run has decided, and not how it ended."""
-        return self in (Status.KEEP, Status.DISCARD, Status.INCONCLUSIVE)
+        return self.value in {verdict.value for verdict in Verdict}
 
 
 class Verdict(enum.StrEnum):
-    """What a run has decided on its challenger."""
+    """What a run has decided.
+
+    Of an edit: `accept` makes it the lead, `discard` sets it aside. Of a confirmation: `keep` makes
+    the lead the incumbent, `unproved` does not. In a branch that was begun before there were leads,
+    `keep` is an edit's.
+    """
 
     NONE = "none"
     GO_ON = "go on"
+    ACCEPT = "accept"
     KEEP = "keep"
+    UNPROVED = "unproved"
     DISCARD = "discard"
     INCONCLUSIVE = "inconclusive"
 
     @property
     def final(self) -> bool:
-        """Whether the challenger is run no more after it."""
+        """Whether it ends what the run was made for: an edit's trial, or a confirmation."""
         return self not in (Verdict.NONE, Verdict.GO_ON)
 
 
 class Role(enum.StrEnum):
-    """Of a run on a branch; `transfer` is one on any task, which decides nothing."""
+    """What a run on a branch is made for.
+
+    `challenger`: an edit, on trial or looked at again; `incumbent`: the proved file;
+    `confirmation`: the lead or the incumbent, side by side; `estimate`: the incumbent, for no
+    decision; `transfer`: a file on any task, which decides nothing.
+    """
 
     NONE = ALONE
     CHALLENGER = "challenger"
     INCUMBENT = "incumbent"
+    CONFIRMATION = "confirmation"
+    ESTIMATE = "estimate"
     TRANSFER = "transfer"
 
 
@@ -106,8 +122,9 @@ class Fate(enum.StrEnum):
     ON_TRIAL = "on trial"
 
 
-AGENT, NIGHT, RENEWED = "agent", "night", "renewed"
-"""Cells of rows that are no runs: the role of a turn, that of a night, a renewal's status."""
+AGENT, NIGHT, LOTS, LEAD, RENEWED = "agent", "night", "lots", "lead", "renewed"
+"""Cells of rows that are no runs: the roles of a turn, a night, the beginning of a confirmation and
+a lead that was set back; a renewal's status."""
 
 FORMATS = {"avg_return": ".4f", "std_return": ".4f", "startup": ".2f"}
 """Of figures that are measured; others are written as they were given."""
@@ -239,6 +256,51 @@ class NightBegun(Entry):
     plan: Plan | None
 
 
+@dataclasses.dataclass(frozen=True)
+class Lots:
+    """What is fixed before the first run of a confirmation.
+
+    Attributes:
+      number: which confirmation of the branch's life it is, from 1.
+      incumbent: its commit.
+      level: how often what changes nothing may be kept.
+      jump: by how much the lead is thought to be better, in scores.
+      blocks: for each block and each of its places, in order, 1 if the lead runs there, else 0.
+    """
+
+    number: int
+    incumbent: str
+    level: float
+    jump: float
+    blocks: list[list[int]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfirmationBegun(Entry):
+    """The beginning of a confirmation; its runs follow.
+
+    Attributes:
+      challenger: the lead that it is about.
+      lots: None where the row holds none.
+    """
+
+    challenger: str
+    lots: Lots | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SetBack(Entry):
+    """A lead that fell back.
+
+    Attributes:
+      challenger: the lead from here on; the incumbent if none is left.
+      reason: in words.
+    """
+
+    challenger: str
+    reason: str = ""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Renewed(Entry):
     """The first row of a ledger in the place of another one.
@@ -273,7 +335,13 @@ def parse(cells: Mapping[str, str]) -> Entry:
         return _parsed(Turn, {**cells, **own})
     if cells.get("role") == NIGHT:
         shared = _parsed(Entry, cells)
-        return NightBegun(**vars(shared), plan=_plan(cells.get("reason", "")))
+        return NightBegun(**vars(shared), plan=_packed(Plan, cells.get("reason", "")))
+    if cells.get("role") == LOTS:
+        shared = _parsed(Entry, cells)
+        lots = _packed(Lots, cells.get("reason", ""))
+        return ConfirmationBegun(**vars(shared), challenger=cells["challenger"], lots=lots)
+    if cells.get("role") == LEAD:
+        return _parsed(SetBack, cells)
     return _parsed(Renewed if cells["status"] == RENEWED else Run, cells)
 
 
@@ -284,8 +352,11 @@ def cells(entry: Entry) -> dict[str, str]:
             renamed: dict[str, Any] = {"role": AGENT, "replicate": entry.number}
             renamed["challenger"] = entry.challenger or ALONE
         case NightBegun():
-            plan = words.packed(dataclasses.asdict(entry.plan)) if entry.plan else ""
-            renamed = {"role": NIGHT, "status": NIGHT, "reason": plan}
+            renamed = {"role": NIGHT, "status": NIGHT, "reason": _text_of(entry.plan)}
+        case ConfirmationBegun():
+            renamed = {"role": LOTS, "status": LOTS, "reason": _text_of(entry.lots)}
+        case SetBack():
+            renamed = {"role": LEAD, "status": LEAD}
         case Renewed():
             renamed = {"role": ALONE, "status": RENEWED}
         case _:
@@ -302,13 +373,18 @@ def _names(kind: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(kind)}
 
 
-def _plan(text: str) -> Plan | None:
-    """The plan of a night from its cell; None where it holds none."""
+def _packed(kind: Any, text: str) -> Any:
+    """What a cell holds of a kind; None where it holds none."""
     try:
         given = json.loads(text)
-        return schema.decoded(Plan, given) if isinstance(given, dict) else None
+        return schema.decoded(kind, given) if isinstance(given, dict) else None
     except (SchemaError, ValueError, RecursionError):
         return None
+
+
+def _text_of(there: Any) -> str:
+    """A cell that holds a dataclass; empty for None."""
+    return words.packed(dataclasses.asdict(there)) if there else ""
 
 
 def _text(name: str, value: Any) -> str:
