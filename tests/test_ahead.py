@@ -4,11 +4,21 @@ import itertools
 import math
 import random
 import statistics
+import subprocess
+import sys
 
 import pytest
 
 from harness.judgement import search, simulation
 from harness.judgement.simulation import Conditions, Hand, Mix
+from tests.conftest import ROOT
+
+NOISES = {
+    "gaussian": simulation.gaussian,
+    "lognormal": simulation.lognormal,
+    "a tenth stalls": simulation.bimodal(0.1),
+    "half of them stall": simulation.bimodal(0.5),
+}
 
 SIGNAL = ((0.25, 0.75), (0.5, 0.88))
 
@@ -26,7 +36,7 @@ def ahead(noise, effects, runs=math.inf, **others):
 
 
 def test_a_harmful_edit_costs_one_run_and_the_morning_two():
-    assert search.BASELINE_RUNS == len(BASELINE)
+    assert len(BASELINE) == search.BASELINE_RUNS
     night = ahead((*BASELINE, 0.1, 0.6, 0.2), [-5.0])
     assert (night.challengers, night.kept, night.runs) == (1, [], 4 + 1 + 2)
     assert night.errors == [0.0]
@@ -152,3 +162,72 @@ def test_who_cuts_off_a_run_of_a_confirmation_has_to_show_more():
     noise = (*BASELINE, 0.2, -0.1, *[0.1, -0.1] * 5)
     assert ahead(noise, [6.0], runs=17, conditions=Conditions(hand=hand)).kept == []
     assert ahead(noise, [6.0], runs=17).kept == [6.0]
+
+
+def test_the_greedy_rule_keeps_as_much_of_nothing_as_theory_says():
+    generator = random.Random(1)
+    kept = [
+        simulation.greedy(simulation.gaussian, [0.0] * 40, generator).false_keeps
+        for _ in range(2000)
+    ]
+    expected = sum(1 / i for i in range(2, 42))
+    assert statistics.fmean(kept) == pytest.approx(expected, abs=0.15)
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_simulated_noise_is_standardised(name):
+    generator = random.Random(1)
+    values = [NOISES[name](generator) for _ in range(100_000)]
+    assert statistics.fmean(values) == pytest.approx(0, abs=0.03)
+    assert statistics.pstdev(values) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--drift", "step", "0.5"],
+        ["--signal", "0.25:0.75", "--signal", "0.5:0.88", "--drift", "rise", "1"],
+    ],
+)
+def test_the_simulation_reads_a_file_of_scores(tmp_path, options):
+    scores, generator = tmp_path / "scores", random.Random(5)
+    scores.write_text("\n".join(str(3000 + 100 * generator.gauss(0, 1)) for _ in range(30)))
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "simulate_nights.py", "--noise", scores,
+         "--shift", "4", "--nights", "20", "--runs", "40", *options],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    block = dict(line.split(": ") for line in done.stdout.splitlines())
+    for key in ("false_keeps_per_night", "detection_rate", "runs_per_challenger",
+                "final_true_gain", "challengers_per_night", "estimate_error",
+                "morning_estimate_error"):  # fmt: skip
+        low, high = map(float, block[f"{key}_95"].split())
+        assert low <= float(block[key]) <= high
+        assert f"greedy_{key}" in block
+    assert float(block["detection_rate"]) > 0.7
+
+
+@pytest.mark.parametrize("noise", ["gauss", "bimodal:2", "missing", "bimodal:x"])
+def test_a_noise_that_is_none_is_told(noise):
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "simulate_nights.py", "--noise", noise],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"--noise {noise}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--drift", "up", "1"], ["--signal", "0.5"], ["--signal", "0.5:2"], ["--runs", "3"]],
+)
+def test_an_option_that_is_none_is_told(wrong):
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "simulate_nights.py", *wrong],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert wrong[0] in done.stderr
+    assert "Traceback" not in done.stderr

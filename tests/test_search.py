@@ -104,8 +104,7 @@ def posterior(scores, parent):
 
     before = {v: math.exp(-0.5 * (v / belief.WIDE) ** 2) * fits(v, parent) for v in values}
     weights = {
-        v: fits(v, scores)
-        * sum(w * chance.get(round(v - u, 6), 0.0) for u, w in before.items())
+        v: fits(v, scores) * sum(w * chance.get(round(v - u, 6), 0.0) for u, w in before.items())
         for v in values
     }
     return sum(v * w for v, w in weights.items()) / sum(weights.values())
@@ -128,10 +127,10 @@ def test_edits_are_thought_to_do_what_the_shares_say():
     chance = belief._effects()
     assert chance.sum() == pytest.approx(1)
     low, high = belief.IMPROVEMENT
-    better = (belief.EFFECTS >= low) & (belief.EFFECTS <= high)
+    better = (low <= belief.EFFECTS) & (high >= belief.EFFECTS)
     assert chance[better].sum() == pytest.approx(belief.GOOD)
     assert chance[np.abs(belief.EFFECTS) < 1e-6].sum() == pytest.approx(belief.IDLE)
-    assert chance[belief.EFFECTS > high].sum() == 0
+    assert chance[high < belief.EFFECTS].sum() == 0
 
 
 FILES = {"0": File("0", None, (0.3, -0.8, 1.0, -0.5, 0.1, -0.1))}

@@ -5,8 +5,6 @@ import itertools
 import math
 import random
 import statistics
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,7 +13,6 @@ from scipy import stats
 from harness.judgement import simulation, verdict
 from harness.judgement.simulation import Conditions, Hand
 from harness.judgement.verdict import Look
-from tests.conftest import ROOT
 
 NOISES = {
     "gaussian": simulation.gaussian,
@@ -251,50 +248,3 @@ def test_of_nothing_little_is_kept_and_of_two_deviations_most(name):
     assert kept < verdict.FALSE_KEEPS + 3 * math.sqrt(verdict.FALSE_KEEPS / 100)
     assert statistics.fmean(night.runs / 40 for night in idle) < 2.5
     assert simulation.detection(NOISES[name], 2.0, 150, generator) > 0.7
-
-
-def test_the_greedy_rule_keeps_as_much_of_nothing_as_theory_says():
-    generator = random.Random(1)
-    kept = [
-        simulation.greedy(simulation.gaussian, [0.0] * 40, generator).false_keeps
-        for _ in range(2000)
-    ]
-    expected = sum(1 / i for i in range(2, 42))
-    assert statistics.fmean(kept) == pytest.approx(expected, abs=0.15)
-
-
-@pytest.mark.parametrize("name", NOISES)
-def test_simulated_noise_is_standardised(name):
-    generator = random.Random(1)
-    values = [NOISES[name](generator) for _ in range(100_000)]
-    assert statistics.fmean(values) == pytest.approx(0, abs=0.03)
-    assert statistics.pstdev(values) == pytest.approx(1, abs=0.1)
-
-
-@pytest.mark.slow
-def test_the_simulation_reads_a_file_of_scores(tmp_path):
-    scores = tmp_path / "scores"
-    scores.write_text("\n".join(str(3000 + 100 * x) for x in draws(0, 30, 5)))
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "simulate_nights.py", "--noise", scores,
-         "--shift", "3", "--nights", "20"],
-        capture_output=True, text=True, check=True, cwd=ROOT,
-    )  # fmt: skip
-    block = dict(line.split(": ") for line in done.stdout.splitlines())
-    for key in ("false_keeps_per_night", "detection_rate", "runs_per_challenger",
-                "final_true_gain"):  # fmt: skip
-        low, high = map(float, block[f"{key}_95"].split())
-        assert low <= float(block[key]) <= high
-        assert f"greedy_{key}" in block
-    assert float(block["detection_rate"]) > 0.7
-
-
-@pytest.mark.parametrize("noise", ["gauss", "bimodal:2", "missing", "bimodal:x"])
-def test_a_noise_that_is_none_is_told(noise):
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "simulate_nights.py", "--noise", noise],
-        capture_output=True, text=True, check=False, cwd=ROOT,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert f"--noise {noise}" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -20,6 +20,9 @@ from harness.judgement.stopping import Course
 from harness.judgement.verdict import Look
 from harness.record.entries import Role, Verdict
 
+LEAST_RUNS = search.BASELINE_RUNS + 1 + search.ESTIMATE_RUNS
+"""Of a night: its baseline, one edit, and the estimate."""
+
 Draw = Callable[[random.Random], float]
 """One draw of noise, of mean zero and standard deviation one."""
 
