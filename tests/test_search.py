@@ -151,7 +151,7 @@ def test_a_score_that_is_far_off_counts_as_far_and_is_not_overlooked(far):
     assert search.is_accepted(two, "1") is True
     worse = fixed.with_file(File("1", "0", (-far,), 1))
     assert worse.gain("1") < outlook(-1.0).gain("1")
-    assert search.second_look(worse, ["1"]) is None
+    assert search.second_look(worse, ["1"], {}) is None
 
 
 def test_an_edit_leads_after_two_good_runs_and_not_after_one():
@@ -168,7 +168,7 @@ def test_no_edit_is_looked_at_for_ever():
         assert search.is_accepted(outlook(*[score] * search.MOST_LOOKS), "1") is not None
 
 
-def test_a_second_look_goes_to_the_best_that_was_set_aside_and_then_to_what_was_stopped():
+def test_a_second_look_goes_to_the_best_that_was_set_aside():
     files = FILES | {
         "bad": File("bad", "0", (-2.0,), 1),
         "near": File("near", "0", (0.6,), 1),
@@ -177,11 +177,18 @@ def test_a_second_look_goes_to_the_best_that_was_set_aside_and_then_to_what_was_
         "stopped": File("stopped", "0"),
     }
     there = Outlook(files, "0", ())
-    assert search.second_look(there, list(files)[1:]) == "nearer"
-    assert search.second_look(there, ["bad", "stopped", "near"]) == "near"
-    assert search.second_look(there, ["bad", "often", "stopped"]) == "stopped"
-    assert search.second_look(there, ["bad", "often"]) is None
-    assert search.second_look(there, []) is None
+    low = {"stopped": there.origin - 0.1}
+    assert search.second_look(there, list(files)[1:], low) == "nearer"
+    assert search.second_look(there, ["bad", "stopped", "near"], low) == "near"
+    assert search.second_look(there, ["bad", "often"], low) is None
+    assert search.second_look(there, [], low) is None
+
+
+def test_a_stopped_edit_is_looked_at_again_for_what_its_report_lets_hope():
+    there = Outlook(FILES | {"1": File("1", "0", (0.6,), 1), "2": File("2", "0")}, "0", ())
+    for hope, best in ((-0.1, "1"), (3.0, "2")):
+        assert search.second_look(there, ["1", "2"], {"2": there.origin + hope}) == best
+    assert search.second_look(there, ["2"], {"2": there.origin - 3.0}) is None
 
 
 def stacked(*means, runs=3):
@@ -293,6 +300,6 @@ def test_a_branch_of_thousands_of_edits_is_thought_through_in_a_moment():
             lead = name
     begun = time.perf_counter()
     there = Outlook(files, "0", stack)
-    search.second_look(there, [name for name in files if name not in (*stack, "0")])
+    search.second_look(there, [name for name in files if name not in (*stack, "0")], {})
     search.falls(there)
     assert time.perf_counter() - begun < 1.5
