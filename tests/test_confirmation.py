@@ -110,6 +110,21 @@ def test_the_looks_keep_what_the_rule_says_counted_way_by_way(name, level):
     }
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_where_the_density_alone_is_asked_those_ahead_on_average_compete_and_no_others(
+    seed, monkeypatch
+):
+    monkeypatch.setattr(confirmation, "SHAPE_WEIGHT", 1.0)
+    generator = random.Random(seed)
+    heaps = noise.fit([[generator.gauss(0, 0.3) - 4 * (place % 3 == 0) for place in range(30)]])
+    made = dataclasses.replace(design(0.2), noise=heaps, jump=heaps.deviation)
+    scores = [generator.gauss(0, 0.5) + 30 * (place in (2, 5)) for place in range(10)]
+    expected = reference(made, scores)
+    assert {lot: kept_at(made, scores, lot) for lot in lots()} == {
+        lot: expected.get(lot) for lot in lots()
+    }
+
+
 def test_a_level_is_used_up_where_no_two_ways_are_alike():
     made = design(0.2)
     kept = [lot for lot in lots() if kept_at(made, SCORES["normal"], lot) is not None]
