@@ -100,14 +100,14 @@ def test_of_all_lots_no_more_are_kept_over_all_looks_than_the_level_says(name, l
     assert len(kept) <= level * len(lots())
 
 
+@pytest.mark.parametrize("pairs", [PAIRS, (2, 1, 1, 1), (1, 1, 1, 1, 1)])
 @pytest.mark.parametrize("level", [0.03, 0.0766, 0.2])
 @pytest.mark.parametrize("name", ["normal", "some equal", "rising", "some stall"])
-def test_the_looks_keep_what_the_rule_says_counted_way_by_way(name, level):
-    made = design(level)
+def test_the_looks_keep_what_the_rule_says_counted_way_by_way(name, level, pairs):
+    made = design(level, pairs)
     expected = reference(made, SCORES[name])
-    assert {lot: kept_at(made, SCORES[name], lot) for lot in lots()} == {
-        lot: expected.get(lot) for lot in lots()
-    }
+    found = {lot: kept_at(made, SCORES[name], lot) for lot in lots(pairs)}
+    assert found == {lot: expected.get(lot) for lot in lots(pairs)}
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -180,7 +180,7 @@ def look(design: Design, blocks: Sequence[Block]) -> Look:
         # Ways that are worse on average are never kept, whatever the density says of them.
         found = np.where(leads > 0, sums, -np.inf)
         mine = seen if ahead > 0 else -math.inf
-        as_good = (found >= mine - ROUNDING * max(1.0, abs(mine))) & ~kept
+        as_good = found >= mine - ROUNDING * max(1.0, abs(mine))
         chance = float((as_good | kept).sum()) / len(ways) if ahead > 0 else 1.0
         if chance <= allowed * (1 + ROUNDING):
             return Look(True, chance, allowed)
