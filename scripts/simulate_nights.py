@@ -29,6 +29,11 @@ number of `--processes`.
 What runs are worth that end, or are slowed, in favour of a result; nothing is better. For each case
 `false_keeps_per_night` under the rule and, with `free_`, where they were made again for nothing;
 `estimate_error` of an incumbent that was just kept for being truly better by five deviations.
+
+    python scripts/simulate_nights.py --unlike [--nights 4000]
+
+How often a branch's first confirmation keeps a lead that is unlike the incumbent and no better on
+average: `kept`, where `level` is the bound for a lead that is the same.
 """
 
 import argparse
@@ -42,7 +47,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.judgement import simulation
+from harness.judgement import confirmation, search, simulation
+from harness.judgement import noise as scatter
+from harness.judgement.confirmation import Block, Design
 from harness.judgement.simulation import Conditions, Draw, Hand, Mix, Night, Signal
 
 NIGHT_LENGTH = 40
@@ -216,6 +223,48 @@ def selective(draw: Draw, count: int, seed: int) -> None:
             show(f"{prefix}estimate_error", errors)
 
 
+UNLIKE = {
+    "the same": (1.0, 0.0),
+    "half the scatter": (0.5, 0.0),
+    "twice the scatter": (2.0, 0.0),
+    "worse by 0.25": (1.0, -0.25),
+    "worse by 0.5": (1.0, -0.5),
+    "worse by 1": (1.0, -1.0),
+}
+"""Leads: their scatter as a multiple of the incumbent's, and their mean above its."""
+
+KNOWN = 12, 4
+"""Files that a branch has run before its first confirmation, and runs of each."""
+
+
+def unlike(draw: Draw, count: int, seed: int) -> None:
+    """How often each of `UNLIKE` is kept."""
+    level = confirmation.level(1, [])
+    print(f"level: {level:.4f}")
+    for name, (scale, mean) in UNLIKE.items():
+        generator = random.Random(seed)
+        files, runs = KNOWN
+        known = scatter.fit([[draw(generator) for _ in range(runs)] for _ in range(files)])
+        design = Design(level, search.PAIRS, known.deviation * sum(search.JUMP) / 2, known)
+        print(f"case: {name}")
+        show("kept", [_is_kept(design, draw, scale, mean, generator) for _ in range(count)])
+
+
+def _is_kept(
+    design: Design, draw: Draw, scale: float, mean: float, generator: random.Random
+) -> bool:
+    """Whether a confirmation keeps a lead with another scatter and mean."""
+    blocks: list[Block] = []
+    for pairs in design.pairs:
+        places = [True] * pairs + [False] * pairs
+        generator.shuffle(places)
+        scores = [mean + scale * draw(generator) if lead else draw(generator) for lead in places]
+        blocks.append(Block(tuple(scores), tuple(places)))
+        if confirmation.look(design, blocks).kept:
+            return True
+    return False
+
+
 def _free(conditions: Conditions) -> Conditions:
     """The same where a run that was ended is made again for nothing, as often as somebody likes."""
     assert conditions.hand is not None
@@ -278,6 +327,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--selective", action="store_true", help="what selective ends are worth")
+    parser.add_argument("--unlike", action="store_true", help="leads that are not the same")
     options = parser.parse_args()
     if options.nights < 2:
         parser.error("--nights must be at least 2")
@@ -298,6 +348,9 @@ def main() -> None:
     print(f"noise: {options.noise}\nnights: {options.nights}\nshift: {options.shift:g}")
     if options.selective:
         selective(noise(options.noise), options.nights, options.seed)
+        return
+    if options.unlike:
+        unlike(noise(options.noise), options.nights, options.seed)
         return
     setting = Setting(
         options.noise, mix, options.shift, options.runs, tuple(options.signal), options.drift,

@@ -253,9 +253,9 @@ def test_with_random_ways_too_lots_are_kept_no_more_often_than_the_level_says(mo
 def test_what_was_seen_is_among_the_random_ways(monkeypatch):
     monkeypatch.setattr(confirmation, "EXACT_UP_TO", 0)
     monkeypatch.setattr(confirmation, "SAMPLED", (99, 99))
-    scores, lot = [9.0] * 4 + [0.0] * 4, ((True,) * 4 + (False,) * 4,)
-    said = confirmation.look(design(1e-9, (4,)), blocks(scores, lot))
-    assert said.chance >= 1 / 100
+    scores, lot = ([9.0] * 4 + [0.0] * 4) * 2, ((True,) * 4 + (False,) * 4,) * 2
+    said = confirmation.look(design(1e-9, (4, 4)), blocks(scores, lot))
+    assert said.chance == 1 / 100  # the best of 4,900 ways is none of 99 random ones
 
 
 def test_the_finer_a_level_the_more_random_ways_are_drawn():
