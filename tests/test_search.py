@@ -128,9 +128,9 @@ def test_edits_are_thought_to_do_what_the_shares_say():
     assert chance.sum() == pytest.approx(1)
     low, high = belief.IMPROVEMENT
     better = (low <= belief.EFFECTS) & (high >= belief.EFFECTS)
-    assert chance[better].sum() == pytest.approx(belief.GOOD)
+    assert chance[better].sum() == pytest.approx(belief.GOOD - belief.GREAT)
     assert chance[np.abs(belief.EFFECTS) < 1e-6].sum() == pytest.approx(belief.IDLE)
-    assert chance[high < belief.EFFECTS].sum() == 0
+    assert chance[high < belief.EFFECTS].sum() == pytest.approx(belief.GREAT)
 
 
 FILES = {"0": File("0", None, (0.3, -0.8, 1.0, -0.5, 0.1, -0.1))}
