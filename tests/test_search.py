@@ -33,6 +33,15 @@ def test_normal_scatter_is_recovered():
     assert distance(found.density, stats.norm.pdf(noise.GRID)) < 0.12
 
 
+def test_smoothing_makes_a_density_no_wider():
+    """Of what was seen; what is assumed beside it has heavy tails."""
+    found, count = noise.fit([normal(40, mean) for mean in (0.0, 50.0, 9.0)]), 120
+    assumed = noise.PRIOR_RUNS * noise._assumed()
+    seen = ((found.density - noise.FLOOR) * (noise.PRIOR_RUNS + count) - assumed) / count
+    variance = (seen * noise.GRID**2).sum() * noise.STEP
+    assert variance == pytest.approx(1, abs=0.01)
+
+
 def test_two_heaps_are_recovered():
     scores = [GENERATOR.gauss(0, 1) - 10 * (i % 10 < 3) for i in range(120)]
     found = noise.fit([scores])
