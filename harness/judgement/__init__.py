@@ -5,13 +5,17 @@ May import: `measurement`, `record`, and what is below.
 
 __all__ = [
     "contest",
+    "confirmation",
+    "estimate",
     "experiment",
     "history",
     "objective",
     "pace",
     "prospects",
+    "purpose",
     "replicates",
     "rulings",
+    "search",
     "simulation",
     "stopping",
     "verdict",

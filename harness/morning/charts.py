@@ -16,7 +16,6 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.judgement import estimate, objective
 from harness.morning.findings import (
-    BETWEEN,
     Confirmation,
     Experiment,
     Findings,
@@ -44,22 +43,22 @@ COLOURS = {
 
 OUTCOMES = {
     Fate.KEEP: ("keep", "o", "proved"),
-    Fate.ACCEPT: ("lead", "o", "leads, not proved"),
-    Fate.SET_BACK: ("other", "o", "led, set back"),
+    Fate.ACCEPT: ("lead", "o", "leading"),
+    Fate.SET_BACK: ("other", "o", "set back"),
     Fate.DISCARD: ("discard", "o", "set aside"),
     Fate.INCONCLUSIVE: ("other", "s", "inconclusive"),
     Fate.ON_TRIAL: ("other", "D", "on trial"),
-    Fate.STOPPED: ("discard", "v", "stopped early"),
+    Fate.STOPPED: ("discard", "v", "stopped"),
     Fate.CRASH: ("crash", "x", "failed"),
 }
 """Colour, marker and word of each outcome of an experiment."""
 
 CONFIRMED = {
-    Verdict.KEEP: ("keep", "confirmation: proved"),
-    Verdict.UNPROVED: ("other", "confirmation: not proved"),
-    Verdict.GO_ON: ("muted", "confirmation that goes on"),
+    Verdict.KEEP: ("keep", "proved"),
+    Verdict.UNPROVED: ("other", "not proved"),
+    Verdict.GO_ON: ("muted", "goes on"),
 }
-"""Colour and words of each outcome of a confirmation."""
+"""Colour and word of each outcome of a confirmation."""
 
 STOPPED_SHARE = 0.4
 """Of the size of a mark that of a stopped run takes: there are many, and they say little."""
@@ -133,7 +132,7 @@ def progress(found: Findings) -> Chart:
             _draw_experiments(axis, members, COLOURS[colour], marker, word, size * share)
         _draw_confirmations(axis, found.confirmations)
         _draw_solved(axis, found)
-        axis.set_xlim(-0.02 * last - 0.5, last * 1.02 + 0.7)
+        axis.set_xlim(-0.02 * last - 0.5, last * 1.02 + 1.2)
         axis.set_xlabel("experiment")
         axis.set_ylabel(score_name(found.tasks))
         axis.yaxis.set_major_formatter(_thousands(found.tasks))
@@ -145,7 +144,7 @@ def progress(found: Findings) -> Chart:
 
 def _draw_reigns(axis: Axes, reigns: Sequence[Reign], last: int) -> None:
     """Steps of the estimate, its interval, and the band of single runs."""
-    ends = [reign.since for reign in reigns[1:]] + [last + BETWEEN]
+    ends = [reign.since for reign in reigns[1:]] + [last + 1]
     for i, (reign, end) in enumerate(zip(reigns, ends, strict=True)):
         reach = (reign.since, max(reign.since, end))  # one begun earlier may be kept later
         first = i == 0
@@ -170,7 +169,7 @@ def _draw_reigns(axis: Axes, reigns: Sequence[Reign], last: int) -> None:
 
 def _draw_leads(axis: Axes, leads: Sequence[Lead], last: int) -> None:
     """Steps of what the lead has scored, where it is not the incumbent."""
-    ends = [lead.since for lead in leads[1:]] + [last + BETWEEN]
+    ends = [lead.since for lead in leads[1:]] + [last + 1]
     places, means = [], []
     for lead, end in zip(leads, ends, strict=True):
         mean = statistics.fmean(lead.scores) if lead.scores else math.nan
@@ -197,7 +196,7 @@ def _draw_confirmations(axis: Axes, confirmations: Sequence[Confirmation]) -> No
             axis.plot([one.since], [mean], "_", color=COLOURS[side], markersize=11,
                       markeredgewidth=2, zorder=6)  # fmt: skip
         axis.plot([], [], color=COLOURS[colour], linewidth=5, alpha=0.35,
-                  label=None if word in words else word)  # fmt: skip
+                  label=None if word in words else f"confirmation: {word}")  # fmt: skip
         words.add(word)
 
 

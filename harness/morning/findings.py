@@ -44,7 +44,7 @@ class Experiment:
       commit: its name in the ledger.
       description: of the edit.
       outcome: what became of it.
-      reason: of the last verdict, in words.
+      reason: of the last verdict, in words, and what came of it later.
       scores: of its replicates.
       against: scores of the lead that were known at the verdict.
       runs: ids, in their order.
@@ -104,8 +104,8 @@ class Lead:
     Attributes:
       commit: its name in the ledger; empty where the incumbent itself leads.
       since: as of a `Reign`.
-      scores: of its runs that the search had seen by then. It was chosen for some of them, so their
-        mean flatters it. None where the incumbent leads.
+      scores: of the runs that it was chosen for; their mean flatters it. None where the incumbent
+        leads.
     """
 
     commit: str
@@ -289,8 +289,9 @@ class _Reader:
         self._confirmations: list[Confirmation] = []
         self._there = Progress(runs[0].commit[:NAME_LENGTH])
         self._reigns: list[tuple[str, float]] = [(self._there.incumbent, 0)]
-        self._leads: list[Lead] = []
+        self._leads: list[tuple[str, float]] = []
         self._proved: list[str] = []
+        self._later: dict[str, str] = {}
 
     def findings(self, name: str) -> Findings:
         """All of them.
@@ -308,7 +309,6 @@ class _Reader:
                 case SetBack() if before.falling is not None and self._confirmations:
                     self._fell(row.reason)
             self._follow(before, row)
-        self._close_lead()
         reigns = [reign for commit, since in self._reigns if (reign := self._reign(commit, since))]
         if not reigns:
             raise InputError(f"On {name} the baseline is not measured yet: there is no score.")
@@ -322,7 +322,10 @@ class _Reader:
                 for number, commit in enumerate(self._trials, start=1)
             ],
             reigns=reigns,
-            leads=self._leads,
+            leads=[
+                Lead(commit, since, [*self._scores(self._trials.get(commit, []))])
+                for commit, since in self._leads
+            ],
             confirmations=self._confirmations,
             proved=self._proved,
             progress=self._there,
@@ -394,20 +397,17 @@ class _Reader:
             since = [*self._trials].index(row.challenger) + 1
         if there.incumbent != before.incumbent:
             self._reigns.append((there.incumbent, since))
-            self._proved += [one for one in before.stack if one not in there.stack] or [
-                there.incumbent
-            ]
+            proved = [one for one in before.stack if one not in there.stack]
+            self._proved += proved or [there.incumbent]
+            since_then = f" Confirmation {there.confirmations} has proved it since."
+            self._later |= dict.fromkeys(proved, since_then)
+        if isinstance(row, SetBack):
+            fallen = [one for one in before.stack if one not in there.stack]
+            by = f"confirmation {before.confirmations}" if before.falling else "another run of it"
+            self._later |= dict.fromkeys(fallen, f" The lead fell back behind it after {by}.")
         leads, led = (one.stack[-1:] for one in (there, before))
         if leads != led:
-            self._close_lead()
-            self._leads.append(Lead("".join(leads), since, []))
-
-    def _close_lead(self) -> None:
-        """Note what the search has seen of who leads."""
-        if self._leads:
-            last = self._leads[-1]
-            scores = [*self._seen.get(last.commit, [])]
-            self._leads[-1] = dataclasses.replace(last, scores=scores)
+            self._leads.append(("".join(leads), since))
 
     def _reign(self, commit: str, since: float) -> Reign | None:
         """An incumbent's, from runs that no decision was made on; None where there are none."""
@@ -446,7 +446,7 @@ class _Reader:
             commit=commit,
             description=rows[0].description,
             outcome=self._fate(commit, ended),
-            reason=ended.reason if ended else "",
+            reason=(ended.reason if ended else "") + self._later.get(commit, ""),
             scores=list(self._scores(rows)),
             against=self._against.get(commit, []),
             runs=[row.run_id for row in rows],

@@ -130,7 +130,7 @@ def came(found: Findings, *others: Fate) -> str:
     """How many experiments have come to what; only fates that there are, and these."""
     counts = {fate: found.count(fate) for fate in OUTCOMES}
     return ", ".join(
-        f"{OUTCOMES[fate][2]}: {count}"
+        f"{count} {OUTCOMES[fate][2]}"
         for fate, count in counts.items()
         if count or fate in (Fate.KEEP, *others)
     )
