@@ -1,6 +1,6 @@
 """A branch on which everything has happened that a night can bring, made in no time.
 
-In the words of its training files, `SKILL = x y`: the search sees scores around x, and a
+In the words of its training files, `SKILL = x # truly y`: the search sees scores around x, and a
 confirmation around y. So an edit can look better than it is.
 """
 
@@ -22,13 +22,13 @@ SET_ASIDE, PROVED_BELOW, CRASHED, PROVED, SET_BACK, STOPPED, LEADS = range(1, 8)
 """Numbers of the experiments, by what becomes of them."""
 
 EDITS = {
-    SET_ASIDE: "-3 -3",
-    PROVED_BELOW: "6 6",
-    CRASHED: "0 0 crash",
-    PROVED: "12 12",
-    SET_BACK: "17 8",
-    STOPPED: "-9 -9",
-    LEADS: "15 15",
+    SET_ASIDE: "-3 # truly -3",
+    PROVED_BELOW: "6 # truly 6",
+    CRASHED: "0 # truly 0 crash",
+    PROVED: "12 # truly 12",
+    SET_BACK: "17 # truly 8",
+    STOPPED: "-9 # truly -9",
+    LEADS: "15 # truly 15",
 }
 """Of each experiment its file: what it seems to be worth, and what it is worth."""
 
@@ -36,7 +36,7 @@ EDITS = {
 def searched(folder: Path) -> Contest:
     """The branch, in a new checkout."""
     (folder / "agent_space").mkdir(parents=True)
-    (folder / EDITABLE).write_text("SKILL = 0 0\n")
+    (folder / EDITABLE).write_text("SKILL = 0 # truly 0\n")
     (folder / ".gitignore").write_text("/runs/\n/results.tsv\n/report/\n")
     for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
         git(folder, *arguments)
@@ -47,7 +47,7 @@ def searched(folder: Path) -> Contest:
         if "crash" in words:
             raise TrainingError("as the file wants it")
         side_by_side = running[-1].role in (Role.CONFIRMATION, Role.ESTIMATE)
-        return float(words[3 if side_by_side else 2]) + noise.gauss(0, 1)
+        return float(words[5 if side_by_side else 2]) + noise.gauss(0, 1)
 
     def remember(row: Run) -> None:
         running.append(row)

@@ -4,13 +4,15 @@ May import: `measurement`, `record`, and what is below.
 """
 
 __all__ = [
-    "contest",
     "confirmation",
+    "contest",
     "estimate",
     "experiment",
     "history",
+    "noise",
     "objective",
     "pace",
+    "power",
     "prospects",
     "purpose",
     "replicates",

@@ -37,8 +37,10 @@ def doubts(root: Path, past: History) -> list[str]:
 
 def _fresh(past: History) -> list[Run]:
     """The runs of the incumbent for its own sake, by what measures now."""
-    name = (Role.INCUMBENT, past.incumbent, past.incumbent, past.instrument)
-    return [r for r in past.runs if (r.role, r.commit, r.challenger, r.harness) == name]
+    name = (past.incumbent, past.incumbent, past.instrument)
+    roles = (Role.INCUMBENT, Role.ESTIMATE)
+    mine = (run for run in past.runs if run.role in roles)
+    return [run for run in mine if (run.commit, run.challenger, run.harness) == name]
 
 
 def _ceiling(runs: list[Run]) -> str:
