@@ -169,7 +169,7 @@ def _draw_reigns(axis: Axes, reigns: Sequence[Reign], last: int) -> None:
 
 def _draw_leads(axis: Axes, leads: Sequence[Lead], last: int) -> None:
     """Steps of what the lead has scored, where it is not the incumbent."""
-    ends = [lead.since for lead in leads[1:]] + [last + 1]
+    ends = [*(lead.since for lead in leads), last + 1][1:]
     places, means = [], []
     for lead, end in zip(leads, ends, strict=True):
         mean = statistics.fmean(lead.scores) if lead.scores else math.nan
