@@ -18,6 +18,9 @@ from harness.record.entries import Role, Run
 from tests.conftest import HALF_CHEETAH, git
 from tests.fake_site import FakeSite
 
+HOSTILE = '<script>alert("x")</script> & <b>bold</b>'
+"""What the edit that crashes is called."""
+
 SET_ASIDE, PROVED_BELOW, CRASHED, PROVED, SET_BACK, STOPPED, LEADS = range(1, 8)
 """Numbers of the experiments, by what becomes of them."""
 
@@ -59,6 +62,8 @@ def searched(folder: Path) -> Contest:
     contest.measure()
     for number, words in EDITS.items():
         with contextlib.suppress(TrainingError):
-            contest.challenge(f"edit {number}", f"SKILL = {words} # {number}\n".encode())
-        contest.advance(closing=number == SET_BACK)
+            message = HOSTILE if number == CRASHED else f"edit {number}"
+            contest.challenge(message, f"SKILL = {words} # {number}\n".encode())
+        if number in (PROVED, SET_BACK):
+            contest.advance(closing=True)
     return contest
