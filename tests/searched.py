@@ -36,8 +36,8 @@ EDITS = {
 """Of each experiment its file: what it seems to be worth, and what it is worth."""
 
 
-def searched(folder: Path) -> Contest:
-    """The branch, in a new checkout."""
+def begun(folder: Path) -> Contest:
+    """A branch with a baseline, in a new checkout."""
     (folder / "agent_space").mkdir(parents=True)
     (folder / EDITABLE).write_text("SKILL = 0 # truly 0\n")
     (folder / ".gitignore").write_text("/runs/\n/results.tsv\n/report/\n")
@@ -60,6 +60,12 @@ def searched(folder: Path) -> Contest:
     conditions = dataclasses.replace(HALF_CHEETAH, budget=2.0, stopping=True)
     contest = Contest(create(folder, "night"), conditions, sandbox.NONE, site=site)
     contest.measure()
+    return contest
+
+
+def searched(folder: Path) -> Contest:
+    """The branch, in a new checkout."""
+    contest = begun(folder)
     for number, words in EDITS.items():
         with contextlib.suppress(TrainingError):
             message = HOSTILE if number == CRASHED else f"edit {number}"

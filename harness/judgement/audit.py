@@ -1,7 +1,7 @@
 """Whether the proofs of a ledger are what the rule has them be: lots, levels, runs, and keeps."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from harness.judgement import confirmation, history
 from harness.judgement.history import NAME_LENGTH, PLACES_NUMBERED, History, Progress
@@ -36,25 +36,32 @@ def _of_branch(entries: Sequence[Entry], name: str, fingerprint: str) -> Iterato
         return
     there, begun = Progress(first), dict[int, ConfirmationBegun]()
     for at, entry in enumerate(mine):
-        ours = entry.harness.partition(" ")[0] == fingerprint
-        for fault in _of_row(entry, there, begun):
-            yield f"{entry.run_id}: {fault}"
-        match entry:
-            case ConfirmationBegun(lots=lots) if lots is not None:
-                begun[lots.number] = entry
-                if ours and not math.isclose(
-                    lots.level, confirmation.level(lots.number, there.keeps)
-                ):
-                    yield f"{entry.run_id}: its level is not the one that the rule hands out here"
-            case Run(role=Role.CONFIRMATION, verdict=Verdict.KEEP) if ours:
-                lots_of = begun.get(entry.replicate // PLACES_NUMBERED)
-                if lots_of is not None and not _keeps(mine[: at + 1], entry, lots_of):
-                    yield f"{entry.run_id}: it keeps the lead, and its runs do not prove it"
+        found = [*_of_row(entry, there, begun)]
+        if not found and entry.harness.partition(" ")[0] == fingerprint:
+            found += _worked_out(mine[: at + 1], there, begun)
+        yield from (f"{entry.run_id}: {fault}" for fault in found)
+        if isinstance(entry, ConfirmationBegun) and entry.lots is not None:
+            begun[entry.lots.number] = entry
         there = history.after(there, entry)
 
 
+def _worked_out(
+    entries: Sequence[Entry], there: Progress, begun: Mapping[int, ConfirmationBegun]
+) -> Iterator[str]:
+    """What the rule gives another result for in the last of these rows, which else has no fault."""
+    match entries[-1]:
+        case ConfirmationBegun(lots=lots) if lots is not None:
+            if any(keep >= lots.number for keep in there.keeps):
+                return  # a row before it has another number than it should
+            if not math.isclose(lots.level, confirmation.level(lots.number, there.keeps)):
+                yield "its level is not the one that the rule hands out here"
+        case Run(role=Role.CONFIRMATION, verdict=Verdict.KEEP) as run:
+            if not _keeps(entries, run, begun[run.replicate // PLACES_NUMBERED]):
+                yield "it keeps the lead, and its runs do not prove it"
+
+
 def _of_row(
-    entry: Entry, there: Progress, begun: dict[int, ConfirmationBegun]
+    entry: Entry, there: Progress, begun: Mapping[int, ConfirmationBegun]
 ) -> Iterator[str]:  # fmt: skip
     """What does not fit in one row, where the branch stood so before it."""
     match entry:
@@ -83,14 +90,15 @@ def _of_row(
 def _balanced(lots: Lots) -> bool:
     """Whether each block has as many places for the one file as for the other."""
     halves = all(sorted(block) == sorted([0, 1] * (len(block) // 2)) for block in lots.blocks)
-    return halves and all(lots.blocks) and bool(lots.blocks)
+    places = sum(map(len, lots.blocks))
+    return halves and all(lots.blocks) and 0 < places < PLACES_NUMBERED
 
 
-def _drawn(run: Run, begun: dict[int, ConfirmationBegun]) -> bool:
+def _drawn(run: Run, begun: Mapping[int, ConfirmationBegun]) -> bool:
     """Whether a run is of the file whose place it has by lot."""
     number, place = divmod(run.replicate, PLACES_NUMBERED)
     there = begun.get(number)
-    if there is None or there.lots is None:
+    if there is None or there.lots is None or not _balanced(there.lots):
         return False
     places = [one for block in there.lots.blocks for one in block]
     if not (1 <= place <= len(places) and _same(run.challenger, there.challenger)):
