@@ -1,6 +1,7 @@
 """What `harness.run` says of a verdict, and what it takes to prove a lead."""
 
 import dataclasses
+import math
 
 import pytest
 
@@ -36,7 +37,8 @@ def test_an_accepted_edit_leads_and_what_proves_it_is_said(ongoing, capsys):
     assert block["ahead"] == "1 edit, not proved"
     assert "The edit leads: it is expected to be better, which is not proved yet." in said.err
     assert f"From {search.CONFIRM:+.0f} on it is confirmed without being asked for" in said.err
-    assert "--confirm does it now, with at most 30 runs (0.0 hours of training)" in said.err
+    most = 2 * sum(search.pairs(math.inf, closing=True))
+    assert f"--confirm does it now, with at most {most} runs (0.0 hours of training)" in said.err
 
 
 def test_an_edit_that_is_set_aside_says_what_leads(ongoing, capsys):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import os
 import pty
 import re
@@ -15,7 +16,7 @@ import pytest
 
 from harness.checkout import holder
 from harness.checkout.branch import create
-from harness.judgement import purpose
+from harness.judgement import purpose, search
 from harness.judgement.contest import Contest
 from harness.morning import standing
 from harness.night.turns import Night
@@ -70,8 +71,8 @@ def test_a_status_says_who_leads_and_how_the_last_confirmation_ended(searched):
         ("challenger", 2, True, "the edit, run 2"),
         ("incumbent", 3, True, "the incumbent, run 3"),
         ("estimate", 1, True, "estimate of the new incumbent, run 1"),
-        ("confirmation", 103, True, "side by side, place 3 of at most 30: the lead"),
-        ("confirmation", 203, False, "side by side, place 3 of at most 30: the incumbent"),
+        ("confirmation", 103, True, "side by side, place 3 of at most {most}: the lead"),
+        ("confirmation", 203, False, "side by side, place 3 of at most {most}: the incumbent"),
         ("confirmation", 903, False, "side by side, place 3: the incumbent"),
     ],
 )
@@ -79,7 +80,8 @@ def test_what_a_run_is_made_for_is_said_in_words(searched, role, replicate, is_l
     entries = Ledger(searched.branch.root / LEDGER).read().entries
     names = {"commit": "a" if is_lead else "b", "challenger": "a"}
     run = run_row(role=Role(role), replicate=replicate, branch="autorl/night", **names)
-    assert purpose.told(run, entries) == told
+    most = 2 * sum(search.pairs(math.inf, closing=True))
+    assert purpose.told(run, entries) == told.format(most=most)
 
 
 def test_a_new_branch_shows_nothing_of_the_old_one(root, site):
