@@ -5,7 +5,7 @@ import random
 import pytest
 
 from harness.checkout.branch import Branch, create
-from harness.judgement import prospects
+from harness.judgement import prospects, search
 from harness.judgement.contest import Contest
 from harness.measurement.sites import RETURN
 from harness.night.turns import Night
@@ -56,7 +56,7 @@ def test_one_lucky_equal_pair_is_no_ceiling(root):
     scores = iter([3000.0, 3000.0, 2900.0, 2950.0, 2800.0, 2910.0, 2920.0, 2930.0, 2940.0, 2999.0])
     past = begun(root, lambda order, text: next(scores))
     assert prospects.doubts(root, past) == []
-    assert len(rows(root)) == 10
+    assert len(rows(root)) == search.BASELINE_RUNS
 
 
 def test_a_night_says_so_when_it_begins(root):

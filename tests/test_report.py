@@ -18,9 +18,10 @@ from harness import report
 from harness.checkout.branch import create
 from harness.errors import InputError, LedgerError, TrainingError
 from harness.judgement.contest import Contest
-from harness.morning import charts, findings, page
+from harness.morning import charts, findings, page, standing
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Role, Verdict
+from harness.record.ledger import Ledger
 from harness.system import words as plain
 from scripts.bench_report import write_ledger
 from tests import searched as branch
@@ -102,6 +103,36 @@ def test_a_lead_is_drawn_from_its_acceptance_to_its_proof_or_fall(searched):
     assert [reign.since for reign in found.reigns] == [0, 4.5]
     last = found.experiments[branch.LEADS - 1]
     assert found.leads[-1].scores == last.scores
+
+
+def until(contest, last):
+    """What was found up to the first row that is so."""
+    there = Ledger(contest.branch.root / LEDGER).rows()
+    at = next(at for at, row in enumerate(there) if last(row))
+    return findings._Reader(there[: at + 1]).findings(contest.branch.name)
+
+
+def test_a_confirmation_that_goes_on_is_shown_as_one(searched):
+    found = until(searched, lambda row: getattr(row, "role", "") == Role.CONFIRMATION)
+    (one,) = found.confirmations
+    assert (one.verdict, one.reason, len(one.lead) + len(one.incumbent)) == ("go on", "", 1)
+    text = page.write(found, {"progress": charts.progress(found).svg}, [])
+    assert '<span class="verdict on">goes on</span>' in text
+    assert f"1 of at most {one.most} runs" in text
+    said = (
+        f"confirmation 1 of the lead against the incumbent: goes on, 1 of at most {one.most} runs"
+    )
+    assert standing._of(found)[-1] == said
+
+
+def test_a_new_incumbent_is_not_shown_by_the_runs_that_proved_it(searched):
+    """Before its first estimate is there."""
+    found = until(searched, lambda row: getattr(row, "verdict", "") == Verdict.KEEP)
+    assert len(found.kept) == 2
+    assert found.reigns[-1].fresh == searched.read().baseline()
+    first = standing._of(found)[0]
+    assert first.startswith("incumbent: a new one is being measured; the last one was -0.144 (")
+    assert charts.progress(found).svg
 
 
 @pytest.mark.slow
