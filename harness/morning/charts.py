@@ -156,7 +156,8 @@ def _draw_reigns(axis: Axes, reigns: Sequence[Reign], last: int) -> None:
         low, high = reign.span
         axis.fill_between(
             reach, [low] * 2, [high] * 2, color=COLOURS["incumbent"], alpha=0.3,
-            linewidth=0, zorder=1, label="runs of that estimate; from five on 95 %" if first else None,
+            linewidth=0, zorder=1,
+            label="runs of that estimate; from five on 95 %" if first else None,
         )  # fmt: skip
         axis.plot(
             reach, [reign.mean] * 2, color=COLOURS["incumbent"], linewidth=2, zorder=2,
