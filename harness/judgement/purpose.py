@@ -24,7 +24,7 @@ def told(run: Run | Part, entries: Sequence[Entry]) -> str:
       entries: of the ledger: of a confirmation's run they say whose place it has.
     """
     if run.role != Role.CONFIRMATION:
-        return PURPOSES[run.role].format(run.replicate)
+        return PURPOSES.get(run.role, f"{run.role}, run {{}}").format(run.replicate)
     number, place = divmod(run.replicate, PLACES_NUMBERED)
     side = "the lead" if run.commit == run.challenger else "the incumbent"
     lots = _lots(entries, run.branch, number)
