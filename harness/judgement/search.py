@@ -214,13 +214,14 @@ def is_due(outlook: Outlook, left: float, closing: bool, level: float) -> bool:
     return bool(outlook.stack) and possible and outlook.ahead() > wanted
 
 
-def pairs(left: float, closing: bool, level: float) -> tuple[int, ...]:
+def pairs(left: float, closing: bool, level: float = 1.0) -> tuple[int, ...]:
     """Runs of each file in a confirmation, by block.
 
     Args:
       left: runs that the night still has.
       closing: whether it ends after that.
-      level: of the confirmation. In the middle of a night there are as many blocks as it needs.
+      level: of the confirmation. In the middle of a night there are as many blocks as it needs;
+        when the night ends there is what there is time for.
     """
     if not closing:
         design = list(PAIRS)
