@@ -14,10 +14,10 @@ from harness.judgement.noise import Noise
 STEP = 0.1
 """Of both grids, in standard deviations."""
 
-VALUES = np.arange(-8.0, 14.0 + STEP / 2, STEP)
+VALUES = np.arange(-8.0, 20.0 + STEP / 2, STEP)
 """True values that are thought possible."""
 
-EFFECTS = np.arange(-4.0, 4.0 + STEP / 2, STEP)
+EFFECTS = np.arange(-4.0, 12.0 + STEP / 2, STEP)
 """What an edit may do to the true value."""
 
 GOOD, IDLE = 0.4, 0.2
@@ -26,6 +26,10 @@ search that hopes more misses less, and pays with a look or two."""
 
 IMPROVEMENT = 0.25, 2.5
 """Of an edit that improves: all in between are equally likely."""
+
+LEAP = 0.02
+"""Share of edits that are thought to improve by more than that, as where a file that stalled learns
+at last: without it a score far above all others would be taken for chance, and set aside."""
 
 WIDE = 3.0
 """Standard deviation of a file's value before anything is known of it."""
@@ -39,7 +43,7 @@ def unknown() -> np.ndarray:
 def edited(belief: np.ndarray) -> np.ndarray:
     """Of an edit of a file of which this is believed, before it is run."""
     effects = _effects()
-    begin = len(effects) // 2
+    begin = int(np.abs(EFFECTS).argmin())
     return _normalized(np.convolve(belief, effects)[begin : begin + len(VALUES)])
 
 
@@ -52,6 +56,7 @@ def seen(belief: np.ndarray, score: float, noise: Noise, unit: float) -> np.ndar
       noise: around the true value.
       unit: of the grid, in units of scores.
     """
+    score = min(max(score, VALUES[0]), VALUES[-1])  # beyond them all values are as unlikely
     return _normalized(belief * noise.likelihood((score - VALUES) * (unit / noise.deviation)))
 
 
@@ -68,11 +73,12 @@ def _normalized(weights: np.ndarray) -> np.ndarray:
 def _effects() -> np.ndarray:
     """How likely each effect of an edit is thought to be; the worse, the rarer."""
     low, high = IMPROVEMENT
-    better = (low <= EFFECTS) & (high >= EFFECTS)
+    better, leap = (low <= EFFECTS) & (high >= EFFECTS), high < EFFECTS
     worse, nothing = EFFECTS < -STEP / 2, np.abs(EFFECTS) < STEP / 2
     harm = np.where(worse, np.exp(np.where(worse, EFFECTS, 0.0)), 0.0)
     return (
         GOOD * better / better.sum()
         + IDLE * nothing / nothing.sum()
-        + (1 - GOOD - IDLE) * harm / harm.sum()
+        + LEAP * leap / leap.sum()
+        + (1 - GOOD - IDLE - LEAP) * harm / harm.sum()
     )
