@@ -31,7 +31,7 @@ ACCEPT = 0.35
 LOOK_AGAIN = 0.31
 """Expected gain of an edit that is run again where it is not accepted."""
 
-LEAST_LOOKS, MOST_LOOKS = 2, 3
+LEAST_LOOKS, MOST_LOOKS = 2, 4
 """Runs of an edit: one alone makes no lead, and with so many what is not accepted is set aside."""
 
 BAR = 0.9
@@ -40,7 +40,7 @@ BAR = 0.9
 CHANCE = 0.45
 """Of a first run to pass that bar, below which it is stopped."""
 
-CONFIRM = 5.0
+CONFIRM = 5.4
 """Expected lead over the incumbent at which a confirmation is spent in the middle of a night: the
 expectation is too high by about one, for the best of many guesses was chosen."""
 
@@ -72,10 +72,10 @@ REFRESH = 40
 """Edits set aside in a row after which the lead is run once more: an unlucky look of it would keep
 all others out."""
 
-SECOND_LOOKS = 15
+SECOND_LOOKS = 25
 """At edits that were set aside, when there is nothing better to do."""
 
-SECOND_LOOK = -0.1
+SECOND_LOOK = -0.5
 """Expected gain that one of those must have."""
 
 MOST_SECOND_LOOKS = 4
@@ -175,16 +175,23 @@ def is_accepted(outlook: Outlook, name: str) -> bool | None:
     return None
 
 
-def second_look(outlook: Outlook, aside: Sequence[str]) -> str | None:
+def second_look(outlook: Outlook, aside: Sequence[str], hopes: Mapping[str, float]) -> str | None:
     """The edit of those set aside that is worth another look; None if none is.
 
     Args:
       outlook: as it is.
       aside: names of edits that were made on the present lead.
+      hopes: the scores to be expected of those that were stopped and never ran whole.
     """
+
+    def gain(name: str) -> float:
+        if outlook.files[name].scores or name not in hopes:
+            return outlook.gain(name)
+        return (hopes[name] - outlook.origin) / outlook.unit - outlook.value(outlook.lead)
+
     there = [name for name in aside if outlook.files[name].looks < MOST_SECOND_LOOKS]
-    best = max(there, key=outlook.value, default=None)
-    return best if best is not None and outlook.gain(best) >= SECOND_LOOK else None
+    best = max(there, key=gain, default=None)
+    return best if best is not None and gain(best) >= SECOND_LOOK else None
 
 
 def is_due(outlook: Outlook, left: float, closing: bool) -> bool:
