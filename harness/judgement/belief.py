@@ -14,10 +14,10 @@ from harness.judgement.noise import Noise
 STEP = 0.1
 """Of both grids, in standard deviations."""
 
-VALUES = np.arange(-8.0, 20.0 + STEP / 2, STEP)
+VALUES = np.arange(-14.0, 20.0 + STEP / 2, STEP)
 """True values that are thought possible."""
 
-EFFECTS = np.arange(-4.0, 12.0 + STEP / 2, STEP)
+EFFECTS = np.arange(-12.0, 12.0 + STEP / 2, STEP)
 """What an edit may do to the true value."""
 
 GOOD, IDLE = 0.4, 0.2
@@ -27,9 +27,13 @@ search that hopes more misses less, and pays with a look or two."""
 IMPROVEMENT = 0.25, 2.5
 """Of an edit that improves: all in between are equally likely."""
 
-LEAP = 0.02
-"""Share of edits that are thought to improve by more than that, as where a file that stalled learns
-at last: without it a score far above all others would be taken for chance, and set aside."""
+LEAP, RUIN = 0.02, 0.05
+"""Shares of edits that are thought to do far more good, as where a file that stalled learns at
+last, or far more harm. Without them a score far off all others would be taken for chance: what is
+far above would be set aside, and what is far below looked at again."""
+
+HARM = 4.0
+"""From where on an edit is thought to ruin the file."""
 
 WIDE = 3.0
 """Standard deviation of a file's value before anything is known of it."""
@@ -56,7 +60,9 @@ def seen(belief: np.ndarray, score: float, noise: Noise, unit: float) -> np.ndar
       noise: around the true value.
       unit: of the grid, in units of scores.
     """
-    score = min(max(score, VALUES[0]), VALUES[-1])  # beyond them all values are as unlikely
+    # Beyond what any edit does all values are as unlikely: a score from there is one at its edge.
+    likely = np.clip(mean(belief) + EFFECTS[[0, -1]], VALUES[0], VALUES[-1])
+    score = float(np.clip(score, *likely))
     return _normalized(belief * noise.likelihood((score - VALUES) * (unit / noise.deviation)))
 
 
@@ -74,11 +80,13 @@ def _effects() -> np.ndarray:
     """How likely each effect of an edit is thought to be; the worse, the rarer."""
     low, high = IMPROVEMENT
     better, leap = (low <= EFFECTS) & (high >= EFFECTS), high < EFFECTS
+    ruin = EFFECTS < -HARM
     worse, nothing = EFFECTS < -STEP / 2, np.abs(EFFECTS) < STEP / 2
     harm = np.where(worse, np.exp(np.where(worse, EFFECTS, 0.0)), 0.0)
     return (
         GOOD * better / better.sum()
         + IDLE * nothing / nothing.sum()
         + LEAP * leap / leap.sum()
-        + (1 - GOOD - IDLE - LEAP) * harm / harm.sum()
+        + RUIN * ruin / ruin.sum()
+        + (1 - GOOD - IDLE - LEAP - RUIN) * harm / harm.sum()
     )
