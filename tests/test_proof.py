@@ -15,7 +15,7 @@ import pytest
 
 from harness.checkout.branch import Branch, create
 from harness.confinement import sandbox
-from harness.errors import InputError, TrainingError, WorkerError
+from harness.errors import BusyError, InputError, IntegrityError, TrainingError, WorkerError
 from harness.judgement import confirmation, contest, search
 from harness.judgement.contest import Contest
 from harness.judgement.history import RUNS_PER_END, Conditions, History
@@ -40,7 +40,7 @@ def repeatable(**options):
         if "crash" in words or f"crash-{row.role}" in words:
             raise TrainingError("as the file wants it")
         luck = LUCKY if "lucky" in words and row.role == Role.CHALLENGER else 0
-        drawn = random.Random(repr((text, row.role.value, row.replicate)))
+        drawn = random.Random(repr((words, row.role.value, row.replicate)))
         return float(words[2]) + luck + drawn.gauss(0, 1)
 
     site = FakeSite(score=score, **options)
@@ -67,7 +67,7 @@ def again(root, site, conditions=HALF_CHEETAH):
 
 
 def file(skill, *words):
-    return " ".join(["SKILL =", str(skill), *words, "\n"]).encode()
+    return f"{' '.join(['SKILL =', str(skill), *words])}\n".encode()
 
 
 def lead_at(ongoing, *skills):
@@ -111,7 +111,7 @@ def state(root):
     }
 
 
-EDITS = [file(2), file(-5), file(5), file(5.1, "lucky"), file(-9), file(10)]
+EDITS = [file(2), file(-5), file(5), file(2, "lucky"), file(-9), file(10)]
 """A night with everything: a lead of two edits is proved, a lucky one is not, the last one is."""
 
 LEFT = 16
@@ -186,12 +186,11 @@ def killed_after(effects, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_soon")
 def test_a_night_that_is_killed_after_every_step_ends_as_one_that_is_not(
-    root, monkeypatch, undisturbed, _soon
+    root, monkeypatch, undisturbed
 ):
     """A step is a verdict, lots, a lead that is set back, or a change of refs."""
-    (root / EDITABLE).write_bytes(file(0))
-    git(root, "commit", "-qam", "the same beginning")
     site, lives = repeatable(), 0
     ongoing = begun(root, site)
     while True:
@@ -249,7 +248,7 @@ def test_a_run_that_is_killed_is_made_again_as_the_same(root, one_edit, which):
         == (ended.role, ended.replicate, ended.challenger, ended.commit)
     ]
     assert repeated.seed == ended.seed
-    mine = [run for run in runs if run[:3] != ("SKILL = 5 \n", Role.ESTIMATE, 1)]
+    mine = [run for run in runs if run[:3] != ("SKILL = 5\n", Role.ESTIMATE, 1)]
     expected = [run[:4] for run in one_edit["runs"]]
     if which == "estimate":  # who ends its runs has the estimate rest on more of them
         assert len(there["incumbent"][2]) == RUNS_PER_END
@@ -291,7 +290,7 @@ def test_a_second_command_draws_no_lots_of_its_own(root):
     ongoing = begun(root)
     lead_at(ongoing, 5)
     ongoing._draw_lots((3,))
-    with pytest.raises(InputError.__base__, match="has begun a confirmation"):
+    with pytest.raises(BusyError, match="has begun a confirmation"):
         again(root, ongoing.site)._draw_lots((3,))
     assert len(entries(root, ConfirmationBegun)) == 1
 
@@ -304,9 +303,9 @@ def test_runs_of_a_confirmation_that_were_cut_off_divide_its_level(root):
     (lots,) = entries(root, ConfirmationBegun)
     for times in range(LOSSES - 1):
         assert ongoing.read().design(lots).picks == math.comb(13 + times, times)
-        with site.ending(lambda row, _: row.replicate == 101, KeyboardInterrupt()):
-            with pytest.raises(KeyboardInterrupt):
-                ongoing.advance()
+        ended = site.ending(lambda row, _: row.replicate == 101, KeyboardInterrupt())
+        with ended, pytest.raises(KeyboardInterrupt):
+            ongoing.advance()
     assert ongoing.read().design(lots).picks == math.comb(15, 2)
     ongoing.advance()
     first = next(row for row in beside(root) if row.replicate == 106)
@@ -319,9 +318,9 @@ def test_a_confirmation_that_is_cut_off_three_times_is_unproved_and_the_next_one
     ongoing = begun(root, site)
     lead_at(ongoing, 5)
     for _ in range(LOSSES):
-        with site.ending(lambda row, _: row.replicate == 102, KeyboardInterrupt()):
-            with pytest.raises(KeyboardInterrupt):
-                ongoing.advance(LEFT, closing=True)
+        ended = site.ending(lambda row, _: row.replicate == 102, KeyboardInterrupt())
+        with ended, pytest.raises(KeyboardInterrupt):
+            ongoing.advance(LEFT, closing=True)
     last = beside(root)[-1]
     assert (last.status, last.verdict) == (Status.INTERRUPTED, Verdict.UNPROVED)
     assert "cut off too often: 3 times" in last.reason
@@ -395,11 +394,11 @@ def test_a_confirmation_of_another_instrument_is_given_up_and_proved_anew(root):
     assert other.settle() == []
 
 
-def test_a_lead_that_has_to_fall_does_so_by_what_measured_it(root, monkeypatch, _soon):
+def test_a_lead_that_has_to_fall_does_so_by_what_measured_it(root, monkeypatch):
     """Though there is another instrument, by which nothing is known yet."""
     site = repeatable()
     ongoing = begun(root, site)
-    ongoing.challenge("lucky", file(0.1, "lucky"))
+    ongoing.challenge("lucky", file(-1, "lucky"))
     with monkeypatch.context() as patch:
         patch.setattr(Contest, "_follow", lambda self: [])
         patch.setattr(Contest, "_fill", lambda self, lacking, message: self.read())
@@ -485,9 +484,7 @@ def test_an_estimate_counts_what_failed_as_the_lowest_return(root):
     ongoing = begun(root, site)
     lead_at(ongoing, 5)
     with site.ending(lambda row, _: row.role == Role.ESTIMATE, TrainingError("a bad seed")):
-        with contextlib.suppress(Exception):
-            ongoing.advance(LEFT, closing=True)
-    ongoing.measure()
+        ongoing.advance(LEFT, closing=True)
     lowest = min(row.avg_return for row in rows(root) if row.role == Role.INCUMBENT)
     assert ongoing.read().fresh() == [lowest] * search.ESTIMATE_RUNS
 
@@ -573,9 +570,9 @@ def test_a_confirmed_lead_goes_on_top_of_what_a_person_has_committed(root):
             git(root, "commit", "-qm", "a word", "README.md")
         return False
 
-    with site.ending(committed_meanwhile, KeyboardInterrupt()):
-        with pytest.raises(Exception, match="README"):
-            ongoing.advance(LEFT, closing=True)
+    beside_them = site.ending(committed_meanwhile, KeyboardInterrupt())
+    with beside_them, pytest.raises(IntegrityError, match="README"):
+        ongoing.advance(LEFT, closing=True)
     ongoing.settle()
     ongoing.advance(LEFT, closing=True)
     assert ongoing.branch.edit_of("tip") == file(5)

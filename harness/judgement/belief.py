@@ -27,7 +27,7 @@ search that hopes more misses less, and pays with a look or two."""
 IMPROVEMENT = 0.25, 2.5
 """Of an edit that improves: all in between are equally likely."""
 
-LEAP, RUIN = 0.02, 0.05
+LEAP, RUIN = 0.005, 0.01
 """Shares of edits that are thought to do far more good, as where a file that stalled learns at
 last, or far more harm. Without them a score far off all others would be taken for chance: what is
 far above would be set aside, and what is far below looked at again."""

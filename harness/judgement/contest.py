@@ -174,7 +174,8 @@ class Contest:
                 self.branch.set_back(len(steps) - agreed, past.last_run(steps[-1]))
             for name in there.stack[agreed:]:
                 challenger = self.branch.whole(name)
-                self.branch.retry(challenger)  # one that was set aside is not on trial
+                if challenger not in self.branch.trials():  # it was set aside
+                    self.branch.retry(challenger)
                 self.branch.accept(challenger)
                 done += [run for run in [past.verdict(name)] if run is not None]
             return done
