@@ -168,6 +168,7 @@ class Contest:
             there = past.progress()
             if there.proved == there.incumbent and not self.branch.proves(there.incumbent):
                 self.branch.confirm(self.branch.whole(there.incumbent))
+                done += [run for run in past.runs if run.verdict == Verdict.KEEP][-1:]
             steps = self.branch.steps()
             agreed = _agreed(steps, there.stack)
             if agreed < len(steps):

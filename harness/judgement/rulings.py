@@ -56,7 +56,7 @@ def _tried(past: History, name: str, score: float) -> Ruling:
     files[name] = history.with_score(file, Role.CHALLENGER, score)
     outlook = Outlook(files, there.incumbent, there.stack)
     figures = _figures(outlook, name)
-    if name in (*there.stack, there.incumbent):
+    if _is_accepted(past, name):
         return Ruling(Status.SCORED, Verdict.NONE, f"The lead, once more: {figures}.")
     accepted = search.is_accepted(outlook, name)
     if accepted is None and name not in there.aside:
@@ -65,6 +65,12 @@ def _tried(past: History, name: str, score: float) -> Ruling:
         reason = f"{figures}: it leads, and is not proved yet."
         return Ruling(Status.ACCEPT, Verdict.ACCEPT, reason)
     return Ruling(Status.DISCARD, Verdict.DISCARD, f"{figures}: set aside.")
+
+
+def _is_accepted(past: History, name: str) -> bool:
+    """Whether an edit's trial is over, and its runs are those of a lead or incumbent."""
+    there = past.progress()
+    return name in (*there.stack, there.incumbent)
 
 
 def _figures(outlook: Outlook, name: str) -> str:
@@ -157,8 +163,7 @@ def _failed(past: History, part: Part, status: Status) -> Ruling:
     if status == Status.STOPPED:
         discarded = part.role == Role.CHALLENGER
         return Ruling(status, Verdict.DISCARD if discarded else Verdict.NONE)
-    there = past.progress()
-    if part.role == Role.CHALLENGER and part.challenger in (*there.stack, there.incumbent):
+    if part.role == Role.CHALLENGER and _is_accepted(past, part.challenger):
         return Ruling(status, reason=f"The lead, once more: it ended as {status}.")
     if not status.at_fault:
         beside = part.role == Role.CONFIRMATION
