@@ -18,7 +18,6 @@ from harness.record.ledger import Ledger
 from tests.conftest import HALF_CHEETAH, git, rows
 from tests.fake_site import KilledError
 
-
 RUNS = 20
 """For a confirmation that closes a night."""
 
@@ -339,6 +338,7 @@ def test_thirty_experiments_leave_branch_refs_files_and_ledger_consistent(
             with pytest.raises(IntegrityError):
                 contest.challenge(kind)
             git(root, "restore", "README.md", EDITABLE)
+            contest.settle()
         elif kind == "crash":
             with pytest.raises(TrainingError):
                 contest.challenge(kind)
