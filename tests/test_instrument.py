@@ -54,7 +54,7 @@ def test_of_the_harness_those_parts_are_of_the_instrument_that_a_measurement_may
         ("envs.py", True),
         ("evaluate.py", True),
         ("morning/page.py", False),
-        ("judgement/verdict.py", False),
+        ("judgement/search.py", False),
         ("record/ledger.py", False),
         ("night/brief.py", False),
         ("terminal/cli.py", False),
