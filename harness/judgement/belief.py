@@ -14,10 +14,10 @@ from harness.judgement.noise import Noise
 STEP = 0.1
 """Of both grids, in standard deviations."""
 
-VALUES = np.arange(-14.0, 20.0 + STEP / 2, STEP)
+VALUES = np.arange(-8.0, 14.0 + STEP / 2, STEP)
 """True values that are thought possible."""
 
-EFFECTS = np.arange(-12.0, 12.0 + STEP / 2, STEP)
+EFFECTS = np.arange(-8.0, 8.0 + STEP / 2, STEP)
 """What an edit may do to the true value."""
 
 GOOD, IDLE = 0.4, 0.2
@@ -27,13 +27,12 @@ search that hopes more misses less, and pays with a look or two."""
 IMPROVEMENT = 0.25, 2.5
 """Of an edit that improves: all in between are equally likely."""
 
-LEAP, RUIN = 0.005, 0.01
-"""Shares of edits that are thought to do far more good, as where a file that stalled learns at
-last, or far more harm. Without them a score far off all others would be taken for chance: what is
-far above would be set aside, and what is far below looked at again."""
+GREAT = 0.02
+"""Share of edits that are thought to do more, up to the end of the grid, the more the rarer: where
+runs of one file hardly differ, an edit may gain hundreds of deviations."""
 
-HARM = 4.0
-"""From where on an edit is thought to ruin the file."""
+MARGIN = 4.0
+"""Deviations from the ends of the grid to which scores beyond are drawn in."""
 
 WIDE = 3.0
 """Standard deviation of a file's value before anything is known of it."""
@@ -47,7 +46,7 @@ def unknown() -> np.ndarray:
 def edited(belief: np.ndarray) -> np.ndarray:
     """Of an edit of a file of which this is believed, before it is run."""
     effects = _effects()
-    begin = int(np.abs(EFFECTS).argmin())
+    begin = len(effects) // 2
     return _normalized(np.convolve(belief, effects)[begin : begin + len(VALUES)])
 
 
@@ -60,10 +59,8 @@ def seen(belief: np.ndarray, score: float, noise: Noise, unit: float) -> np.ndar
       noise: around the true value.
       unit: of the grid, in units of scores.
     """
-    # Beyond what any edit does all values are as unlikely: a score from there is one at its edge.
-    likely = np.clip(mean(belief) + EFFECTS[[0, -1]], VALUES[0], VALUES[-1])
-    score = float(np.clip(score, *likely))
-    return _normalized(belief * noise.likelihood((score - VALUES) * (unit / noise.deviation)))
+    within = min(max(score, VALUES[0] + MARGIN), VALUES[-1] - MARGIN)
+    return _normalized(belief * noise.likelihood((within - VALUES) * (unit / noise.deviation)))
 
 
 def mean(belief: np.ndarray) -> float:
@@ -79,14 +76,13 @@ def _normalized(weights: np.ndarray) -> np.ndarray:
 def _effects() -> np.ndarray:
     """How likely each effect of an edit is thought to be; the worse, the rarer."""
     low, high = IMPROVEMENT
-    better, leap = (low <= EFFECTS) & (high >= EFFECTS), high < EFFECTS
-    ruin = EFFECTS < -HARM
+    better = (low <= EFFECTS) & (high >= EFFECTS)
+    great = np.where(high < EFFECTS, np.maximum(EFFECTS, high) ** -2.0, 0.0)
     worse, nothing = EFFECTS < -STEP / 2, np.abs(EFFECTS) < STEP / 2
     harm = np.where(worse, np.exp(np.where(worse, EFFECTS, 0.0)), 0.0)
     return (
-        GOOD * better / better.sum()
+        (GOOD - GREAT) * better / better.sum()
+        + GREAT * great / great.sum()
         + IDLE * nothing / nothing.sum()
-        + LEAP * leap / leap.sum()
-        + RUIN * ruin / ruin.sum()
-        + (1 - GOOD - IDLE - LEAP - RUIN) * harm / harm.sum()
+        + (1 - GOOD - IDLE) * harm / harm.sum()
     )

@@ -44,7 +44,7 @@ CONFIRM = 5.4
 """Expected lead over the incumbent at which a confirmation is spent in the middle of a night: the
 expectation is too high by about one, for the best of many guesses was chosen."""
 
-CLOSING = 0.7
+CLOSING = 0.4
 """The same when a night ends: what is not tried then is lost until the next one."""
 
 FALL = 0.75
@@ -56,7 +56,7 @@ FUTILE = 0.1
 PAIRS = (3, 2, 2)
 """Runs of each file in a confirmation, by block."""
 
-CLOSING_PAIRS = 3, 4, 15
+CLOSING_PAIRS = 3, 4, 20
 """Of one that closes a night: in the first block, in each further one, and at most in all."""
 
 JUMP = 1.0, 2.0
@@ -72,10 +72,10 @@ REFRESH = 40
 """Edits set aside in a row after which the lead is run once more: an unlucky look of it would keep
 all others out."""
 
-SECOND_LOOKS = 25
+SECOND_LOOKS = 30
 """At edits that were set aside, when there is nothing better to do."""
 
-SECOND_LOOK = -0.5
+SECOND_LOOK = -1.0
 """Expected gain that one of those must have."""
 
 MOST_SECOND_LOOKS = 4
