@@ -113,7 +113,7 @@ def test_sixty_turns_with_fifteen_bad_ones_end_with_everything_in_the_ledger(ong
         assert row.status == expected, (number, kind)
         if kind == "forbidden":
             assert "not taken: program.md" in row.reason
-    kept = [row for row in rows(root) if row.verdict == "keep"]
+    kept = [row for row in rows(root) if row.verdict == "accept"]
     assert [row.description for row in kept] == ["idea 10", "idea 30", "idea 50"]
     crashed = [row for row in rows(root) if row.status == "crash"]
     assert len(crashed) >= 2
@@ -282,7 +282,7 @@ def test_a_night_that_was_killed_goes_on_to_the_same_end(ongoing, root, site, ag
     night._over = lambda now: over(now) or ("done" if len(now.past.turns) >= 3 else None)
     night.run()
     assert [row.description for row in turns(root)] == ["idea 1", "idea 2", "idea 3"]
-    assert [row.description for row in rows(root) if row.verdict == "keep"] == ["idea 2"]
+    assert [row.description for row in rows(root) if row.verdict == "accept"] == ["idea 2"]
     assert again.branch.edit_of("tip") == b"SKILL = 5 #  2\n"
     replicates = [r.replicate for r in rows(root) if r.description == "idea 2" and r.scored]
     assert replicates == [i + 1 for i in range(len(replicates))]
@@ -306,8 +306,8 @@ def test_a_person_can_go_on_where_the_agent_stopped(ongoing, root, agent):
     play(ongoing, agent({}, better=(1,)), 1)
     assert git(root, "diff", "--quiet") is None
     (root / EDITABLE).write_text("SKILL = 10 # by hand\n")
-    assert ongoing.challenge("by hand").verdict == "keep"
-    assert contest.known(ongoing.branch).incumbent == ongoing.branch.tip()[:12]
+    assert ongoing.challenge("by hand").verdict == "accept"
+    assert contest.known(ongoing.branch).lead == ongoing.branch.read().lead[:12]
 
 
 @pytest.mark.parametrize(
