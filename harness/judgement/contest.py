@@ -447,12 +447,15 @@ class Contest:
                     found[run.challenger] = said.expected(told.reported)
         return found
 
-    def advance(self, left: float = math.inf, closing: bool = False) -> list[str]:
+    def advance(
+        self, left: float = math.inf, closing: bool = False, past: History | None = None
+    ) -> list[str]:
         """What is due between two edits: a confirmation, or another run of the lead.
 
         Args:
           left: runs that there is time for.
           closing: whether the night ends after that.
+          past: what was measured, as it was read a moment ago; it is read if None.
 
         Returns:
           What came of it, in words; empty where nothing was due.
@@ -460,8 +463,17 @@ class Contest:
         Raises:
           HarnessError: a run failed that says nothing of the files.
         """
+        if past is not None and not self._is_due(past, left, closing):
+            return []
         with self._measuring:
             return [*self._advance(left, closing)]
+
+    def _is_due(self, past: History, left: float, closing: bool) -> bool:
+        """Whether anything is."""
+        if past.progress().begun is not None or past.missing() or self._lacks_looks(past):
+            return True
+        refreshes = past.progress().in_a_row >= search.REFRESH and left > search.RESERVE
+        return refreshes or search.is_due(past.outlook(), left, closing)
 
     def _advance(self, left: float, closing: bool) -> Iterator[str]:
         past = self.read()
@@ -499,7 +511,7 @@ class Contest:
     def look_again(self) -> str | None:
         """Run the best edit of those set aside once more; what came of it, None if none is."""
         with self._measuring:
-            past = self.read()
+            past = self._fill(History.missing, "the incumbent")
             there, files = past.progress(), past.files()
             aside = [name for name in there.aside if files[name].made_on == there.lead]
             name = search.second_look(past.outlook(), aside, self._hopes(past))
