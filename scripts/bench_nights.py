@@ -56,7 +56,7 @@ UPDATES, NOISE = 20, 0.5
 """Reports of a run, and how far they are off its score."""
 
 LEFT = 20.0
-"""Runs that a night says it has left: those of a killed one would be fewer by what it had begun."""
+"""Runs that a night has left after a turn of its agent."""
 
 CONDITIONS = Conditions(
     ("HalfCheetah-v5",), ("native",), 1.0, 1, sandbox=sandbox.NONE, stopping=True
@@ -103,6 +103,17 @@ class Site:
         """There is nothing to end."""
 
 
+def left_for(memory: Memory) -> float:
+    """Runs that a night has left: what a kill has cut off does not count."""
+    count = 0
+    for entry in Ledger(memory.root / LEDGER).rows():
+        if isinstance(entry, Turn):
+            count = 0
+        elif isinstance(entry, Run) and entry.role == Role.CONFIRMATION:
+            count += entry.scored
+    return LEFT - count
+
+
 def play(folder: Path, turns: int) -> None:
     """A night in a checkout, or the rest of one."""
     confirmation.picks = lambda runs, again: 1  # else a killed night had more to show
@@ -118,7 +129,7 @@ def play(folder: Path, turns: int) -> None:
     night = Night(ongoing, None if begun else Plan(AGENT, 24, 10**6, 60))
     over = night._over
     night._over = lambda now: over(now) or ("done" if len(now.past.turns) >= turns else None)  # type: ignore[method-assign]
-    Memory.runs_left = lambda memory: LEFT  # type: ignore[method-assign]
+    Memory.runs_left = left_for  # type: ignore[method-assign]
     night.run()
 
 

@@ -513,6 +513,8 @@ class Contest:
         with self._measuring:
             past = self._fill(History.missing, "the incumbent")
             there, files = past.progress(), past.files()
+            if there.begun is not None:  # after a kill: it comes to its end first
+                return None
             aside = [name for name in there.aside if files[name].made_on == there.lead]
             name = search.second_look(past.outlook(), aside, self._hopes(past))
             if name is None:
