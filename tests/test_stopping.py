@@ -1,7 +1,6 @@
 """Runs that report too little are stopped; what is reported never helps a run."""
 
 import dataclasses
-import functools
 import json
 import math
 import pickle
@@ -222,7 +221,7 @@ def stopped(tmp_path_factory):
 
 def stopping_with(ongoing, stops):
     """A contest whose challengers' runs have these stops."""
-    ongoing.replicates.make = functools.partial(ongoing.replicates.make, stops=stops)
+    ongoing._stops = lambda past: stops
     return ongoing
 
 
@@ -499,11 +498,8 @@ def test_a_branchs_own_runs_stop_an_edit_that_is_worse(root):
     noise = random.Random(2)
     site = FakeSite(reported=lambda text, score: 3 * score + noise.gauss(0, 0.5))
     ongoing = Contest(create(root, "tag"), STOPPING, "none", site=site)
-    ongoing.measure()
-    runs = [stopping.course(root, row) for row in rows(root)]
-    asked = stopping.stops(runs, statistics.fmean(run.score for run in runs), 0.3)
-    assert [stop.share for stop in asked] == [0.25, 0.5]
-    stopping_with(ongoing, asked)
+    ongoing.repeat(10)
+    assert [stop.share for stop in ongoing._stops(ongoing.read())] == [0.25, 0.5]
     (root / EDITABLE).write_text("SKILL = -5\n")
     outcome = ongoing.challenge("worse")
     assert (outcome.verdict, rows(root)[-1].status) == (Verdict.DISCARD, Status.STOPPED)
