@@ -4,14 +4,21 @@ May import: `measurement`, `record`, and what is below.
 """
 
 __all__ = [
+    "audit",
+    "confirmation",
     "contest",
+    "estimate",
     "experiment",
     "history",
+    "noise",
     "objective",
     "pace",
+    "power",
     "prospects",
+    "purpose",
     "replicates",
     "rulings",
+    "search",
     "simulation",
     "stopping",
     "verdict",
