@@ -459,24 +459,24 @@ def after(there: Progress, entry: Entry) -> Progress:
     """Where a branch is after one more of its rows."""
     match entry:
         case ConfirmationBegun(lots=lots) if lots is not None:
-            return dataclasses.replace(there, begun=entry, confirmations=lots.number)
+            there = dataclasses.replace(there, begun=entry, confirmations=lots.number)
         case SetBack():
             stack = there.stack[: _height(there, entry.challenger)]
-            return dataclasses.replace(there, stack=stack, falling=None, in_a_row=0, begun=None)
+            there = dataclasses.replace(there, stack=stack, falling=None, in_a_row=0, begun=None)
         case Run(role=Role.INCUMBENT) if not entry.begun and not entry.status.cut_off:
-            return dataclasses.replace(there, in_a_row=0)
+            there = dataclasses.replace(there, in_a_row=0)
         case Run(role=Role.CHALLENGER):
-            return _after_trial(there, entry)
+            there = _after_trial(there, entry)
         case Run(role=Role.CONFIRMATION, verdict=Verdict.KEEP):
             above = there.stack[_height(there, entry.challenger) :]
             keeps = (*there.keeps, there.confirmations)
             name = entry.challenger
-            return dataclasses.replace(
+            there = dataclasses.replace(
                 there, incumbent=name, proved=name, stack=above, keeps=keeps, begun=None,
                 in_a_row=0,
             )  # fmt: skip
         case Run(role=Role.CONFIRMATION, verdict=Verdict.UNPROVED):
-            return dataclasses.replace(there, begun=None, falling=entry)
+            there = dataclasses.replace(there, begun=None, falling=entry)
     return there
 
 
