@@ -349,6 +349,7 @@ def test_thirty_experiments_leave_branch_refs_files_and_ledger_consistent(
             contest.settle()
         else:
             assert contest.challenge(kind).verdict == kind
+            contest.advance()
         if kind != "tamper":
             tried.append(text)
         assert float(contest.branch.edit().split()[2]) == skill
