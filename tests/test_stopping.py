@@ -222,8 +222,7 @@ def stopped(tmp_path_factory):
 
 def stopping_with(ongoing, stops):
     """A contest whose challengers' runs have these stops."""
-    make = ongoing.replicates.make
-    ongoing.replicates.make = lambda past, part, message, _=(): make(past, part, message, stops)
+    ongoing._stops = lambda past: stops
     return ongoing
 
 
@@ -308,7 +307,6 @@ def test_a_stopped_run_is_no_failure_and_none_that_was_cut_off(stopped):
     past = stopped.ongoing.read()
     assert past.cut_off(Role.CHALLENGER) == []
     assert past.missing() == []
-    assert past.picks(stopped.row.challenger, 1) == 1
     assert not Status.STOPPED.at_fault
     without = {Status.CRASH, Status.TIMEOUT, Status.STOPPED}
     without |= {s for s in Status if s.cut_off}
@@ -500,11 +498,8 @@ def test_a_branchs_own_runs_stop_an_edit_that_is_worse(root):
     noise = random.Random(2)
     site = FakeSite(reported=lambda text, score: 3 * score + noise.gauss(0, 0.5))
     ongoing = Contest(create(root, "tag"), STOPPING, "none", site=site)
-    ongoing.measure()
-    runs = [stopping.course(root, row) for row in rows(root)]
-    asked = stopping.stops(runs, statistics.fmean(run.score for run in runs), 0.3)
-    assert [stop.share for stop in asked] == [0.25, 0.5]
-    stopping_with(ongoing, asked)
+    ongoing.repeat(10)
+    assert [stop.share for stop in ongoing._stops(ongoing.read())] == [0.25, 0.5]
     (root / EDITABLE).write_text("SKILL = -5\n")
     outcome = ongoing.challenge("worse")
     assert (outcome.verdict, rows(root)[-1].status) == (Verdict.DISCARD, Status.STOPPED)

@@ -141,8 +141,13 @@ class Branch:
 
     def stack(self) -> list[str]:
         """The commits of the accepted edits between incumbent and lead, the oldest first."""
+        return [commit for commit, *_ in self.steps()]
+
+    def steps(self) -> tuple[tuple[str, ...], ...]:
+        """The same, each with the challengers that it has taken in on top of a later lead."""
         refs = self.read()
-        return [commit for commit, *_ in _distance(self.root, refs.tip, refs.lead).steps]
+        there = _distance(self.root, refs.tip, refs.lead).steps
+        return tuple((commit, *others[1:]) for commit, *others in there)
 
     def edit(self) -> bytes:
         """The training file as it stands in the working tree, with git's line ends."""
@@ -235,6 +240,14 @@ class Branch:
           commit: its name, short or whole.
         """
         return not _distance(self.root, self.read().lead, self.whole(commit)).steps
+
+    def proves(self, commit: str) -> bool:
+        """Whether a lead was confirmed: it is in the branch's history.
+
+        Args:
+          commit: its name, short or whole.
+        """
+        return not _distance(self.root, self.tip(), self.whole(commit)).steps
 
     def whole(self, commit: str) -> str:
         """The whole name of a commit."""

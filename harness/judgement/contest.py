@@ -6,6 +6,7 @@ go on at a time, in threads: each is compared with whoever leads when its run en
 """
 
 import dataclasses
+import itertools
 import math
 import secrets
 import threading
@@ -13,13 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from harness import places
 from harness.checkout import branch as branches
 from harness.checkout.branch import Branch, Refs
 from harness.contract.order import Stop
 from harness.errors import (
+    BusyError,
     EndedError,
     HarnessError,
     IncumbentError,
@@ -39,7 +40,16 @@ from harness.measurement import sites
 from harness.measurement.sites import Site
 from harness.places import LEDGER
 from harness.record import life
-from harness.record.entries import ConfirmationBegun, Lots, Role, Run, SetBack, Status, Verdict
+from harness.record.entries import (
+    ConfirmationBegun,
+    Entry,
+    Lots,
+    Role,
+    Run,
+    SetBack,
+    Status,
+    Verdict,
+)
 from harness.record.ledger import Ledger
 from harness.system import words
 
@@ -52,6 +62,9 @@ FAILURES_IN_A_ROW = 3
 GIVEN_UP = 10
 """Runs of an incumbent that fail or are lost while it is measured, after which the command ends:
 each of the lost ones asks for more runs, and where many are lost there would be no end."""
+
+GIVEN_UP_REASON = "What measures has changed: the confirmation is given up, and the lead stays."
+"""Of a confirmation that was begun with another instrument."""
 
 FAILED = (TrainingError, PolicyError)
 """Ends of an incumbent's run that are not told as errors: a few bad seeds must not end a night."""
@@ -123,16 +136,17 @@ class Contest:
         past = self.read()
         if not past.runs:
             self.branch.check_unworked()
-        ended = []
+        ended = self._follow() if past.runs else []
         for challenger in self.branch.trials():
-            run = past.verdict(challenger)
-            if run is not None and run.verdict != Verdict.ACCEPT:
-                self._set_aside(challenger, run)
+            if (run := past.verdict(challenger)) is not None:
+                if run.verdict == Verdict.KEEP:  # of a branch without leads
+                    self.branch.keep(challenger)
+                else:
+                    self._set_aside(challenger, run)
                 ended.append(run)
         if past.runs:
-            ended += self._follow(past)
-            there = self.read().progress()
-            if self.branch.edit_of(there.incumbent) != self.branch.edit_of("tip"):
+            incumbent = self.branch.edit_of(past.incumbent)
+            if incumbent != self.branch.edit_of("tip"):
                 raise InputError(
                     f"A commit on {self.branch.name} has changed {places.EDITABLE} without having "
                     f"been judged. Take it back (git revert) and offer the edit as a challenger "
@@ -141,50 +155,62 @@ class Contest:
             self.branch.show()
         return ended
 
-    def _follow(self, past: History) -> list[Run]:
-        """Bring the refs to where the ledger is; the runs that had not come into effect."""
+    def _follow(self) -> list[Run]:
+        """Bring the refs to where the ledger is; the runs that had not come into effect.
+
+        One after the other, each from what the ledger has then: the lead may have moved since a
+        run of another slot was ruled on.
+        """
         with self._lock:
-            there, done = past.progress(), []
-            if there.falling is not None:
-                past = self._set_back(past, there.falling)
-                there = past.progress()
-            for name in (there.incumbent, *there.stack):
-                run = past.verdict(name)
-                if run is None or run.verdict != Verdict.ACCEPT:
-                    continue
-                if not self.branch.leads(name):
-                    challenger = self.branch.whole(name)
-                    self.branch.retry(challenger)  # one that was set aside is not on trial
-                    self.branch.accept(challenger)
-                    done.append(run)
-            if there.proved and there.proved == there.incumbent:
+            past, done = self.read(), []
+            if past.progress().falling is not None:
+                past = self._append(self._set_back)
+            there = past.progress()
+            if there.proved == there.incumbent and not self.branch.proves(there.incumbent):
                 self.branch.confirm(self.branch.whole(there.incumbent))
+                done += [run for run in past.runs if run.verdict == Verdict.KEEP][-1:]
+            steps = self.branch.steps()
+            agreed = _agreed(steps, there.stack)
+            if agreed < len(steps):
+                self.branch.set_back(len(steps) - agreed, past.last_run(steps[-1]))
+            for name in there.stack[agreed:]:
+                challenger = self.branch.whole(name)
+                if challenger not in self.branch.trials():  # it was set aside
+                    self.branch.retry(challenger)
+                self.branch.accept(challenger)
+                done += [run for run in [past.verdict(name)] if run is not None]
             return done
 
-    def _set_back(self, past: History, fallen: Run) -> History:
-        """Have the lead fall back as far as is due after a run; what the ledger says then."""
-        there, outlook = past.progress(), past.outlook()
+    def _set_back(self, past: History) -> Entry:
+        """The row that has the lead fall back as far as is due after a run."""
+        there = past.progress()
+        fallen = there.falling
+        assert fallen is not None
+        # What measured that run says how far: there may be another instrument since.
+        outlook = past.measured_by(fallen.harness).outlook()
         count = search.falls(outlook)
+        if fallen.status.at_fault and there.lead == fallen.challenger == fallen.commit:
+            count = max(count, 1)
         names = (there.incumbent, *there.stack)
-        lead = names[len(names) - 1 - count]
         stayed = f"The lead stays, {outlook.ahead():+.2f} deviations ahead of the incumbent."
         fell = f"The lead fell back by {words.counted(count, 'edit')}: {fallen.reason}"
-        there_now = self._append(SetBack, "lead", challenger=lead, reason=fell if count else stayed)
-        if count:
-            self.branch.set_back(count, fallen.run_id)
-        return there_now
+        lead = names[len(names) - 1 - count]
+        reason = fell if count else stayed
+        return SetBack(**self._circumstances(past, "lead"), challenger=lead, reason=reason)
 
-    def _append(self, kind: type, name: str, **fields: Any) -> History:
-        """Add a row of the branch that is no run; what the ledger says with it."""
-        past = self.read()
-        entry = kind(
-            run_id=f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}",
-            commit=past.incumbent,
-            branch=self.branch.name,
-            harness=self.site.instrument,
-            **fields,
-        )
-        return self.replicates.of(Ledger(self.branch.root / LEDGER).append(entry))
+    def _append(self, decide: Callable[[History], Entry]) -> History:
+        """Add a row that follows from what the ledger holds; what it says with that."""
+        of = self.replicates.of
+        return of(Ledger(self.branch.root / LEDGER).conclude(lambda there: decide(of(there))))
+
+    def _circumstances(self, past: History, name: str) -> dict[str, str]:
+        """What rows that are no runs have, by their fields."""
+        return {
+            "run_id": f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}",
+            "commit": past.incumbent,
+            "branch": self.branch.name,
+            "harness": self.site.instrument,
+        }
 
     def measure(self) -> list[float]:
         """Make the runs that the incumbent's estimate lacks; all of them.
@@ -206,7 +232,7 @@ class Contest:
             return self._fill(History.missing, "the incumbent")
 
     def repeat(self, count: int) -> list[float]:
-        """Run the incumbent until it has so many runs that no decision was made on; all of them.
+        """Run the incumbent until it has so many runs beside those of decisions; all of them.
 
         Raises:
           HarnessError: one of them failed.
@@ -256,9 +282,12 @@ class Contest:
         yield from [run.result() for run in runs]
 
     def _attempt(self, part: Part, message: str) -> HarnessError | None:
-        """Run a replicate of the incumbent; what it has failed with."""
+        """Run a replicate; what it has failed with. None of a confirmation that is over."""
+        past = self.read()
+        if part.role == Role.CONFIRMATION and past.progress().begun is None:
+            return None
         try:
-            self.replicates.make(self.read(), part, message)
+            self.replicates.make(past, part, message)
         except (*LOST_RUNS, *FAILED) as failure:
             return failure
         return None
@@ -371,8 +400,9 @@ class Contest:
             else:
                 past = self.read()
         if run.verdict == Verdict.ACCEPT:
-            self._follow(past)
-        else:
+            self._follow()
+        # A lead that falls takes along what was accepted on it a moment before.
+        if run.verdict != Verdict.ACCEPT or challenger in self.branch.trials():
             self._set_aside(challenger, run)
         if failure is not None:
             raise failure
@@ -417,12 +447,15 @@ class Contest:
                     found[run.challenger] = said.expected(told.reported)
         return found
 
-    def advance(self, left: float = math.inf, closing: bool = False) -> list[str]:
+    def advance(
+        self, left: float = math.inf, closing: bool = False, past: History | None = None
+    ) -> list[str]:
         """What is due between two edits: a confirmation, or another run of the lead.
 
         Args:
           left: runs that there is time for.
           closing: whether the night ends after that.
+          past: what was measured, as it was read a moment ago; it is read if None.
 
         Returns:
           What came of it, in words; empty where nothing was due.
@@ -430,28 +463,65 @@ class Contest:
         Raises:
           HarnessError: a run failed that says nothing of the files.
         """
+        if past is not None and not self._is_due(past, left, closing):
+            return []
         with self._measuring:
             return [*self._advance(left, closing)]
 
+    def _is_due(self, past: History, left: float, closing: bool) -> bool:
+        """Whether anything is."""
+        if past.progress().begun is not None or past.missing() or self._lacks_looks(past):
+            return True
+        refreshes = past.progress().in_a_row >= search.REFRESH and left > search.RESERVE
+        return refreshes or search.is_due(past.outlook(), left, closing)
+
     def _advance(self, left: float, closing: bool) -> Iterator[str]:
         past = self.read()
-        if past.progress().begun is None:
+        begun = past.progress().begun
+        if begun is not None and begun.harness != self.site.instrument:
+            past = self._append(self._given_up)
+            yield f"confirmation {past.progress().confirmations}: {GIVEN_UP_REASON}"
+            begun = None
+        if begun is None:
             past = self._fill(History.missing, "the incumbent")
+            for _ in range(search.LEAST_LOOKS):
+                if not self._lacks_looks(past):
+                    break
+                yield self._run_lead(past)
+                past = self.read()
             if past.progress().in_a_row >= search.REFRESH and left > search.RESERVE:
                 yield self._run_lead(past)
                 past = self.read()
+<<<<<<< HEAD
             level = _level(past)
             if not search.is_due(past.outlook(), left, closing, level):
                 return
             past = self._draw_lots(past, search.pairs(left, closing, level))
+=======
+            if self._lacks_looks(past) or not search.is_due(past.outlook(), left, closing):
+                return
+            past = self._draw_lots(search.pairs(left, closing))
+>>>>>>> refs/heads/ahead
             yield f"confirmation {past.progress().confirmations}: the lead against the incumbent"
         yield self._prove(past)
+
+    def _given_up(self, past: History) -> Entry:
+        """The row that ends a confirmation of another instrument: runs of two are no comparison."""
+        circumstances = self._circumstances(past, "lead")
+        return SetBack(**circumstances, challenger=past.lead, reason=GIVEN_UP_REASON)
+
+    def _lacks_looks(self, past: History) -> bool:
+        """Whether the lead was accepted by runs that count no more, for want of its instrument."""
+        there = past.progress()
+        return bool(there.stack) and len(past.files()[there.lead].scores) < search.LEAST_LOOKS
 
     def look_again(self) -> str | None:
         """Run the best edit of those set aside once more; what came of it, None if none is."""
         with self._measuring:
-            past = self.read()
+            past = self._fill(History.missing, "the incumbent")
             there, files = past.progress(), past.files()
+            if there.begun is not None:  # after a kill: it comes to its end first
+                return None
             aside = [name for name in there.aside if files[name].made_on == there.lead]
             name = search.second_look(past.outlook(), aside, self._hopes(past))
             if name is None:
@@ -460,9 +530,8 @@ class Contest:
             part = self.replicates.part(Role.CHALLENGER, name, name, number)
             if (failure := self._attempt(part, "a second look")) is not None:
                 return f"a second look failed: {str(failure).splitlines()[0]}"
-            past = self.read()
-            self._follow(past)
-            run = past.verdict(name)
+            self._follow()
+            run = self.read().verdict(name)
             return f"a second look: {run.reason if run else ''}"
 
     def _run_lead(self, past: History) -> str:
@@ -471,11 +540,10 @@ class Contest:
         role = Role.CHALLENGER if past.progress().stack else Role.INCUMBENT
         number = len(past.scores(role, name)) + 1
         self._attempt(self.replicates.part(role, name, name, number), "the lead, once more")
-        past = self.read()
-        if past.progress().stack:
-            self._set_back(past, past.runs[-1])
+        self._follow()
         return "the lead was run once more"
 
+<<<<<<< HEAD
     def _draw_lots(self, past: History, pairs: Sequence[int]) -> History:
         """Fix a confirmation: its level, and who runs in which place."""
         there = past.progress()
@@ -487,6 +555,31 @@ class Contest:
             blocks=[_shuffled([1] * count + [0] * count) for count in pairs],
         )
         return self._append(ConfirmationBegun, "lots", challenger=there.lead, lots=lots)
+=======
+    def _draw_lots(self, pairs: Sequence[int]) -> History:
+        """Fix a confirmation: its level, and who runs in which place.
+
+        Raises:
+          BusyError: there is one.
+        """
+
+        def drawn(past: History) -> Entry:
+            there = past.progress()
+            if there.begun is not None:
+                raise BusyError("Another command has begun a confirmation on this branch.")
+            lots = Lots(
+                number=there.confirmations + 1,
+                incumbent=there.incumbent,
+                level=confirmation.level(there.confirmations + 1, there.keeps),
+                jump=search.jump(past.outlook()),
+                blocks=[_shuffled([1] * count + [0] * count) for count in pairs],
+            )
+            circumstances = self._circumstances(past, "lots")
+            return ConfirmationBegun(**circumstances, challenger=there.lead, lots=lots)
+
+        self._follow()  # what another slot has accepted is confirmed as git has it
+        return self._append(drawn)
+>>>>>>> refs/heads/ahead
 
     def _prove(self, past: History) -> str:
         """Make the runs of a confirmation, block by block, to its end; what it has decided."""
@@ -499,7 +592,7 @@ class Contest:
                     raise failure
             past = self.read()
             begun = past.progress().begun
-        self._follow(past)
+        self._follow()
         past = self._fill(History.missing, "the new incumbent")
         decided = (run for run in reversed(past.runs) if run.role == Role.CONFIRMATION)
         return next(run.reason for run in decided if run.verdict.final)
@@ -532,10 +625,23 @@ class Contest:
             self.branch.discard(challenger, run.run_id)
 
 
+<<<<<<< HEAD
 def _level(past: History) -> float:
     """Of the next confirmation."""
     there = past.progress()
     return confirmation.level(there.confirmations + 1, there.keeps)
+=======
+def _agreed(steps: Sequence[Sequence[str]], stack: Sequence[str]) -> int:
+    """How many of the edits that git has ahead of the incumbent are the ledger's, from the first.
+
+    Args:
+      steps: of git, as `Branch.steps`.
+      stack: of the ledger, with short names.
+    """
+    pairs = zip(steps, stack, strict=False)
+    same = (any(commit.startswith(name) for commit in step) for step, name in pairs)
+    return sum(itertools.takewhile(bool, same))
+>>>>>>> refs/heads/ahead
 
 
 def _shuffled(places: list[int]) -> list[int]:

@@ -1,7 +1,9 @@
 """What the ledger says of one experiment branch."""
 
 import dataclasses
+import functools
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from harness.judgement import confirmation, objective, search
@@ -33,11 +35,17 @@ SEEN = (Role.CHALLENGER, Role.INCUMBENT, Role.CONFIRMATION)
 COUNTED = (*SEEN, Role.ESTIMATE)
 """Roles of runs that a night counts."""
 
+FRESH = (Role.INCUMBENT, Role.ESTIMATE)
+"""Roles of runs that are made of an incumbent for its own sake."""
+
 STOPPED_COUNTS = 0.4
 """Of a run: most of the stopped ones end at a quarter of the budget, after their start."""
 
 PLACES_NUMBERED = 100
 """A confirmation's runs are numbered by their place, after this many times its own number."""
+
+RunName = tuple[Role, str, str, int]
+"""Role, edit, commit that ran, and replicate: names of commits are short."""
 
 Failed = Callable[[Sequence[float]], float]
 """Which of the incumbents' returns stands for a run that failed: `min` or `max`."""
@@ -111,7 +119,7 @@ class History:
     def _since(self, night: NightBegun) -> list[Entry]:
         return self._entries[self._entries.index(night) :]
 
-    @property
+    @functools.cached_property
     def conditions(self) -> Conditions | None:
         """Of its first runs; None if there are none."""
         if not self.runs:
@@ -149,6 +157,12 @@ class History:
         ]
         return next((row for row in reversed(mine) if row.verdict.final), None)
 
+    def last_run(self, commits: Sequence[str]) -> str:
+        """The id of the last run of one of these commits; a name of theirs where none ran."""
+        names = {commit[:NAME_LENGTH] for commit in commits}
+        ran = (row.run_id for row in reversed(self.runs) if row.commit in names)
+        return next(ran, commits[0][:NAME_LENGTH])
+
     def number(self, challenger: str) -> int:
         """Which challenger of the branch's life it is, from 1; a new one is the next.
 
@@ -167,33 +181,50 @@ class History:
 
     def files(self) -> dict[str, File]:
         """All files with the scores that the search may see, by their names."""
+        return dict(self._files)
+
+    @functools.cached_property
+    def _files(self) -> dict[str, File]:
         made_on = self.progress().made_on
         found: dict[str, File] = {}
-        known: set[tuple[str, Role, str, int]] = set()
-        for row in self.runs:
-            place = row.commit, row.role, row.challenger, row.replicate
-            if row.role not in SEEN or place in known:
+        for role, challenger, commit, replicate in self._replicates:
+            if role not in SEEN:
                 continue
-            score = self.score(row.role, row.challenger, row.replicate, row.commit, max)
-            if score is None:
-                continue
-            known.add(place)
-            there = found.get(row.commit) or File(row.commit, made_on.get(row.commit))
-            found[row.commit] = with_score(there, row.role, score)
+            score = self.score(role, challenger, replicate, commit, max)
+            if score is not None:
+                there = found.get(commit) or File(commit, made_on.get(commit))
+                found[commit] = with_score(there, role, score)
         for name, parent in made_on.items():
             found.setdefault(name, File(name, parent))
         return found
 
+    @functools.cached_property
+    def _replicates(self) -> dict[RunName, list[Run]]:
+        """The runs of each replicate that were measured as it is now, the first ones first."""
+        found: dict[RunName, list[Run]] = defaultdict(list)
+        for row in self.runs:
+            if row.harness == self.instrument:
+                found[_name(row.role, row.challenger, row.commit, row.replicate)].append(row)
+        return dict(found)
+
     def outlook(self) -> Outlook:
         """What is believed of all files; the incumbent has its runs."""
+        return self._outlook
+
+    @functools.cached_property
+    def _outlook(self) -> Outlook:
         there = self.progress()
         return Outlook(self.files(), there.incumbent, there.stack)
+
+    def measured_by(self, instrument: str) -> "History":
+        """The same branch for whom another instrument's scores count."""
+        return History(self._entries, self._entries[0].branch, instrument)
 
     def design(self, begun: ConfirmationBegun) -> Design:
         """What was fixed before a confirmation's first run."""
         assert begun.lots is not None
         before = History(self._entries[: self._entries.index(begun)], begun.branch, self.instrument)
-        runs = len(self.cut_off(Role.CONFIRMATION, begun.challenger))
+        runs = len(self.cut_off(Role.CONFIRMATION, confirmation=begun.lots.number))
         places = sum(map(len, begun.lots.blocks))
         return Design(
             level=begun.lots.level,
@@ -221,14 +252,8 @@ class History:
         score = self.score(Role.CONFIRMATION, begun.challenger, number, commit)
         if score is not None or is_lead:
             return score
-        failed = any(
-            row.role == Role.CONFIRMATION
-            and row.replicate == number
-            and _same(row.challenger, begun.challenger)
-            and row.harness == self.instrument
-            and row.status.at_fault
-            for row in self.runs
-        )
+        name = _name(Role.CONFIRMATION, begun.challenger, commit, number)
+        failed = any(row.status.at_fault for row in self._replicates.get(name, ()))
         return math.inf if failed else None
 
     def replicate(
@@ -243,15 +268,8 @@ class History:
           commit: that ran; the challenger's own if empty.
           failed: which return of the incumbents a fresh run that failed counts as.
         """
-        mine = [
-            row
-            for row in self.runs
-            if row.role == role
-            and _same(row.challenger, challenger)
-            and _same(row.commit, commit or challenger)
-            and row.replicate == replicate
-            and row.harness == self.instrument
-        ]
+        name = _name(role, challenger, commit or challenger, replicate)
+        mine = self._replicates.get(name, [])
         found = {row.task: row.avg_return for row in mine if row.avg_return is not None}
         for row in mine:
             if fails_fresh(row) and (known := self._of_incumbents(row.task)):
@@ -292,37 +310,49 @@ class History:
         """The runs of the file that the branch began with, before anything was tried."""
         return self.scores(Role.INCUMBENT, self.runs[0].commit)
 
+    @property
+    def knows_incumbent(self) -> bool:
+        """Whether the incumbent has the runs without which nothing is compared with it."""
+        return self._seen() >= search.BASELINE_RUNS
+
+    def _seen(self) -> int:
+        """How many runs of the incumbent the search may see."""
+        there = self._files.get(self.incumbent)
+        return len(there.scores) if there else 0
+
     def missing(self) -> list[tuple[Role, int]]:
         """The runs of the incumbent that are to be made before anything else."""
-        there = self.files().get(self.incumbent)
-        seen = len(there.scores) if there else 0
         if self.progress().keeps and self.incumbent == self.progress().proved:
             needed = max(search.ESTIMATE_RUNS, RUNS_PER_END * self.ends())
             lacking = self.lacking(needed, Role.ESTIMATE)
             if lacking:
                 return lacking
-        if seen >= search.BASELINE_RUNS:
+        if self.knows_incumbent:
             return []
         own = len(self.scores(Role.INCUMBENT, self.incumbent))
-        return self.lacking(own + search.BASELINE_RUNS - seen)
+        return self.lacking(own + search.BASELINE_RUNS - self._seen())
 
     def lacking(self, count: int, role: Role = Role.INCUMBENT) -> list[tuple[Role, int]]:
         """The first `count` runs of a role of the incumbent that are not there."""
         numbers = range(1, count + 1)
         return [(role, n) for n in numbers if self.score(role, self.incumbent, n) is None]
 
-    def cut_off(self, role: Role, challenger: str = "", commit: str = "") -> list[Run]:
+    def cut_off(
+        self, role: Role, challenger: str = "", commit: str = "", confirmation: int | None = None
+    ) -> list[Run]:
         """The runs of a role that had begun and that something else than their file has ended.
 
         Args:
           role: of the runs.
           challenger: for which edit they were made; any if empty.
           commit: that ran; any if empty.
+          confirmation: its number, of runs of one.
         """
         return [
             row
             for row in self.runs
             if row.role == role
+            and confirmation in (None, confirmation_of(row.replicate))
             and (not challenger or _same(row.challenger, challenger))
             and (not commit or _same(row.commit, commit))
             and row.harness == self.instrument
@@ -430,22 +460,24 @@ def after(there: Progress, entry: Entry) -> Progress:
     """Where a branch is after one more of its rows."""
     match entry:
         case ConfirmationBegun(lots=lots) if lots is not None:
-            return dataclasses.replace(there, begun=entry, confirmations=lots.number)
+            there = dataclasses.replace(there, begun=entry, confirmations=lots.number)
         case SetBack():
             stack = there.stack[: _height(there, entry.challenger)]
-            return dataclasses.replace(there, stack=stack, falling=None, in_a_row=0)
+            there = dataclasses.replace(there, stack=stack, falling=None, in_a_row=0, begun=None)
+        case Run(role=Role.INCUMBENT) if not entry.begun and not entry.status.cut_off:
+            there = dataclasses.replace(there, in_a_row=0)
         case Run(role=Role.CHALLENGER):
-            return _after_trial(there, entry)
+            there = _after_trial(there, entry)
         case Run(role=Role.CONFIRMATION, verdict=Verdict.KEEP):
             above = there.stack[_height(there, entry.challenger) :]
             keeps = (*there.keeps, there.confirmations)
             name = entry.challenger
-            return dataclasses.replace(
+            there = dataclasses.replace(
                 there, incumbent=name, proved=name, stack=above, keeps=keeps, begun=None,
                 in_a_row=0,
             )  # fmt: skip
         case Run(role=Role.CONFIRMATION, verdict=Verdict.UNPROVED):
-            return dataclasses.replace(there, begun=None, falling=entry)
+            there = dataclasses.replace(there, begun=None, falling=entry)
     return there
 
 
@@ -457,7 +489,10 @@ def _height(there: Progress, name: str) -> int:
 def _after_trial(there: Progress, row: Run) -> Progress:
     """After a row of an edit's trial."""
     name = row.challenger
-    if name not in there.made_on and name not in (*there.stack, there.incumbent):
+    if name in (*there.stack, there.incumbent):  # the lead, once more
+        ended = row.verdict == Verdict.NONE and (row.scored or row.status.at_fault)
+        return dataclasses.replace(there, falling=row) if ended and there.stack else there
+    if name not in there.made_on:
         there = dataclasses.replace(there, made_on={**there.made_on, name: there.lead})
     aside = tuple(one for one in there.aside if one != name)
     match row.verdict:
@@ -484,6 +519,11 @@ def numbered(begun: ConfirmationBegun, place: int) -> int:
     return PLACES_NUMBERED * begun.lots.number + place
 
 
+def confirmation_of(replicate: int) -> int:
+    """The number of a confirmation, by that of one of its runs."""
+    return replicate // PLACES_NUMBERED
+
+
 def blocks(begun: ConfirmationBegun, places: Sequence[Sequence[float | None]]) -> list[Block]:
     """The complete blocks of a confirmation, up to the first one that is not.
 
@@ -501,6 +541,10 @@ def blocks(begun: ConfirmationBegun, places: Sequence[Sequence[float | None]]) -
     return found
 
 
+def _name(role: Role, challenger: str, commit: str, replicate: int) -> RunName:
+    return role, challenger[:NAME_LENGTH], commit[:NAME_LENGTH], replicate
+
+
 def _same(one: str, other: str) -> bool:
     """Whether two names, short or whole, are of one commit."""
     return one[:NAME_LENGTH] == other[:NAME_LENGTH]
@@ -512,7 +556,7 @@ def fails_fresh(row: Run) -> bool:
     In an estimate it counts as the lowest, and as the highest where an edit is compared. If it were
     made again, a file could fail where its own return is low, and be measured without its bad runs.
     """
-    return row.role == Role.INCUMBENT and _same(row.commit, row.challenger) and row.status.at_fault
+    return row.role in FRESH and _same(row.commit, row.challenger) and row.status.at_fault
 
 
 def incumbents_returns(rows: Sequence[Run], task: str, instrument: str) -> list[float]:
@@ -520,6 +564,7 @@ def incumbents_returns(rows: Sequence[Run], task: str, instrument: str) -> list[
     return [
         row.avg_return
         for row in rows
-        if (row.role, row.task, row.harness) == (Role.INCUMBENT, task, instrument)
+        if row.role in FRESH
+        and (row.task, row.harness) == (task, instrument)
         and row.avg_return is not None
     ]

@@ -50,13 +50,13 @@ def rule(
 def _tried(past: History, name: str, score: float) -> Ruling:
     """The ruling on an edit's complete run, by its score."""
     there, files = past.progress(), past.files()
-    if past.missing():
+    if not past.knows_incumbent:
         return _goes_on("The incumbent is being measured.")
     file = files.get(name) or File(name, there.made_on.get(name, there.lead))
     files[name] = history.with_score(file, Role.CHALLENGER, score)
     outlook = Outlook(files, there.incumbent, there.stack)
     figures = _figures(outlook, name)
-    if there.lead == name:
+    if _is_accepted(past, name):
         return Ruling(Status.SCORED, Verdict.NONE, f"The lead, once more: {figures}.")
     accepted = search.is_accepted(outlook, name)
     if accepted is None and name not in there.aside:
@@ -65,6 +65,12 @@ def _tried(past: History, name: str, score: float) -> Ruling:
         reason = f"{figures}: it leads, and is not proved yet."
         return Ruling(Status.ACCEPT, Verdict.ACCEPT, reason)
     return Ruling(Status.DISCARD, Verdict.DISCARD, f"{figures}: set aside.")
+
+
+def _is_accepted(past: History, name: str) -> bool:
+    """Whether an edit's trial is over, and its runs are those of a lead or incumbent."""
+    there = past.progress()
+    return name in (*there.stack, there.incumbent)
 
 
 def _figures(outlook: Outlook, name: str) -> str:
@@ -83,14 +89,22 @@ def _figures(outlook: Outlook, name: str) -> str:
 
 def _confirmed(past: History, part: Part, score: float) -> Ruling:
     """The ruling on a run of a confirmation, by its score."""
-    begun = past.progress().begun
-    if begun is None or begun.lots is None:
+    begun = _begun(past, part)
+    if begun is None:
         return Ruling(Status.SCORED)
     places = [list(block) for block in past.places(begun)]
     _put(places, part.replicate % history.PLACES_NUMBERED, score)
     files = past.files()
     files[part.commit] = history.with_score(files[part.commit], part.role, score)
     return _looked_at(past, begun, places, files)
+
+
+def _begun(past: History, part: Part) -> ConfirmationBegun | None:
+    """The confirmation that a run is of; None where that is over."""
+    begun = past.progress().begun
+    if begun is None or begun.lots is None or begun.harness != past.instrument:
+        return None
+    return begun if history.confirmation_of(part.replicate) == begun.lots.number else None
 
 
 def _put(places: list[list[float | None]], place: int, score: float) -> None:
@@ -149,8 +163,12 @@ def _failed(past: History, part: Part, status: Status) -> Ruling:
     if status == Status.STOPPED:
         discarded = part.role == Role.CHALLENGER
         return Ruling(status, Verdict.DISCARD if discarded else Verdict.NONE)
+    if part.role == Role.CHALLENGER and _is_accepted(past, part.challenger):
+        return Ruling(status, reason=f"The lead, once more: it ended as {status}.")
     if not status.at_fault:
-        ends = len(past.cut_off(part.role, part.challenger))
+        beside = part.role == Role.CONFIRMATION
+        number = history.confirmation_of(part.replicate) if beside else None
+        ends = len(past.cut_off(part.role, part.challenger, confirmation=number))
         return _cut_off(part, status) if ends + 1 >= LOSSES else Ruling(status)
     if part.role == Role.CHALLENGER:
         reason = f"Replicate {part.replicate} ended as {status}."
@@ -162,11 +180,11 @@ def _failed(past: History, part: Part, status: Status) -> Ruling:
 
 def _failed_beside(past: History, part: Part, status: Status) -> Ruling:
     """The ruling on a file that failed in a confirmation."""
+    begun = _begun(past, part)
+    if begun is None:
+        return Ruling(status)
     if part.commit == part.challenger:
         return Ruling(status, Verdict.UNPROVED, f"The lead ended as {status}.")
-    begun = past.progress().begun
-    if begun is None or begun.lots is None:
-        return Ruling(status)
     places = [list(block) for block in past.places(begun)]
     _put(places, part.replicate % history.PLACES_NUMBERED, float("inf"))
     said = _looked_at(past, begun, places, past.files())

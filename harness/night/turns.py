@@ -140,9 +140,11 @@ class Night:
         """The next trial: one that was cut off, or what the agent comes up with."""
         if self._unfinished:
             return self._unfinished.pop(0)
-        for line in self._contest.advance(self._now(plan).runs_left()):
-            self._say(line)
         refs, now = self._contest.branch.read(), self._now(plan)
+        if said := self._contest.advance(now.runs_left(), past=now.past):
+            for line in said:
+                self._say(line)
+            refs, now = self._contest.branch.read(), self._now(plan)
         if self._over(now) is not None or now.closes():
             return None
         refs, past = self._contest.ready(refs, now.past)
