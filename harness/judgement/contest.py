@@ -492,16 +492,11 @@ class Contest:
             if past.progress().in_a_row >= search.REFRESH and left > search.RESERVE:
                 yield self._run_lead(past)
                 past = self.read()
-<<<<<<< HEAD
             level = _level(past)
-            if not search.is_due(past.outlook(), left, closing, level):
+            due = search.is_due(past.outlook(), left, closing, level)
+            if self._lacks_looks(past) or not due:
                 return
-            past = self._draw_lots(past, search.pairs(left, closing, level))
-=======
-            if self._lacks_looks(past) or not search.is_due(past.outlook(), left, closing):
-                return
-            past = self._draw_lots(search.pairs(left, closing))
->>>>>>> refs/heads/ahead
+            past = self._draw_lots(search.pairs(left, closing, level))
             yield f"confirmation {past.progress().confirmations}: the lead against the incumbent"
         yield self._prove(past)
 
@@ -543,19 +538,6 @@ class Contest:
         self._follow()
         return "the lead was run once more"
 
-<<<<<<< HEAD
-    def _draw_lots(self, past: History, pairs: Sequence[int]) -> History:
-        """Fix a confirmation: its level, and who runs in which place."""
-        there = past.progress()
-        lots = Lots(
-            number=there.confirmations + 1,
-            incumbent=there.incumbent,
-            level=_level(past),
-            jump=search.jump(past.outlook()),
-            blocks=[_shuffled([1] * count + [0] * count) for count in pairs],
-        )
-        return self._append(ConfirmationBegun, "lots", challenger=there.lead, lots=lots)
-=======
     def _draw_lots(self, pairs: Sequence[int]) -> History:
         """Fix a confirmation: its level, and who runs in which place.
 
@@ -570,7 +552,7 @@ class Contest:
             lots = Lots(
                 number=there.confirmations + 1,
                 incumbent=there.incumbent,
-                level=confirmation.level(there.confirmations + 1, there.keeps),
+                level=_level(past),
                 jump=search.jump(past.outlook()),
                 blocks=[_shuffled([1] * count + [0] * count) for count in pairs],
             )
@@ -579,7 +561,6 @@ class Contest:
 
         self._follow()  # what another slot has accepted is confirmed as git has it
         return self._append(drawn)
->>>>>>> refs/heads/ahead
 
     def _prove(self, past: History) -> str:
         """Make the runs of a confirmation, block by block, to its end; what it has decided."""
@@ -625,12 +606,12 @@ class Contest:
             self.branch.discard(challenger, run.run_id)
 
 
-<<<<<<< HEAD
 def _level(past: History) -> float:
     """Of the next confirmation."""
     there = past.progress()
     return confirmation.level(there.confirmations + 1, there.keeps)
-=======
+
+
 def _agreed(steps: Sequence[Sequence[str]], stack: Sequence[str]) -> int:
     """How many of the edits that git has ahead of the incumbent are the ledger's, from the first.
 
@@ -641,7 +622,6 @@ def _agreed(steps: Sequence[Sequence[str]], stack: Sequence[str]) -> int:
     pairs = zip(steps, stack, strict=False)
     same = (any(commit.startswith(name) for commit in step) for step, name in pairs)
     return sum(itertools.takewhile(bool, same))
->>>>>>> refs/heads/ahead
 
 
 def _shuffled(places: list[int]) -> list[int]:
