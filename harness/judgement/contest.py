@@ -17,6 +17,7 @@ from typing import Any
 
 from harness import places
 from harness.checkout import branch as branches
+from harness.checkout import syntax
 from harness.checkout.branch import Branch, Refs
 from harness.contract.order import Stop
 from harness.errors import (
@@ -38,7 +39,7 @@ from harness.measurement import sites
 from harness.measurement.sites import Site
 from harness.places import LEDGER
 from harness.record import life
-from harness.record.entries import ConfirmationBegun, Lots, Role, Run, SetBack, Verdict
+from harness.record.entries import ConfirmationBegun, Lots, Role, Run, SetBack, Simpler, Verdict
 from harness.record.ledger import Ledger
 from harness.system import words
 
@@ -381,10 +382,30 @@ class Contest:
         """One more run of an edit; the first one may be stopped."""
         number = len(past.scores(Role.CHALLENGER, challenger)) + 1
         part = self.replicates.part(Role.CHALLENGER, challenger, challenger, number)
-        stops = self._stops(past) if number == 1 else ()
+        past = self._weighed(past, challenger)
+        stops = self._stops(past, part.challenger) if number == 1 else ()
         return self.replicates.make(past, part, message, stops)
 
-    def _stops(self, past: History) -> tuple[Stop, ...]:
+    def _weighed(self, past: History, challenger: str) -> History:
+        """What was measured, with a word on an edit that is simpler: before its first run."""
+        there, name = past.progress(), challenger[:NAME_LENGTH]
+        if name in there.made_on or name in there.simplified:
+            return past
+        lines = self._simpler(challenger, there.lead)
+        if lines is None:
+            return past
+        reason = f"{lines[0]} lines of code instead of the lead's {lines[1]}"
+        return self._append(Simpler, "simpler", challenger=name, reason=reason)
+
+    def _simpler(self, one: str, other: str) -> list[int] | None:
+        """The lines of code of two commits' files, where the first is simpler; None else."""
+        sizes = [syntax.size(self.branch.edit_of(commit)) for commit in (one, other)]
+        mine, theirs = sizes
+        if mine is None or theirs is None or not mine.is_simpler(theirs):
+            return None
+        return [mine.lines, theirs.lines]
+
+    def _stops(self, past: History, name: str) -> tuple[Stop, ...]:
         """Where a first run is stopped, from the runs of the branch that have finished."""
         if not self.conditions.stopping:
             return ()
@@ -397,7 +418,8 @@ class Contest:
         ]
         own = [course for run, course in finished if run.commit == past.lead]
         known = [course for _, course in finished]
-        return stopping.stops(known, past.outlook().bar(), search.CHANCE, own=own)
+        bar = past.outlook().bar(simpler=name in past.progress().simplified)
+        return stopping.stops(known, bar, search.CHANCE, own=own)
 
     def advance(self, left: float = math.inf, closing: bool = False) -> list[str]:
         """What is due between two edits: a confirmation, or another run of the lead.
@@ -422,9 +444,10 @@ class Contest:
             if past.progress().in_a_row >= search.REFRESH and left > search.RESERVE:
                 yield self._run_lead(past)
                 past = self.read()
-            if not search.is_due(past.outlook(), left, closing):
+            lots = self._due(past, left, closing)
+            if lots is None:
                 return
-            past = self._draw_lots(past, search.pairs(left, closing))
+            past = self._append(ConfirmationBegun, "lots", challenger=past.lead, lots=lots)
             yield f"confirmation {past.progress().confirmations}: the lead against the incumbent"
         yield self._prove(past)
 
@@ -457,17 +480,23 @@ class Contest:
             self._set_back(past, past.runs[-1])
         return "the lead was run once more"
 
-    def _draw_lots(self, past: History, pairs: Sequence[int]) -> History:
-        """Fix a confirmation: its level, and who runs in which place."""
-        there = past.progress()
-        lots = Lots(
-            number=there.confirmations + 1,
-            incumbent=there.incumbent,
-            level=confirmation.level(there.confirmations + 1, there.keeps),
-            jump=search.jump(past.outlook()),
-            blocks=[_shuffled([1] * count + [0] * count) for count in pairs],
-        )
-        return self._append(ConfirmationBegun, "lots", challenger=there.lead, lots=lots)
+    def _due(self, past: History, left: float, closing: bool) -> Lots | None:
+        """What is fixed of a confirmation that is due: its level, and who runs in which place."""
+        there, outlook = past.progress(), past.outlook()
+        number = there.confirmations + 1
+        if search.is_due(outlook, left, closing):
+            blocks = _drawn(search.pairs(left, closing))
+            jump = search.jump(outlook)
+            return Lots(number, there.incumbent, there.level(), jump, blocks)
+        level = there.level(simpler=True)
+        if not closing or not search.is_simpler_due(outlook, there.yardstick, left, level):
+            return None
+        lines = self._simpler(there.lead, there.incumbent)
+        if lines is None:
+            return None
+        margin = confirmation.MARGIN * outlook.noise.deviation
+        blocks = _drawn(confirmation.simpler_pairs(level))
+        return Lots(number, there.yardstick, level, margin, blocks, margin, lines)
 
     def _prove(self, past: History) -> str:
         """Make the runs of a confirmation, block by block, to its end; what it has decided."""
@@ -513,10 +542,12 @@ class Contest:
             self.branch.discard(challenger, run.run_id)
 
 
-def _shuffled(places: list[int]) -> list[int]:
-    """The places of a block by lot."""
-    secrets.SystemRandom().shuffle(places)
-    return places
+def _drawn(pairs: Sequence[int]) -> list[list[int]]:
+    """The places of blocks by lot: 1 where the lead runs."""
+    blocks = [[1] * count + [0] * count for count in pairs]
+    for block in blocks:
+        secrets.SystemRandom().shuffle(block)
+    return blocks
 
 
 def _of_the_incumbent(failure: HarnessError) -> HarnessError:

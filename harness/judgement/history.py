@@ -15,6 +15,7 @@ from harness.record.entries import (
     Role,
     Run,
     SetBack,
+    Simpler,
     Status,
     Turn,
     Verdict,
@@ -167,7 +168,8 @@ class History:
 
     def files(self) -> dict[str, File]:
         """All files with the scores that the search may see, by their names."""
-        made_on = self.progress().made_on
+        there = self.progress()
+        made_on = there.made_on
         found: dict[str, File] = {}
         known: set[tuple[str, Role, str, int]] = set()
         for row in self.runs:
@@ -178,10 +180,10 @@ class History:
             if score is None:
                 continue
             known.add(place)
-            there = found.get(row.commit) or File(row.commit, made_on.get(row.commit))
-            found[row.commit] = with_score(there, row.role, score)
-        for name, parent in made_on.items():
-            found.setdefault(name, File(name, parent))
+            found.setdefault(row.commit, there.file(row.commit))
+            found[row.commit] = with_score(found[row.commit], row.role, score)
+        for name in made_on:
+            found.setdefault(name, there.file(name))
         return found
 
     def outlook(self) -> Outlook:
@@ -295,7 +297,7 @@ class History:
         """The runs of the incumbent that are to be made before anything else."""
         there = self.files().get(self.incumbent)
         seen = len(there.scores) if there else 0
-        if self.progress().keeps and self.incumbent == self.progress().proved:
+        if self.incumbent == self.progress().proved:
             needed = max(search.ESTIMATE_RUNS, RUNS_PER_END * self.ends())
             lacking = self.lacking(needed, Role.ESTIMATE)
             if lacking:
@@ -393,8 +395,13 @@ class Progress:
       made_on: of each edit the lead that it was made on.
       aside: edits that were set aside, and ran whole.
       confirmations: that were begun.
-      keeps: the numbers of those that kept something.
-      proved: the incumbent that the last of these made; empty if there is none.
+      simpler: those of them that asked if the lead is as good and simpler; the others, if better.
+      keeps: of the others, counted by themselves, the numbers of those that kept something.
+      simpler_keeps: the same of those.
+      proved: the incumbent that the last of all these made; empty if there is none.
+      yardstick: the incumbent that was proved to be better last, or that the branch began with: a
+        simpler one is compared with it, so that small losses do not add up.
+      simplified: edits after which the file that they were made on is simpler.
       in_a_row: edits set aside since the lead changed or was run.
       begun: the confirmation that goes on; None if none does.
       falling: the run after which the lead has to be set back, which it is not yet; None if none.
@@ -405,8 +412,12 @@ class Progress:
     made_on: Mapping[str, str] = dataclasses.field(default_factory=dict)
     aside: tuple[str, ...] = ()
     confirmations: int = 0
+    simpler: int = 0
     keeps: tuple[int, ...] = ()
+    simpler_keeps: tuple[int, ...] = ()
     proved: str = ""
+    yardstick: str = ""
+    simplified: frozenset[str] = frozenset()
     in_a_row: int = 0
     begun: ConfirmationBegun | None = None
     falling: Run | None = None
@@ -416,30 +427,54 @@ class Progress:
         """The file that edits are made on."""
         return self.stack[-1] if self.stack else self.incumbent
 
+    def file(self, name: str) -> File:
+        """A file before any score of it."""
+        return File(name, self.made_on.get(name), simpler=name in self.simplified)
+
+    def level(self, simpler: bool = False) -> float:
+        """The level of the next confirmation that asks one question or the other."""
+        if simpler:
+            return confirmation.level(self.simpler + 1, self.simpler_keeps)
+        return confirmation.level(self.confirmations - self.simpler + 1, self.keeps)
+
 
 def _progress(entries: Sequence[Entry], first: str) -> Progress:
     """Where a branch is after these rows, the first of which ran `first`."""
-    there = Progress(first)
+    there = Progress(first, yardstick=first)
     for entry in entries:
         match entry:
             case ConfirmationBegun(lots=lots) if lots is not None:
-                there = dataclasses.replace(there, begun=entry, confirmations=lots.number)
+                there = dataclasses.replace(
+                    there, begun=entry, confirmations=lots.number,
+                    simpler=there.simpler + lots.simpler,
+                )  # fmt: skip
+            case Simpler():
+                there = dataclasses.replace(there, simplified=there.simplified | {entry.challenger})
             case SetBack():
                 stack = there.stack[: _height(there, entry.challenger)]
                 there = dataclasses.replace(there, stack=stack, falling=None, in_a_row=0)
             case Run(role=Role.CHALLENGER):
                 there = _after_trial(there, entry)
             case Run(role=Role.CONFIRMATION, verdict=Verdict.KEEP):
-                above = there.stack[_height(there, entry.challenger) :]
-                keeps = (*there.keeps, there.confirmations)
-                name = entry.challenger
-                there = dataclasses.replace(
-                    there, incumbent=name, proved=name, stack=above, keeps=keeps, begun=None,
-                    in_a_row=0,
-                )  # fmt: skip
+                there = _after_keep(there, entry.challenger)
             case Run(role=Role.CONFIRMATION, verdict=Verdict.UNPROVED):
                 there = dataclasses.replace(there, begun=None, falling=entry)
     return there
+
+
+def _after_keep(there: Progress, name: str) -> Progress:
+    """After a confirmation that has proved a lead."""
+    lots = there.begun.lots if there.begun else None
+    if lots is not None and lots.simpler:
+        keeps, simpler_keeps = there.keeps, (*there.simpler_keeps, there.simpler)
+        yardstick = there.yardstick
+    else:
+        keeps = (*there.keeps, there.confirmations - there.simpler)
+        simpler_keeps, yardstick = there.simpler_keeps, name
+    return dataclasses.replace(
+        there, incumbent=name, proved=name, stack=there.stack[_height(there, name) :],
+        keeps=keeps, simpler_keeps=simpler_keeps, yardstick=yardstick, begun=None, in_a_row=0,
+    )  # fmt: skip
 
 
 def _height(there: Progress, name: str) -> int:
@@ -458,7 +493,7 @@ def _after_trial(there: Progress, row: Run) -> Progress:
             stack = (*there.stack, name)
             return dataclasses.replace(there, stack=stack, aside=aside, in_a_row=0)
         case Verdict.KEEP:  # of a branch without leads
-            return dataclasses.replace(there, incumbent=name, stack=(), in_a_row=0)
+            return dataclasses.replace(there, incumbent=name, yardstick=name, stack=(), in_a_row=0)
         case Verdict.DISCARD | Verdict.INCONCLUSIVE:
             aside = (*aside, name) if row.scored else aside
             return dataclasses.replace(there, aside=aside, in_a_row=there.in_a_row + 1)
