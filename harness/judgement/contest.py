@@ -273,6 +273,11 @@ class Contest:
             part = self.replicates.part(Role.TRANSFER, commit, commit, 1)
             self.replicates.run(past, task, "auto", part, "transfer")
 
+    def beside(self, parts: Sequence[Part], message: str) -> list[HarnessError | None]:
+        """Make runs that decide nothing, at once where there are slots; what each failed with."""
+        with self._measuring:
+            return [*self._at_once(parts, message)]
+
     def challenge(self, message: str, edit: bytes | None = None) -> Outcome:
         """Try a training file, to its verdict, and nothing else meanwhile.
 

@@ -31,7 +31,7 @@ NAME_LENGTH = 12
 SEEN = (Role.CHALLENGER, Role.INCUMBENT, Role.CONFIRMATION)
 """Roles of runs that the search may see."""
 
-COUNTED = (*SEEN, Role.ESTIMATE)
+COUNTED = (*SEEN, Role.ESTIMATE, Role.ABLATION)
 """Roles of runs that a night counts."""
 
 STOPPED_COUNTS = 0.4

@@ -123,7 +123,8 @@ def _looked_at(
     figures = (
         f"The lead has {statistics.fmean(lead):,.4g} and the {whom} "
         f"{statistics.fmean(incumbent):,.4g} in {_runs(len(lead))} each, side by side; "
-        f"{_null(lots)} that with probability {said.chance:.2g}, where {said.allowed:.2g} is allowed"
+        f"{_null(lots)} that with probability {said.chance:.2g}, where {said.allowed:.2g} is "
+        "allowed"
     )
     if said.kept:
         return Ruling(Status.KEEP, Verdict.KEEP, f"{figures}: {_proved(lots)}.")
