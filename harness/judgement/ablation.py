@@ -170,7 +170,7 @@ def step(ongoing: Contest, left: float = math.inf, runs: int = RUNS) -> str | No
     there = edits(ongoing, whole)
     if (made := measure(ongoing, whole, there, runs, left)) is not None:
         return made
-    return propose(ongoing, whole, there, runs, left)
+    return propose(ongoing, whole, there) if left >= 1 else None
 
 
 def measure(
@@ -191,33 +191,34 @@ def measure(
     return None
 
 
-def propose(
-    ongoing: Contest, whole: str, there: Sequence[Edit], runs: int, left: float = math.inf
-) -> str | None:
-    """Offer the next passenger's removal as an edit on trial; arguments and answer as of `step`.
+def propose(ongoing: Contest, whole: str, there: Sequence[Edit]) -> str | None:
+    """Offer the next passenger's removal as an edit on trial, where the whole file is the lead.
 
-    One at a time: two edits that do the same look like passengers both.
+    So one alone is taken out, until the file without it is proved and taken apart itself: of two
+    edits that do the same, each looks like a passenger while the other one is there.
+
+    Args:
+      ongoing: the branch's contest.
+      whole: the commit of the whole file.
+      there: its edits.
+
+    Returns:
+      What came of it, in words; None where nothing is to be taken out.
     """
     past = ongoing.read()
-    refs = ongoing.branch.read()
-    if left < 1 or past.lead != whole:
+    if past.lead != whole:
         return None
     tried = {ongoing.branch.edit_of(name) for name in past.progress().made_on}
     for found in findings(past, whole, there):
-        if found.worth != Worth.PASSENGER or found.runs < runs or found.edit.without is None:
+        if found.worth != Worth.PASSENGER or found.edit.without is None:
             continue
         file = ongoing.branch.edit_of(found.edit.without)
-        if file in tried or not _is_simpler(file, ongoing.branch.edit_of(refs.lead)):
+        if file in tried or ongoing.simpler(found.edit.without, whole) is None:
             continue
         message = f"Take out a passenger: {found.edit.message}"
         outcome = ongoing.challenge(message, file)
         return f"{message}: {outcome.verdict}: {outcome.reason}"
     return None
-
-
-def _is_simpler(file: bytes, whole: bytes) -> bool:
-    sizes = syntax.size(file), syntax.size(whole)
-    return sizes[0] is not None and sizes[1] is not None and sizes[0].is_simpler(sizes[1])
 
 
 def _worth(low: float, high: float, margin: float) -> Worth:

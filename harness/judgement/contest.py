@@ -396,13 +396,13 @@ class Contest:
         there, name = past.progress(), challenger[:NAME_LENGTH]
         if name in there.made_on or name in there.simplified:
             return past
-        lines = self._simpler(challenger, there.lead)
+        lines = self.simpler(challenger, there.lead)
         if lines is None:
             return past
         reason = f"{lines[0]} lines of code instead of the lead's {lines[1]}"
         return self._append(Simpler, "simpler", challenger=name, reason=reason)
 
-    def _simpler(self, one: str, other: str) -> list[int] | None:
+    def simpler(self, one: str, other: str) -> list[int] | None:
         """The lines of code of two commits' files, where the first is simpler; None else."""
         sizes = [syntax.size(self.branch.edit_of(commit)) for commit in (one, other)]
         mine, theirs = sizes
@@ -496,7 +496,7 @@ class Contest:
         level = there.level(simpler=True)
         if not closing or not search.is_simpler_due(outlook, there.yardstick, left, level):
             return None
-        lines = self._simpler(there.lead, there.incumbent)
+        lines = self.simpler(there.lead, there.incumbent)
         if lines is None:
             return None
         margin = confirmation.MARGIN * outlook.noise.deviation

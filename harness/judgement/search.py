@@ -62,9 +62,6 @@ FALL = 0.75
 FUTILE = 0.1
 """Expected lead below which a confirmation is ended between two blocks."""
 
-FUTILE_LOSS = 0.5
-"""Share of the margin by which a simpler lead is expected to be worse, above which it is ended."""
-
 PAIRS = (3, 2, 2)
 """Runs of each file in a confirmation, by block."""
 
@@ -269,9 +266,9 @@ def keeps_on(outlook: Outlook) -> bool:
 
 
 def keeps_on_simpler(outlook: Outlook, yardstick: str) -> bool:
-    """The same of one that asks whether the lead is no worse than a file."""
+    """The same of one that asks whether the lead is no worse than a file: while it may be."""
     loss = outlook.value(yardstick) - outlook.value(outlook.lead)
-    return loss <= FUTILE_LOSS * confirmation.MARGIN
+    return loss <= confirmation.MARGIN
 
 
 def falls(outlook: Outlook) -> int:
