@@ -116,8 +116,9 @@ def file(skill, lines):
 
 
 @pytest.fixture
-def contest(root):
-    """A branch whose first file has four lines; of two runs one is lucky."""
+def contest(root, monkeypatch):
+    """A branch whose first file has four lines; of two runs one is lucky, and few are needed."""
+    monkeypatch.setattr(confirmation, "MARGIN", 2.0)
     (root / EDITABLE).write_bytes(file(0, 4))
     git(root, "commit", "-qam", "four lines")
     noise = itertools.cycle((1.0, -1.0))
@@ -205,7 +206,7 @@ def test_small_losses_do_not_add_up(contest):
 
 def test_a_simpler_lead_that_is_worse_is_not_proved_and_falls_back(contest):
     simplified(contest)
-    contest.site._score = lambda order, text: -2.0 * (len(text.splitlines()) == 3)
+    contest.site._score = lambda order, text: -4.0 * (len(text.splitlines()) == 3)
     closed(contest)
     assert contest.branch.edit_of("tip") == contest.branch.edit_of("lead") == file(0, 4)
     there = contest.read().progress()

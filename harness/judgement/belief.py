@@ -17,7 +17,7 @@ STEP = 0.1
 VALUES = np.arange(-8.0, 14.0 + STEP / 2, STEP)
 """True values that are thought possible."""
 
-EFFECTS = np.arange(-4.0, 4.0 + STEP / 2, STEP)
+EFFECTS = np.arange(-8.0, 8.0 + STEP / 2, STEP)
 """What an edit may do to the true value."""
 
 GOOD, IDLE = 0.4, 0.2
@@ -26,6 +26,13 @@ search that hopes more misses less, and pays with a look or two."""
 
 IMPROVEMENT = 0.25, 2.5
 """Of an edit that improves: all in between are equally likely."""
+
+GREAT = 0.02
+"""Share of edits that are thought to do more, up to the end of the grid, the more the rarer: where
+runs of one file hardly differ, an edit may gain hundreds of deviations."""
+
+MARGIN = 4.0
+"""Deviations from the ends of the grid to which scores beyond are drawn in."""
 
 WIDE = 3.0
 """Standard deviation of a file's value before anything is known of it."""
@@ -52,7 +59,8 @@ def seen(belief: np.ndarray, score: float, noise: Noise, unit: float) -> np.ndar
       noise: around the true value.
       unit: of the grid, in units of scores.
     """
-    return _normalized(belief * noise.likelihood((score - VALUES) * (unit / noise.deviation)))
+    within = min(max(score, VALUES[0] + MARGIN), VALUES[-1] - MARGIN)
+    return _normalized(belief * noise.likelihood((within - VALUES) * (unit / noise.deviation)))
 
 
 def mean(belief: np.ndarray) -> float:
@@ -69,10 +77,12 @@ def _effects() -> np.ndarray:
     """How likely each effect of an edit is thought to be; the worse, the rarer."""
     low, high = IMPROVEMENT
     better = (low <= EFFECTS) & (high >= EFFECTS)
+    great = np.where(high < EFFECTS, np.maximum(EFFECTS, high) ** -2.0, 0.0)
     worse, nothing = EFFECTS < -STEP / 2, np.abs(EFFECTS) < STEP / 2
     harm = np.where(worse, np.exp(np.where(worse, EFFECTS, 0.0)), 0.0)
     return (
-        GOOD * better / better.sum()
+        (GOOD - GREAT) * better / better.sum()
+        + GREAT * great / great.sum()
         + IDLE * nothing / nothing.sum()
         + (1 - GOOD - IDLE) * harm / harm.sum()
     )

@@ -35,11 +35,21 @@ from harness.judgement import confirmation, experiment, search, stopping
 from harness.judgement.experiment import Part, Summary
 from harness.judgement.history import NAME_LENGTH, SEEN, Conditions, History, numbered
 from harness.judgement.replicates import Replicates, Runner
+from harness.judgement.stopping import Course
 from harness.measurement import sites
 from harness.measurement.sites import Site
 from harness.places import LEDGER
 from harness.record import life
-from harness.record.entries import ConfirmationBegun, Lots, Role, Run, SetBack, Simpler, Verdict
+from harness.record.entries import (
+    ConfirmationBegun,
+    Lots,
+    Role,
+    Run,
+    SetBack,
+    Simpler,
+    Status,
+    Verdict,
+)
 from harness.record.ledger import Ledger
 from harness.system import words
 
@@ -414,17 +424,33 @@ class Contest:
         """Where a first run is stopped, from the runs of the branch that have finished."""
         if not self.conditions.stopping:
             return ()
-        finished = [
+        finished = self._courses(past)
+        own = [course for run, course in finished if run.commit == past.lead]
+        known = [course for _, course in finished]
+        bar = past.outlook().bar(simpler=name in past.progress().simplified)
+        return stopping.stops(known, bar, search.CHANCE, own=own)
+
+    def _courses(self, past: History) -> list[tuple[Run, Course]]:
+        """The runs that the search may see, as far as they have finished."""
+        return [
             (run, course)
             for run in past.runs
             if run.harness == self.site.instrument
             and run.role in SEEN
             and (course := stopping.course(self.branch.root, run)) is not None
         ]
-        own = [course for run, course in finished if run.commit == past.lead]
-        known = [course for _, course in finished]
-        bar = past.outlook().bar(simpler=name in past.progress().simplified)
-        return stopping.stops(known, bar, search.CHANCE, own=own)
+
+    def _hopes(self, past: History) -> dict[str, float]:
+        """The scores to be expected of edits that were stopped, from what they had reported."""
+        known = [course for _, course in self._courses(past)]
+        found = {}
+        for run in past.runs:
+            if run.status == Status.STOPPED and run.challenger in past.progress().aside:
+                told = stopping.stopped(self.branch.root, run)
+                said = told and stopping.forecast(known, told.stop.share)
+                if told and said:
+                    found[run.challenger] = said.expected(told.reported)
+        return found
 
     def advance(self, left: float = math.inf, closing: bool = False) -> list[str]:
         """What is due between two edits: a confirmation, or another run of the lead.
@@ -462,7 +488,7 @@ class Contest:
             past = self.read()
             there, files = past.progress(), past.files()
             aside = [name for name in there.aside if files[name].made_on == there.lead]
-            name = search.second_look(past.outlook(), aside)
+            name = search.second_look(past.outlook(), aside, self._hopes(past))
             if name is None:
                 return None
             number = len(past.scores(Role.CHALLENGER, name)) + 1

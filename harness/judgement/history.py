@@ -393,7 +393,7 @@ class Progress:
       incumbent: that is proved.
       stack: accepted edits on top of it, in their order.
       made_on: of each edit the lead that it was made on.
-      aside: edits that were set aside, and ran whole.
+      aside: edits that were set aside, those that were stopped among them.
       confirmations: that were begun.
       simpler: those of them that asked if the lead is as good and simpler; the others, if better.
       keeps: of the others, counted by themselves, the numbers of those that kept something.
@@ -495,7 +495,7 @@ def _after_trial(there: Progress, row: Run) -> Progress:
         case Verdict.KEEP:  # of a branch without leads
             return dataclasses.replace(there, incumbent=name, yardstick=name, stack=(), in_a_row=0)
         case Verdict.DISCARD | Verdict.INCONCLUSIVE:
-            aside = (*aside, name) if row.scored else aside
+            aside = aside if row.status.at_fault or row.status.cut_off else (*aside, name)
             return dataclasses.replace(there, aside=aside, in_a_row=there.in_a_row + 1)
     return there
 

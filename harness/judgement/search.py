@@ -41,7 +41,7 @@ lose no more than a fifth of a deviation. One that is as good does so in six of 
 is worse by a deviation in two. Where a quarter of the edits are such, a night gains as much as
 without."""
 
-LEAST_LOOKS, MOST_LOOKS = 2, 3
+LEAST_LOOKS, MOST_LOOKS = 2, 4
 """Runs of an edit: one alone makes no lead, and with so many what is not accepted is set aside."""
 
 BAR = 0.9
@@ -50,11 +50,11 @@ BAR = 0.9
 CHANCE = 0.45
 """Of a first run to pass that bar, below which it is stopped."""
 
-CONFIRM = 5.0
+CONFIRM = 5.4
 """Expected lead over the incumbent at which a confirmation is spent in the middle of a night: the
 expectation is too high by about one, for the best of many guesses was chosen."""
 
-CLOSING = 0.7
+CLOSING = 0.4
 """The same when a night ends: what is not tried then is lost until the next one."""
 
 FALL = 0.75
@@ -66,7 +66,7 @@ FUTILE = 0.1
 PAIRS = (3, 2, 2)
 """Runs of each file in a confirmation, by block."""
 
-CLOSING_PAIRS = 3, 4, 15
+CLOSING_PAIRS = 3, 4, 20
 """Of one that closes a night: in the first block, in each further one, and at most in all."""
 
 JUMP = 1.0, 2.0
@@ -82,10 +82,10 @@ REFRESH = 40
 """Edits set aside in a row after which the lead is run once more: an unlucky look of it would keep
 all others out."""
 
-SECOND_LOOKS = 15
+SECOND_LOOKS = 30
 """At edits that were set aside, when there is nothing better to do."""
 
-SECOND_LOOK = -0.1
+SECOND_LOOK = -1.0
 """Expected gain that one of those must have."""
 
 MOST_SECOND_LOOKS = 4
@@ -199,16 +199,24 @@ def is_accepted(outlook: Outlook, name: str) -> bool | None:
     return None
 
 
-def second_look(outlook: Outlook, aside: Sequence[str]) -> str | None:
+def second_look(outlook: Outlook, aside: Sequence[str], hopes: Mapping[str, float]) -> str | None:
     """The edit of those set aside that is worth another look; None if none is.
 
     Args:
       outlook: as it is.
       aside: names of edits that were made on the present lead.
+      hopes: the scores to be expected of those that were stopped and never ran whole.
     """
+
+    def gain(name: str) -> float:
+        if outlook.files[name].scores or name not in hopes:
+            return outlook.gain(name) + outlook.bonus(name)
+        hoped = (hopes[name] - outlook.origin) / outlook.unit - outlook.value(outlook.lead)
+        return hoped + outlook.bonus(name)
+
     there = [name for name in aside if outlook.files[name].looks < MOST_SECOND_LOOKS]
-    best = max(there, key=outlook.value, default=None)
-    return best if best is not None and outlook.gain(best) >= SECOND_LOOK else None
+    best = max(there, key=gain, default=None)
+    return best if best is not None and gain(best) >= SECOND_LOOK else None
 
 
 def is_due(outlook: Outlook, left: float, closing: bool) -> bool:

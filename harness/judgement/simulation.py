@@ -285,6 +285,7 @@ class _Searcher:
         self._courses: list[tuple[str, Course]] = []
         self._incumbent, self._stack = "0", list[str]()
         self._aside: dict[str, list[str]] = {}
+        self._hopes: dict[str, float] = {}
         self._confirmations, self._keeps = 0, list[int]()
         self._in_a_row = 0
         self._known: tuple[object, Outlook] | None = None
@@ -315,7 +316,7 @@ class _Searcher:
         """Second looks, while there is something to gain; then the last confirmation."""
         for _ in range(search.SECOND_LOOKS):
             lead = self._lead()
-            name = search.second_look(self._outlook(), self._aside.get(lead, []))
+            name = search.second_look(self._outlook(), self._aside.get(lead, []), self._hopes)
             if name is None or self.left <= search.RESERVE:
                 break
             self._aside[lead].remove(name)
@@ -373,6 +374,9 @@ class _Searcher:
         course = self._course(score)
         for stop in stops:
             if course.reported[stop.share] < stop.least:
+                said = stopping.forecast([course for _, course in self._courses], stop.share)
+                assert said is not None
+                self._hopes[name] = said.expected(course.reported[stop.share])
                 self.night.runs = before + stop.share
                 self.night.stopped += 1
                 return False

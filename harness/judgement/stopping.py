@@ -19,6 +19,7 @@ also reports less than the runs of the file that it was made on, see `stops`.
 
 import dataclasses
 import functools
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -28,13 +29,14 @@ from scipy import special
 
 from harness.contract import reports
 from harness.contract.order import Stop
-from harness.places import CURVE, run_folder
+from harness.measurement.training import Stopped
+from harness.places import CURVE, SUMMARY, run_folder
 from harness.record.entries import Run
 
 SHARES = (0.25, 0.5)
 """Of the budget, where runs are stopped: early is cheap, and later more is known."""
 
-LEAST_PAIRS = 8
+LEAST_PAIRS = 5
 """Finished runs from which a line is fitted."""
 
 LEAST_CORRELATION = 0.4
@@ -108,6 +110,20 @@ def course(root: Path, run: Run, shares: Sequence[float] = SHARES) -> Course | N
         return None
     curve = run_folder(root, run.run_id) / CURVE
     return Course(dict(_reported(curve, run.budget, tuple(shares))), run.avg_return)
+
+
+def stopped(root: Path, run: Run) -> Stopped | None:
+    """Where a run was stopped and what it had reported; None where its folder does not say.
+
+    Args:
+      root: the checkout.
+      run: its row.
+    """
+    try:
+        told = json.loads((run_folder(root, run.run_id) / SUMMARY).read_bytes())["stopped"]
+        return Stopped(Stop(float(told["share"]), float(told["least"])), float(told["reported"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 @functools.lru_cache(maxsize=CURVES_KNOWN)

@@ -118,7 +118,7 @@ def write(root: Path, past: History, situation: Situation) -> Brief:
 
 def edited(past: History) -> str:
     """The commit of the file that edits are made on."""
-    return past.incumbent
+    return past.lead
 
 
 def _task(conditions: Conditions, situation: Situation) -> str:

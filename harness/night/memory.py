@@ -3,12 +3,14 @@
 import contextlib
 import dataclasses
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import InputError, LedgerError
+from harness.judgement import search
 from harness.judgement.history import History
 from harness.places import ERROR, LEDGER, NOTES, SUMMARY, TRAIN_FILE, TURN, run_folder
 from harness.record.entries import UNLIMITED, Ending, Entry, Plan, Role, Run, Status, Turn, stamp
@@ -85,6 +87,22 @@ class Memory:
                 f"({turns[-1].reason})"
             )
         return None
+
+    def runs_left(self) -> float:
+        """For how many whole runs there is time."""
+        hours, runs = self.used()
+        left = float(self.plan.runs - runs) if self.plan.runs < UNLIMITED else math.inf
+        each = medians(self.root, self.past.runs[-RUNS_TIMED:], "total_seconds")
+        if each:
+            seconds = max(self.plan.hours - hours, 0.0) * 3600
+            left = min(left, seconds / sum(each.values()))
+        return max(left, 0.0)
+
+    def closes(self) -> bool:
+        """Whether what is left is for the last confirmation: no new edit is begun."""
+        there = self.past.progress()
+        needed = search.RESERVE if there.stack else 1 + search.ESTIMATE_RUNS
+        return self.runs_left() < needed
 
     def left(self) -> str:
         """Hours and runs, in words."""

@@ -59,7 +59,7 @@ class Try:
     @property
     def group(self) -> Group:
         """Which edits it belongs to."""
-        if self.verdict == Verdict.KEEP:
+        if self.verdict in (Verdict.ACCEPT, Verdict.KEEP):
             return Group.KEPT
         if self.gain is None:
             return Group.FAILED
@@ -70,15 +70,19 @@ class Try:
 
 def read(root: Path, past: History) -> list[Try]:
     """The latest edits of a branch, in the order of their verdicts."""
-    ended = []
-    incumbent = past.runs[0].commit if past.runs else ""
-    for run in past.runs:
-        if run.verdict.final:
-            ended.append((run, incumbent))
-            incumbent = run.challenger if run.verdict == Verdict.KEEP else incumbent
-    latest = ended[-REMEMBERED:]
-    theirs = {commit: past.scores(Role.INCUMBENT, commit) for commit in {c for _, c in latest}}
-    return [_try(root, past, run, commit, theirs[commit]) for run, commit in latest]
+    if not past.runs:
+        return []
+    made_on, files = past.progress().made_on, past.files()
+    ended = {
+        run.challenger: run
+        for run in past.runs
+        if run.role == Role.CHALLENGER and run.verdict.final
+    }
+    latest = [(run, made_on[run.challenger]) for run in [*ended.values()][-REMEMBERED:]]
+    return [
+        _try(root, past, run, lead, files[lead].scores if lead in files else ())
+        for run, lead in latest
+    ]
 
 
 def runs_of(past: History, commit: str) -> list[Run]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from harness.checkout import integrity
 from harness.errors import IntegrityError, PolicyError, StorageError, TrainingError
-from harness.judgement import estimate, prospects
+from harness.judgement import estimate, prospects, search
 from harness.judgement.contest import LOST_RUNS, Contest
 from harness.judgement.history import NAME_LENGTH, History
 from harness.judgement.rulings import LOSSES
@@ -92,11 +92,23 @@ class Night:
         if self._plan is not None:
             self._begin(self._plan)
         self._serve(plan) if self._contest.site.slots == 1 else self._serve_together(plan)
-        self._say(f"the night is over: {self._over(self._now(plan))}")
+        over = self._over(self._now(plan)) or "what is left is for proving the lead"
+        self._close(plan)
+        self._say(f"the night is over: {over}")
 
     def _now(self, plan: Plan, past: History | None = None) -> Memory:
         """What the night knows; the ledger is read if nothing is handed in."""
         return Memory(self._root, past or self._contest.read(), plan, self._earlier)
+
+    def _close(self, plan: Plan) -> None:
+        """Spend what is left: second looks at edits that were set aside, and a confirmation."""
+        for _ in range(search.SECOND_LOOKS):
+            now = self._now(plan)
+            if now.runs_left() <= search.RESERVE or (said := self._contest.look_again()) is None:
+                break
+            self._say(said)
+        for line in self._contest.advance(self._now(plan).runs_left(), closing=True):
+            self._say(line)
 
     def _over(self, now: Memory) -> str | None:
         """Why no new turn begins; None while one may."""
@@ -128,12 +140,14 @@ class Night:
         """The next trial: one that was cut off, or what the agent comes up with."""
         if self._unfinished:
             return self._unfinished.pop(0)
+        for line in self._contest.advance(self._now(plan).runs_left()):
+            self._say(line)
         refs, now = self._contest.branch.read(), self._now(plan)
-        if self._over(now) is not None:
+        if self._over(now) is not None or now.closes():
             return None
         refs, past = self._contest.ready(refs, now.past)
         number = len(past.turns) + 1
-        made = self._ask(dataclasses.replace(now, past=past), refs.tip, number)
+        made = self._ask(dataclasses.replace(now, past=past), refs.lead, number)
         made = dataclasses.replace(made, forbidden=(*made.forbidden, *self._put_back()))
         challenger = None
         if made.status == Ending.EDITED and made.edit is not None:
@@ -147,7 +161,7 @@ class Night:
         return _Trial(number, challenger, made.description, past)
 
     def _ask(self, now: Memory, tip: str, number: int) -> Answer:
-        """Have the agent make an edit of the incumbent."""
+        """Have the agent make an edit of the lead."""
         branch, plan, past = self._contest.branch, now.plan, now.past
         there = branch.edit_of(tip)
         if plan.agent in tuners.TUNERS:
