@@ -213,7 +213,8 @@ def test_a_simpler_lead_that_is_worse_is_not_proved_and_falls_back(contest):
     assert (there.simpler, there.simpler_keeps, there.stack) == (1, (), ())
 
 
-def test_a_proof_that_was_killed_goes_on_with_its_lots(contest):
+def test_a_proof_that_was_killed_goes_on_with_its_lots(contest, monkeypatch):
+    monkeypatch.setattr(confirmation, "MARGIN", 1.0)  # more runs, for a kill asks for more
     simplified(contest)
     contest.site._score = lambda order, text: 0.0
     count = itertools.count()

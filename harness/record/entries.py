@@ -1,6 +1,7 @@
 """What the rows of the ledger say, each kind with its types.
 
-A row is a run, a turn of an agent, the beginning of a night, or says that the ledger was renewed.
+A row is a run, a turn of an agent, the beginning of a night or of a confirmation, or says that a
+lead fell back, that an edit makes the file simpler, or that the ledger was renewed.
 It is parsed once, when the ledger is read, and formatted once, when it is appended: between the two
 nobody handles texts. Which kind it is, its cells `role` and `status` say.
 """
