@@ -85,8 +85,8 @@ def _table(found: list[Finding], deviation: float) -> None:
         )
     print()
     print(
-        f"A passenger's loss is below {confirmation.MARGIN * deviation:,.4g} "
-        f"({confirmation.MARGIN:g} deviations between runs) by its whole interval."
+        f"A passenger's loss is below {confirmation.TOLERANCE * deviation:,.4g} "
+        f"({confirmation.TOLERANCE:g} deviations between runs) by its whole interval."
     )
 
 

@@ -73,7 +73,7 @@ def test_an_edit_that_is_as_good_leads_if_it_is_simpler():
 
 def test_a_simpler_edit_is_stopped_at_a_lower_bar():
     there = outlook(0.0, simpler=True)
-    assert there.bar() - there.bar(simpler=True) == pytest.approx(search.SIMPLER * there.unit)
+    assert there.bar() - there.bar(simpler=True) == pytest.approx(search.SIMPLICITY * there.unit)
 
 
 @pytest.mark.parametrize(("simpler", "falls"), [(True, 0), (False, 1)])
@@ -101,7 +101,7 @@ def test_a_file_that_is_worse_by_the_margin_is_proved_no_more_often_than_the_lev
 def test_the_runs_of_such_a_proof_are_those_that_its_power_needs():
     level, pairs = 0.077, confirmation.simpler_pairs(0.077)
     error = (2 / sum(pairs)) ** 0.5  # of the difference of means, in deviations
-    power = special.ndtr(confirmation.MARGIN / error - special.ndtri(1 - level))
+    power = special.ndtr(confirmation.TOLERANCE / error - special.ndtri(1 - level))
     assert confirmation.POWER <= power < confirmation.POWER + 0.02
     assert max(pairs) == confirmation.SIMPLER_BLOCK
     assert sum(confirmation.simpler_pairs(0.01)) > sum(pairs)
@@ -118,7 +118,7 @@ def file(skill, lines):
 @pytest.fixture
 def contest(root, monkeypatch):
     """A branch whose first file has four lines; of two runs one is lucky, and few are needed."""
-    monkeypatch.setattr(confirmation, "MARGIN", 2.0)
+    monkeypatch.setattr(confirmation, "TOLERANCE", 2.0)
     (root / EDITABLE).write_bytes(file(0, 4))
     git(root, "commit", "-qam", "four lines")
     noise = itertools.cycle((1.0, -1.0))
@@ -214,7 +214,7 @@ def test_a_simpler_lead_that_is_worse_is_not_proved_and_falls_back(contest):
 
 
 def test_a_proof_that_was_killed_goes_on_with_its_lots(contest, monkeypatch):
-    monkeypatch.setattr(confirmation, "MARGIN", 1.0)  # more runs, for a kill asks for more
+    monkeypatch.setattr(confirmation, "TOLERANCE", 1.0)  # more runs, for a kill asks for more
     simplified(contest)
     contest.site._score = lambda order, text: 0.0
     count = itertools.count()

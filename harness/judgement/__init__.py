@@ -5,6 +5,7 @@ May import: `measurement`, `record`, and what is below.
 
 __all__ = [
     "ablation",
+    "confirmation",
     "contest",
     "experiment",
     "history",
@@ -13,6 +14,7 @@ __all__ = [
     "prospects",
     "replicates",
     "rulings",
+    "search",
     "simulation",
     "stopping",
     "verdict",

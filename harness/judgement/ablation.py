@@ -138,7 +138,7 @@ def findings(past: History, whole: str, there: Sequence[Edit]) -> list[Finding]:
     scores = _scores(past, whole, [whole, *(edit.without or "" for edit in known)])
     intervals = _intervals(scores) if known and len(scores) > 1 else []
     measured = dict(zip((edit.commit for edit in known), intervals, strict=False))
-    margin = confirmation.MARGIN * past.outlook().noise.deviation
+    margin = confirmation.TOLERANCE * past.outlook().noise.deviation
     found = []
     for edit in there:
         if edit.commit in measured:

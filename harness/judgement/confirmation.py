@@ -39,7 +39,7 @@ DECAY = 1.5
 """Levels fall as the number of confirmations to this power. Steeper, the first ones could be kept
 by fewer runs; flatter, there would be more left for the tenth."""
 
-MARGIN = 0.75
+TOLERANCE = 0.75
 """Deviations of the noise by less than which a simpler lead may be worse. Two thirds of it would
 take twice the runs."""
 
@@ -128,13 +128,13 @@ def level(number: int, keeps: Sequence[int]) -> float:
 
 
 def simpler_pairs(level: float) -> tuple[int, ...]:
-    """Runs of each file by block, for a proof that a lead is not worse by `MARGIN`.
+    """Runs of each file by block, for a proof that a lead is not worse by `TOLERANCE`.
 
     Args:
       level: of the confirmation.
     """
     distance = float(special.ndtri(1 - level) + special.ndtri(POWER))
-    count = math.ceil(2 * (distance / MARGIN) ** 2)
+    count = math.ceil(2 * (distance / TOLERANCE) ** 2)
     whole, rest = divmod(count, SIMPLER_BLOCK)
     return (SIMPLER_BLOCK,) * whole + ((rest,) if rest else ())
 

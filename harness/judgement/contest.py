@@ -525,7 +525,7 @@ class Contest:
         lines = self.simpler(there.lead, there.incumbent)
         if lines is None:
             return None
-        margin = confirmation.MARGIN * outlook.noise.deviation
+        margin = confirmation.TOLERANCE * outlook.noise.deviation
         blocks = _drawn(confirmation.simpler_pairs(level))
         return Lots(number, there.yardstick, level, margin, blocks, margin, lines)
 

@@ -162,7 +162,7 @@ def _proved(lots: Lots) -> str:
 
 
 def _margin(lots: Lots) -> str:
-    return f"{lots.margin:,.4g} ({confirmation.MARGIN:g} deviations)"
+    return f"{lots.margin:,.4g} ({confirmation.TOLERANCE:g} deviations)"
 
 
 def _sides(blocks: Sequence[confirmation.Block]) -> tuple[list[float], list[float]]:

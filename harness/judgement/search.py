@@ -10,9 +10,9 @@ looked at again when there is nothing better to do. When the lead stands far abo
 the night ends, a confirmation is spent. A lead that it does not confirm falls back, edit by edit,
 as far as nobody would have made it the lead.
 
-An edit after which the file is *simpler* has less to show (`SIMPLER`): as good is enough. It rides
-in the stack with the others, and what is proved is the sum. A lead that is no more than simpler has
-a confirmation of its own, which asks whether it is worse (`confirmation.MARGIN`).
+An edit after which the file is *simpler* has less to show (`SIMPLICITY`): as good is enough. It
+rides in the stack with the others, and what is proved is the sum. A lead that is no more than
+simpler has a confirmation of its own, which asks whether it is worse (`confirmation.TOLERANCE`).
 
 All thresholds are in standard deviations of the noise. They were found by simulation
 (`scripts/simulate_nights.py`), for the gain of a night and nothing else.
@@ -35,7 +35,7 @@ ACCEPT = 0.35
 LOOK_AGAIN = 0.31
 """Expected gain of an edit that is run again where it is not accepted."""
 
-SIMPLER = 0.55
+SIMPLICITY = 0.55
 """What fewer lines are worth: an edit that makes the file simpler leads where it is expected to
 lose no more than a fifth of a deviation. One that is as good does so in six of ten cases, one that
 is worse by a deviation in two. Where a quarter of the edits are such, a night gains as much as
@@ -152,19 +152,19 @@ class Outlook:
 
     def bar(self, simpler: bool = False) -> float:
         """The score from which on a first run of an edit gives hope; of one that is simpler."""
-        bonus = SIMPLER if simpler else 0.0
+        bonus = SIMPLICITY if simpler else 0.0
         return self.origin + self.unit * (self.value(self.lead) + BAR * ACCEPT - bonus)
 
     def bonus(self, name: str) -> float:
         """What an edit has less to show than others: it makes the lead simpler."""
         file = self.files[name]
-        return SIMPLER if file.simpler and file.made_on == self.lead else 0.0
+        return SIMPLICITY if file.simpler and file.made_on == self.lead else 0.0
 
     def needed(self, name: str) -> float:
         """The expected lead over the incumbent that an unconfirmed file must keep."""
         stack = self.stack[: self.stack.index(name) + 1]
         only = all(self.files[one].simpler for one in stack)
-        return ACCEPT - SIMPLER if only else FALL
+        return ACCEPT - SIMPLICITY if only else FALL
 
     def with_file(self, file: File) -> "Outlook":
         """The same with other runs of a file that do not tell more of the noise."""
@@ -243,7 +243,7 @@ def is_simpler_due(outlook: Outlook, yardstick: str, left: float, level: float) 
     """
     runs = 2 * sum(confirmation.simpler_pairs(level)) + ESTIMATE_RUNS
     loss = outlook.value(yardstick) - outlook.value(outlook.lead)
-    return bool(outlook.stack) and left >= runs and loss <= SIMPLER - ACCEPT
+    return bool(outlook.stack) and left >= runs and loss <= SIMPLICITY - ACCEPT
 
 
 def pairs(left: float, closing: bool) -> tuple[int, ...]:
@@ -277,7 +277,7 @@ def keeps_on(outlook: Outlook) -> bool:
 def keeps_on_simpler(outlook: Outlook, yardstick: str) -> bool:
     """The same of one that asks whether the lead is no worse than a file: while it may be."""
     loss = outlook.value(yardstick) - outlook.value(outlook.lead)
-    return loss <= confirmation.MARGIN
+    return loss <= confirmation.TOLERANCE
 
 
 def falls(outlook: Outlook) -> int:
