@@ -20,7 +20,7 @@ HOUR = 3600.0
 def ablate(
     runs: Annotated[
         int, typer.Option(help="Runs of each file, those that are there included.", min=2)
-    ] = ablation.RUNS,
+    ] = ablation.BLOCKS,
     hours: Annotated[
         float, typer.Option(help="Hours after which no new block of runs begins.", min=0)
     ] = math.inf,

@@ -47,6 +47,9 @@ def test_simpler_is_fewer_lines_and_no_longer_ones():
     packed = syntax.size(b"x, y = 1, 2\n")  # one line instead of two
     assert packed.lines == 1
     assert not packed.is_simpler(syntax.size(b"x = 1\ny = 2\n"))
+    hidden = syntax.size(b'exec("x = 1; y = 2; z = 3; w = 4")\n')
+    assert hidden.lines == 1
+    assert not hidden.is_simpler(syntax.size(b"x = 1\ny = 2\nz = 3\nw = 4\n"))
     assert not Size(3, 9).is_simpler(Size(3, 10))
 
 

@@ -7,6 +7,7 @@ __all__ = [
     "ablation",
     "confirmation",
     "contest",
+    "estimate",
     "experiment",
     "history",
     "objective",

@@ -27,7 +27,7 @@ from harness.judgement.history import NAME_LENGTH, History
 from harness.judgement.rulings import LOSSES
 from harness.record.entries import Role, Run
 
-RUNS = 12
+BLOCKS = 12
 """Of each file. An edit that does nothing is found to be worth less than a deviation by them."""
 
 CONFIDENCE = 0.95
@@ -152,7 +152,7 @@ def findings(past: History, whole: str, there: Sequence[Edit]) -> list[Finding]:
     return found
 
 
-def step(ongoing: Contest, left: float = math.inf, runs: int = RUNS) -> str | None:
+def step(ongoing: Contest, left: float = math.inf, runs: int = BLOCKS) -> str | None:
     """The next thing to do with the incumbent's edits: a block of runs, or a passenger's trial.
 
     To be called while nothing is on trial.
