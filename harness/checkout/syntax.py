@@ -50,7 +50,8 @@ class Size:
 
     Attributes:
       lines: of its statements, each written on one line: no blanks, comments or docstrings.
-      nodes: of its syntax tree, without docstrings, and characters of its texts: a text can be code.
+      nodes: of its syntax tree, without docstrings, and the characters of its texts, which can be
+        code.
     """
 
     lines: int
