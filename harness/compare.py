@@ -12,8 +12,9 @@ from harness.errors import InputError
 from harness.judgement import estimate
 from harness.judgement.history import History
 from harness.morning import findings
-from harness.record.entries import ALONE, Role, Run, Verdict
+from harness.record.entries import ALONE, Role, Run
 from harness.record.ledger import Ledger
+from harness.system import words
 from harness.terminal import cli
 
 CONFIDENCE = 0.95
@@ -32,16 +33,18 @@ def compare(
     if ours != theirs:
         raise InputError(f"The nights are not comparable: {ours} and {theirs}.")
     gains = []
-    for name, past in zip("ab", pasts, strict=True):
+    for name, path, past in zip("ab", (night_a, night_b), pasts, strict=True):
         baseline, last = past.baseline(), past.fresh()
-        kept = sum(run.verdict == Verdict.KEEP for run in past.runs)
-        means = [part for part in (last, baseline) if kept] or []
+        kept = len(findings.read(path).kept)
+        means = [last, baseline] if kept else []
         gain = statistics.fmean(last) - statistics.fmean(baseline)
         errors = [(statistics.variance(part) / len(part), len(part) - 1) for part in means]
         gains.append((gain, errors))
         low, high = _interval(gain, errors)
         tried = len({run.challenger for run in past.runs if run.role == Role.CHALLENGER})
-        print(f"night_{name}: {tried} challengers, {kept} kept")
+        confirmations = past.progress().confirmations
+        print(f"night_{name}: {words.counted(tried, 'challenger')}, {kept} proved in "
+              f"{words.counted(confirmations, 'confirmation')}")  # fmt: skip
         print(f"baseline_{name}: {estimate.told(baseline)}")
         print(f"incumbent_{name}: {estimate.told(last)}")
         print(f"gain_{name}: {gain:.2f} ({low:.2f} to {high:.2f})")

@@ -18,12 +18,13 @@ from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
 from harness.judgement import contest, estimate, objective
 from harness.judgement.contest import Contest, Outcome
 from harness.judgement.experiment import Request, Summary
-from harness.judgement.history import Conditions
+from harness.judgement.history import Conditions, History
 from harness.measurement import tracking
-from harness.morning import meaning
+from harness.morning import aftermath, meaning
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Verdict
 from harness.record.ledger import Ledger
+from harness.system import words
 from harness.terminal import cli, options
 
 
@@ -84,11 +85,19 @@ def run(
             "--aa", metavar="N", help="Try N edits that change nothing, to test the rule.", min=1
         ),
     ] = None,
+    confirm: Annotated[
+        bool,
+        typer.Option(
+            "--confirm",
+            help="On a branch: prove the lead now, by runs of it and the incumbent side by side.",
+        ),
+    ] = False,
 ) -> None:
     """Train on a task for a fixed time, score the policy, and write it down.
 
-    On an experiment branch (see --init) the training file is tried against the incumbent: it is
-    committed, run as often as the keep rule asks for, and kept or discarded. With --task, --budget,
+    On an experiment branch (see --init) the training file is tried against the lead: it is
+    committed, run as often as the keep rule asks for, and leads or is set aside. What leads is
+    proved against the incumbent when it is far ahead, or with --confirm. With --task, --budget,
     --backend, --seed, --train, --episodes or --no-sandbox it is one run that no verdict counts.
     """
     if wandb:
@@ -107,8 +116,8 @@ def run(
         sandbox=sandbox.NONE if no_sandbox else None,
     )
     if init is not None:
-        if (seed, train, eval_engine, aa) != (None,) * 4:
-            raise InputError("--init takes no --seed, --train, --eval-engine or --aa.")
+        if (seed, train, eval_engine, aa) != (None,) * 4 or confirm:
+            raise InputError("--init takes no --seed, --train, --eval-engine, --aa or --confirm.")
         options.training_file(Path.cwd() / EDITABLE)
         if (ongoing := _begun(init)) is not None:
             given = (task, budget, backend, episodes, no_stopping)
@@ -123,10 +132,13 @@ def run(
     ongoing = None if by_itself else contest.resume(Path.cwd(), options.confinement, options.shown)
     if ongoing:
         with options.at_work(Path.cwd()):
-            _challenge(ongoing, message, aa)
+            _go_on(ongoing, message, aa, confirm)
         return
-    if aa is not None:
-        raise InputError("--aa needs an experiment branch, and its conditions: --init makes one.")
+    if aa is not None or confirm:
+        raise InputError(
+            f"{'--confirm' if confirm else '--aa'} needs an experiment branch, and its conditions: "
+            "--init makes one."
+        )
     if len(task_ids) > 1:
         raise InputError("Several tasks are the objective of an experiment branch: give --init.")
     assignment = Assignment(task_ids[0], backend, _seed(seed), conditions.budget)
@@ -177,10 +189,25 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
     print(f"incumbent: {estimate.told(scores)}")
     message = '--message "what was changed, why"'
     _advise(
-        (f"harness.run {message}", f"after an edit of {EDITABLE}: it is tried, and kept or not"),
+        (f"harness.run {message}", f"after an edit of {EDITABLE}: it is tried, and leads or not"),
+        ("harness.run --confirm", "what leads is proved, or not"),
         ("harness.loop --agent claude --hours 8", "a night of an agent's edits"),
         ("harness.status", "its progress"),
     )
+
+
+def _go_on(ongoing: Contest, message: str, aa: int | None, confirm: bool) -> None:
+    """What is asked of a branch: to prove what leads, or to try a file.
+
+    Raises:
+      InputError: both are.
+    """
+    if not confirm:
+        _challenge(ongoing, message, aa)
+        return
+    if message or aa:
+        raise InputError("--confirm tries no edit: leave --message and --aa out.")
+    _confirm(ongoing)
 
 
 def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
@@ -188,16 +215,53 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
     _note_a_change(ongoing)
     if aa is None:
         options.training_file(Path(EDITABLE))
-        _print_outcome(ongoing, ongoing.challenge(message))
+        outcome = ongoing.challenge(message)
+        _print_outcome(ongoing, outcome)
+        _tell(*aftermath.of_trial(ongoing.read(), outcome.verdict))
+        _print_confirmation(ongoing, ongoing.advance())
         return
-    kept = 0
+    before, accepted = ongoing.read().progress(), 0
     for i in range(1, aa + 1):
         ongoing.settle()
-        same = ongoing.branch.edit_of("tip") + f"# A/A {i}\n".encode()
+        same = ongoing.branch.edit_of("lead") + f"# A/A {i}\n".encode()
         outcome = ongoing.challenge(f"A/A {i} of {aa}", same)
-        kept += outcome.verdict == Verdict.KEEP
+        accepted += outcome.verdict == Verdict.ACCEPT
         print(f"A/A {i}: {outcome.verdict}. {outcome.reason}", flush=True)
-    print(f"---\nchallengers: {aa}\nfalse_keeps: {kept}")
+        for said in ongoing.advance(closing=i == aa):
+            print(said, flush=True)
+    there = ongoing.read().progress()
+    print(f"---\nchallengers: {aa}\naccepted: {accepted}")
+    print(f"confirmations: {there.confirmations - before.confirmations}")
+    print(f"false_keeps: {len(there.keeps) - len(before.keeps)}")
+
+
+def _confirm(ongoing: Contest) -> None:
+    """Spend a confirmation on the lead.
+
+    Raises:
+      InputError: nothing speaks for it.
+    """
+    _note_a_change(ongoing)
+    ongoing.settle()
+    before = aftermath.last_confirmation(ongoing.read())
+    while said := ongoing.advance(closing=True):
+        if aftermath.last_confirmation(ongoing.read()) != before:
+            _print_confirmation(ongoing, said)
+            return
+        print(*said, sep="\n", flush=True)
+    raise InputError(aftermath.undue(ongoing.read()))
+
+
+def _print_confirmation(ongoing: Contest, said: list[str]) -> None:
+    """The block of a confirmation, where one was made."""
+    past = ongoing.read()
+    decided = aftermath.last_confirmation(past)
+    if not said or decided is None or decided.reason not in said[-1]:
+        return
+    print(f"---\nconfirmation: {past.progress().confirmations}")
+    print(f"verdict: {decided.verdict}\nreason: {decided.reason}")
+    _print_standing(ongoing, past)
+    _tell(*aftermath.of_confirmation(past, decided.verdict))
 
 
 def _note_a_change(ongoing: Contest) -> None:
@@ -213,7 +277,14 @@ def _print_outcome(ongoing: Contest, outcome: Outcome) -> None:
         _print_block(outcome.last)
     print(f"replicates: {len(outcome.scores)}")
     print(f"replicate_scores: {' '.join(f'{score:.2f}' for score in outcome.scores)}")
-    print(f"incumbent: {estimate.told(outcome.incumbent)}")
+    _print_standing(ongoing, ongoing.read())
+
+
+def _print_standing(ongoing: Contest, past: History) -> None:
+    """Who is the incumbent, and how many edits lead."""
+    print(f"incumbent: {estimate.told(past.fresh())}")
+    ahead = len(past.progress().stack)
+    print(f"ahead: {words.counted(ahead, 'edit')}{', not proved' if ahead else ''}")
     print(f"branch: {ongoing.branch.name}")
 
 
@@ -231,10 +302,7 @@ def _explain(summary: Summary, budget: float, train: Path | None, backend: str) 
     line of this begins as one of its lines does.
     """
     assert summary.avg_return is not None  # it was ordered without stops
-    sys.stdout.flush()  # the block first, where both go into one file
-    print("what it means:", file=sys.stderr)
-    for line in meaning.lines(summary.task, budget, summary.avg_return, train is None):
-        print(f"  {line}", file=sys.stderr)
+    _tell(*meaning.lines(summary.task, budget, summary.avg_return, train is None))
     given = "" if summary.task == TASK else f" --task {summary.task}"
     given += "" if backend == "auto" else f" --backend {backend}"
     file = f" --train {train}" if train else ""
@@ -247,6 +315,14 @@ def _explain(summary: Summary, budget: float, train: Path | None, backend: str) 
             (f"harness.loop --agent random{given}", "the same all night, with no language model"),
         ]
     _advise(*steps)
+
+
+def _tell(*lines: str) -> None:
+    """What a block means."""
+    sys.stdout.flush()  # the block first, where both go into one file
+    print("what it means:", file=sys.stderr)
+    for line in lines:
+        print(f"  {line}", file=sys.stderr, flush=True)
 
 
 def _advise(*steps: tuple[str, str]) -> None:

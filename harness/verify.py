@@ -8,12 +8,13 @@ import typer
 from harness.confinement import sandbox
 from harness.errors import InputError, LedgerError
 from harness.evaluate import REFERENCE
+from harness.judgement import audit
 from harness.measurement import instrument, scoring
 from harness.places import LEDGER, RUNS, SUMMARY, run_folder
-from harness.record.entries import Run, Status
+from harness.record.entries import ConfirmationBegun, Run, Status
 from harness.record.ledger import Ledger
 from harness.record.runs import Record
-from harness.system import machine
+from harness.system import machine, words
 from harness.terminal import cli
 
 
@@ -23,13 +24,14 @@ def verify(
     ] = None,
     rescore: Annotated[bool, typer.Option("--rescore", help="Score every run again.")] = False,
 ) -> None:
-    """Check the ledger's chain and head, and every run's files against its row.
+    """Check the ledger's chain and head, its proofs, and every run's files against its row.
 
     Runs that are named are scored again: the returns are equal to the last bit on the same machine.
     """
     root = Path.cwd()
     ledger = Ledger(root / LEDGER)
     ledger.check()
+    entries = ledger.read().entries
     rows = ledger.rows()
     runs = [row for row in rows if isinstance(row, Run)]
     scored = {row.run_id: row for row in runs if row.scored}
@@ -50,12 +52,15 @@ def verify(
         "before its row (delete its folder then)"
         for run_id in _without_row(root, {row.run_id for row in rows})
     ]
+    faults += audit.faults(entries, instrument.fingerprint())
     whole = (
         "chain and head whole"
         if any(head.read() for head in ledger.heads())
         else "chain whole, its end not known here"
     )
     ended = f", {len(stopped)} that were stopped" if stopped else ""
+    proofs = sum(isinstance(row, ConfirmationBegun) for row in rows)
+    ended += f", {words.counted(proofs, 'confirmation')}" if proofs else ""
     print(f"{len(rows)} rows, {whole}; {len(scored)} scored runs, "
           f"{len(scored) - len(there)} of them without their folder{ended}.")  # fmt: skip
     broken = {fault.split(":")[0] for fault in faults}

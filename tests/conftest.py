@@ -140,3 +140,11 @@ def root(tmp_path):
     for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
         git(folder, *arguments)
     return folder
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory):
+    """A branch on which everything has happened, see `tests.searched`; to be read only."""
+    from tests.searched import searched
+
+    return searched(tmp_path_factory.mktemp("searched") / "checkout")

@@ -201,11 +201,14 @@ def test_an_experiment_says_as_it_goes_what_runs_and_why_it_goes_on(root, site, 
     ongoing.measure()
     capsys.readouterr()
     outcome = ongoing.challenge("wider", b"SKILL = 9 # wider\n")
-    assert outcome.verdict == "keep"
+    assert outcome.verdict == "accept"
     said = [line.partition(" ")[2] for line in capsys.readouterr().err.splitlines()]
     count = len(outcome.scores)
-    assert said[0] == "HalfCheetah-v5 challenger 1: wider, 1 s of training"
-    assert said[1].startswith("HalfCheetah-v5 challenger 1: ")
+    assert said[0] == "HalfCheetah-v5, the edit, run 1: wider, 1 s of training"
+    assert said[1].startswith("HalfCheetah-v5, the edit, run 1: ")
     assert "of the incumbent" in said[1]
-    assert f"HalfCheetah-v5 challenger {count}: {outcome.scores[-1]:,.2f}" in said
-    assert "HalfCheetah-v5 incumbent 1: the incumbent, 1 s of training" in said
+    assert f"HalfCheetah-v5, the edit, run {count}: {outcome.scores[-1]:,.2f}" in said
+    ongoing.advance(closing=True)
+    said = capsys.readouterr().err
+    assert "HalfCheetah-v5, side by side, place 1 of at most " in said
+    assert "HalfCheetah-v5, estimate of the new incumbent, run 1: " in said

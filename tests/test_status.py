@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import os
 import pty
 import re
@@ -15,18 +16,19 @@ import pytest
 
 from harness.checkout import holder
 from harness.checkout.branch import create
+from harness.judgement import purpose, search
 from harness.judgement.contest import Contest
 from harness.morning import standing
 from harness.night.turns import Night
 from harness.places import EDITABLE, HOLDER, LEDGER
 from harness.record import life
-from harness.record.entries import NightBegun, Plan, Status
+from harness.record.entries import NightBegun, Plan, Role, Status
 from harness.record.head import Head
 from harness.record.ledger import Ledger
 from harness.record.snapshot import COLUMNS
 from harness.system import words
 from scripts.bench_report import write_ledger
-from tests.conftest import HALF_CHEETAH, ROOT, begin, command, git, rows
+from tests.conftest import HALF_CHEETAH, ROOT, begin, command, git, rows, run_row
 
 
 @pytest.mark.slow
@@ -43,17 +45,43 @@ def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root, site
         done = command(root, "harness.status")
     assert done.returncode == 0, done.stderr
     now = standing.read(root)
-    assert now.incumbent.fresh == contest.read().fresh()
-    assert f"incumbent: {now.incumbent.mean:.3g}" in done.stdout
-    kept = sum(row.verdict == "keep" for row in rows(root))
-    assert f"kept: {kept}" in done.stdout
+    incumbent = now.found.reigns[-1]
+    assert incumbent.fresh == contest.read().fresh()
+    assert f"incumbent: {incumbent.mean:.3g}" in done.stdout
+    assert f"tried: {len(now.found.experiments)}: {len(now.found.kept)} proved" in done.stdout
     assert re.search(
         r"0\.0 hours, \d+ runs, \d+ turns; no new turn after 2 hours or 12 runs", done.stdout
     )
-    assert "running: 20260101-000000-abc, for" in done.stdout
+    assert re.search(r"running: 20260101-000000-abc, for .* s: the incumbent, run 1", done.stdout)
     assert "killed" not in done.stdout
-    last = now.experiments[-1]
+    last = now.found.experiments[-1]
     assert last.reason[:60] in done.stdout
+
+
+def test_a_status_says_who_leads_and_how_the_last_confirmation_ended(searched):
+    said = "\n".join(standing.look(searched.branch.root))
+    assert "lead: 1 edit ahead of the incumbent, not proved yet: 7. It has " in said
+    assert "tried: 7: 2 proved, 1 leading, 1 set back, 1 set aside, 1 stopped, 1 failed" in said
+    assert "confirmation 2 of the lead against the incumbent: not proved, " in said
+
+
+@pytest.mark.parametrize(
+    ("role", "replicate", "is_lead", "told"),
+    [
+        ("challenger", 2, True, "the edit, run 2"),
+        ("incumbent", 3, True, "the incumbent, run 3"),
+        ("estimate", 1, True, "estimate of the new incumbent, run 1"),
+        ("confirmation", 103, True, "side by side, place 3 of at most {most}: the lead"),
+        ("confirmation", 203, False, "side by side, place 3 of at most {most}: the incumbent"),
+        ("confirmation", 903, False, "side by side, place 3: the incumbent"),
+    ],
+)
+def test_what_a_run_is_made_for_is_said_in_words(searched, role, replicate, is_lead, told):
+    entries = Ledger(searched.branch.root / LEDGER).read().entries
+    names = {"commit": "a" if is_lead else "b", "challenger": "a"}
+    run = run_row(role=Role(role), replicate=replicate, branch="autorl/night", **names)
+    most = 2 * sum(search.pairs(math.inf, closing=True))
+    assert purpose.told(run, entries) == told.format(most=most)
 
 
 def test_a_new_branch_shows_nothing_of_the_old_one(root, site):
@@ -98,7 +126,7 @@ def test_a_status_of_a_thousand_experiments_is_a_screen(tmp_path):
     write_ledger(tmp_path / "results.tsv", 1000)
     done = command(tmp_path, "harness.status")
     assert len(done.stdout.splitlines()) < 24
-    assert "tried: 1000, kept: 20" in done.stdout
+    assert "tried: 1000: 20 proved, " in done.stdout
 
 
 @pytest.mark.slow
@@ -150,7 +178,7 @@ def test_a_terminal_shows_clock_rate_return_incumbent_and_verdicts(tmp_path):
     before = (tmp_path / EDITABLE).read_text()
     (tmp_path / EDITABLE).write_text(before.replace("action_size, 0.1", "action_size, 0.9"))
     shown = on_a_terminal(tmp_path, "harness.run", "--message", "push harder")
-    for said in ("s left", "steps", "incumbent: ", "tried: 0", "starting and compiling"):
+    for said in ("s left", "steps", "incumbent: ", "tried: 0: 0 proved", "starting and compiling"):
         assert said in shown, said
     assert "\x1b[2K" in shown  # lines are replaced, not added
     block = shown.rsplit("---", 1)[1]

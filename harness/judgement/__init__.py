@@ -5,14 +5,18 @@ May import: `measurement`, `record`, and what is below.
 
 __all__ = [
     "ablation",
+    "audit",
     "confirmation",
     "contest",
     "estimate",
     "experiment",
     "history",
+    "noise",
     "objective",
     "pace",
+    "power",
     "prospects",
+    "purpose",
     "replicates",
     "rulings",
     "search",

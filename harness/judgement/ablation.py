@@ -20,7 +20,6 @@ import numpy as np
 from scipy import special
 
 from harness.checkout import syntax
-from harness.judgement import confirmation
 from harness.judgement.contest import Contest
 from harness.judgement.experiment import Part
 from harness.judgement.history import NAME_LENGTH, History
@@ -138,7 +137,7 @@ def findings(past: History, whole: str, there: Sequence[Edit]) -> list[Finding]:
     scores = _scores(past, whole, [whole, *(edit.without or "" for edit in known)])
     intervals = _intervals(scores) if known and len(scores) > 1 else []
     measured = dict(zip((edit.commit for edit in known), intervals, strict=False))
-    margin = confirmation.TOLERANCE * past.outlook().noise.deviation
+    margin = past.margin()
     found = []
     for edit in there:
         if edit.commit in measured:

@@ -222,7 +222,8 @@ class Contest:
           HarnessError: one of them failed.
         """
         with self._measuring:
-            return self._fill(lambda past: past.lacking(count), "calibration").baseline()
+            past = self._fill(lambda past: past.lacking(count), "calibration")
+            return past.scores(Role.INCUMBENT, past.incumbent)
 
     def _fill(self, lacking: Callable[[History], list[tuple[Role, int]]], message: str) -> History:
         """Make fresh runs of the incumbent, as many at a time as there are slots."""
@@ -525,7 +526,7 @@ class Contest:
         lines = self.simpler(there.lead, there.incumbent)
         if lines is None:
             return None
-        margin = confirmation.TOLERANCE * outlook.noise.deviation
+        margin = past.margin()
         blocks = _drawn(confirmation.simpler_pairs(level))
         return Lots(number, there.yardstick, level, margin, blocks, margin, lines)
 

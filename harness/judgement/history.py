@@ -191,6 +191,10 @@ class History:
         there = self.progress()
         return Outlook(self.files(), there.incumbent, there.stack)
 
+    def margin(self) -> float:
+        """By less than how much a simpler file may be worse, in scores."""
+        return confirmation.TOLERANCE * self.outlook().noise.deviation
+
     def design(self, begun: ConfirmationBegun) -> Design:
         """What was fixed before a confirmation's first run."""
         assert begun.lots is not None
@@ -399,8 +403,8 @@ class Progress:
       keeps: of the others, counted by themselves, the numbers of those that kept something.
       simpler_keeps: the same of those.
       proved: the incumbent that the last of all these made; empty if there is none.
-      yardstick: the incumbent that was proved to be better last, or that the branch began with: a
-        simpler one is compared with it, so that small losses do not add up.
+      before_simpler: the incumbent before those that were proved to be as good and simpler, and
+        nothing else, last; empty if none was.
       simplified: edits after which the file that they were made on is simpler.
       in_a_row: edits set aside since the lead changed or was run.
       begun: the confirmation that goes on; None if none does.
@@ -416,7 +420,7 @@ class Progress:
     keeps: tuple[int, ...] = ()
     simpler_keeps: tuple[int, ...] = ()
     proved: str = ""
-    yardstick: str = ""
+    before_simpler: str = ""
     simplified: frozenset[str] = frozenset()
     in_a_row: int = 0
     begun: ConfirmationBegun | None = None
@@ -426,6 +430,14 @@ class Progress:
     def lead(self) -> str:
         """The file that edits are made on."""
         return self.stack[-1] if self.stack else self.incumbent
+
+    @property
+    def yardstick(self) -> str:
+        """The file with which a simpler one is compared, so that small losses do not add up.
+
+        It is the incumbent that was proved to be better last, or that the branch began with.
+        """
+        return self.before_simpler or self.incumbent
 
     def file(self, name: str) -> File:
         """A file before any score of it."""
@@ -440,25 +452,30 @@ class Progress:
 
 def _progress(entries: Sequence[Entry], first: str) -> Progress:
     """Where a branch is after these rows, the first of which ran `first`."""
-    there = Progress(first, yardstick=first)
+    there = Progress(first)
     for entry in entries:
-        match entry:
-            case ConfirmationBegun(lots=lots) if lots is not None:
-                there = dataclasses.replace(
-                    there, begun=entry, confirmations=lots.number,
-                    simpler=there.simpler + lots.simpler,
-                )  # fmt: skip
-            case Simpler():
-                there = dataclasses.replace(there, simplified=there.simplified | {entry.challenger})
-            case SetBack():
-                stack = there.stack[: _height(there, entry.challenger)]
-                there = dataclasses.replace(there, stack=stack, falling=None, in_a_row=0)
-            case Run(role=Role.CHALLENGER):
-                there = _after_trial(there, entry)
-            case Run(role=Role.CONFIRMATION, verdict=Verdict.KEEP):
-                there = _after_keep(there, entry.challenger)
-            case Run(role=Role.CONFIRMATION, verdict=Verdict.UNPROVED):
-                there = dataclasses.replace(there, begun=None, falling=entry)
+        there = after(there, entry)
+    return there
+
+
+def after(there: Progress, entry: Entry) -> Progress:
+    """Where a branch is after one more of its rows."""
+    match entry:
+        case ConfirmationBegun(lots=lots) if lots is not None:
+            return dataclasses.replace(
+                there, begun=entry, confirmations=lots.number, simpler=there.simpler + lots.simpler
+            )
+        case Simpler():
+            there = dataclasses.replace(there, simplified=there.simplified | {entry.challenger})
+        case SetBack():
+            stack = there.stack[: _height(there, entry.challenger)]
+            return dataclasses.replace(there, stack=stack, falling=None, in_a_row=0)
+        case Run(role=Role.CHALLENGER):
+            return _after_trial(there, entry)
+        case Run(role=Role.CONFIRMATION, verdict=Verdict.KEEP):
+            return _after_keep(there, entry.challenger)
+        case Run(role=Role.CONFIRMATION, verdict=Verdict.UNPROVED):
+            return dataclasses.replace(there, begun=None, falling=entry)
     return there
 
 
@@ -467,13 +484,13 @@ def _after_keep(there: Progress, name: str) -> Progress:
     lots = there.begun.lots if there.begun else None
     if lots is not None and lots.simpler:
         keeps, simpler_keeps = there.keeps, (*there.simpler_keeps, there.simpler)
-        yardstick = there.yardstick
+        before = there.yardstick
     else:
         keeps = (*there.keeps, there.confirmations - there.simpler)
-        simpler_keeps, yardstick = there.simpler_keeps, name
+        simpler_keeps, before = there.simpler_keeps, ""
     return dataclasses.replace(
         there, incumbent=name, proved=name, stack=there.stack[_height(there, name) :],
-        keeps=keeps, simpler_keeps=simpler_keeps, yardstick=yardstick, begun=None, in_a_row=0,
+        keeps=keeps, simpler_keeps=simpler_keeps, before_simpler=before, begun=None, in_a_row=0,
     )  # fmt: skip
 
 
@@ -493,7 +510,9 @@ def _after_trial(there: Progress, row: Run) -> Progress:
             stack = (*there.stack, name)
             return dataclasses.replace(there, stack=stack, aside=aside, in_a_row=0)
         case Verdict.KEEP:  # of a branch without leads
-            return dataclasses.replace(there, incumbent=name, yardstick=name, stack=(), in_a_row=0)
+            return dataclasses.replace(
+                there, incumbent=name, before_simpler="", stack=(), in_a_row=0
+            )
         case Verdict.DISCARD | Verdict.INCONCLUSIVE:
             aside = aside if row.status.at_fault or row.status.cut_off else (*aside, name)
             return dataclasses.replace(there, aside=aside, in_a_row=there.in_a_row + 1)

@@ -7,18 +7,23 @@ from pathlib import Path
 
 from harness.checkout import branch, holder
 from harness.errors import InputError
+from harness.judgement import purpose
 from harness.judgement.history import History
 from harness.morning import findings, page, singles
-from harness.morning.charts import OUTCOMES
-from harness.morning.findings import Experiment, Findings, Reign, figure
+from harness.morning.charts import CONFIRMED, OUTCOMES
+from harness.morning.findings import Findings, figure
 from harness.places import LEDGER
 from harness.record import life
 from harness.record.entries import ALONE, UNLIMITED, Fate, Run, stamp
 from harness.record.ledger import Ledger
+from harness.record.snapshot import Snapshot
 from harness.system import words
 
 VERDICTS = 5
 """Of the latest experiments that are shown."""
+
+REASON_LENGTH = 220
+"""Characters of a reason that are shown."""
 
 AGENT_LENGTH = 60
 """Characters of an agent's command that are shown."""
@@ -36,22 +41,20 @@ class Status:
       objective: its tasks; empty before its first run has ended.
       budget: seconds of a training; likewise.
       stopping: whether hopeless runs are stopped.
-      incumbent: its estimate; None while the baseline is measured.
-      experiments: all so far.
+      found: what its rows say; None while the baseline is measured.
       night: used and planned hours and runs, in words; empty without a night.
       unfinished: whether that night has hours and runs left.
-      underway: runs that have begun and not ended: id and age in seconds.
+      underway: runs that have begun and not ended: id, age in seconds, and what it is for.
     """
 
     branch: str
     objective: str
     budget: str
     stopping: bool
-    incumbent: Reign | None
-    experiments: list[Experiment]
+    found: Findings | None
     night: str
     unfinished: bool
-    underway: list[tuple[str, float]]
+    underway: list[tuple[str, float, str]]
 
 
 def look(root: Path) -> list[str]:
@@ -98,11 +101,10 @@ def read(root: Path) -> Status:
         objective=first.objective if first else "",
         budget=f"{first.budget:g}" if first else "",
         stopping=first.stopping if first else False,
-        incumbent=found.reigns[-1] if found else None,
-        experiments=found.experiments if found else [],
+        found=found,
         night=_night(past),
         unfinished=_has_time(past),
-        underway=_underway(root, there.open()),
+        underway=_underway(root, there),
     )
 
 
@@ -112,24 +114,44 @@ def lines(now: Status) -> list[str]:
     said = [f"{now.branch}: {now.objective}, {now.budget} s of training a run; {ends}"]
     if not now.objective:
         said = [f"{now.branch}: no run has ended yet"]
-    if now.incumbent is None:
-        said.append("incumbent: the baseline is being measured")
-    else:
-        estimate = f"{figure(now.incumbent.mean)} ({page.interval(now.incumbent)})"
-        kept = sum(e.outcome is Fate.KEEP for e in now.experiments)
-        stopped = sum(e.outcome is Fate.STOPPED for e in now.experiments)
-        tried = f"tried: {len(now.experiments)}, kept: {kept}"
-        tried += f", stopped: {stopped}" if now.stopping else ""
-        said += [f"incumbent: {estimate}", tried]
+    said += ["incumbent: the baseline is being measured"] if now.found is None else _of(now.found)
     if now.night:
         said.append(now.night)
     said += _running(now.underway)
-    for e in reversed(now.experiments[-VERDICTS:]):
+    for e in reversed(now.found.experiments[-VERDICTS:] if now.found else []):
         word = OUTCOMES[e.outcome][2]
-        said.append(f"  {e.number:>4} {word:<12} {e.description[:60]}")
+        said.append(f"  {e.number:>4} {word:<16} {e.description[:60]}")
         if e.reason:
-            said.append(f"{'':18} {e.reason[:110]}")
+            said.append(f"{'':22} {e.reason[:REASON_LENGTH]}")
     return said
+
+
+def _of(found: Findings) -> list[str]:
+    """Incumbent, lead and confirmations of a branch, and what its experiments have come to."""
+    incumbent = found.reigns[-1]
+    said = [f"incumbent: {figure(incumbent.mean)} ({page.interval(incumbent)})"]
+    if incumbent.commit != found.progress.incumbent:
+        said = [f"incumbent: a new one is being measured; the last one was {said[0][11:]}"]
+    if ahead := page.ahead(found):
+        said.append(f"lead: {ahead}")
+    elif found.progress.made_on:
+        said.append("lead: the incumbent; edits are made on it")
+    said.append(f"tried: {len(found.experiments)}: {page.came(found, *_always(found))}")
+    if found.confirmations:
+        last = found.confirmations[-1]
+        made = f"{len(last.lead) + len(last.incumbent)} of at most {last.most} runs"
+        said.append(
+            f"confirmation {last.number} of the lead against the incumbent: "
+            f"{CONFIRMED[last.verdict][1]}, {made}"
+        )
+        if last.reason:
+            said.append(f"{'':22} {last.reason[:REASON_LENGTH]}")
+    return said
+
+
+def _always(found: Findings) -> list[Fate]:
+    """What is counted even where there is none of it."""
+    return [Fate.STOPPED] if found.stopping else []
 
 
 def _of_singles(root: Path) -> list[str]:
@@ -142,7 +164,7 @@ def _of_singles(root: Path) -> list[str]:
     ledger = Ledger(root / LEDGER)
     ledger.check()
     there = ledger.read()
-    runs, underway = singles.read(root / LEDGER), _underway(root, there.open())
+    runs, underway = singles.read(root / LEDGER), _underway(root, there)
     if not runs and not underway:
         raise InputError(
             f"There is no run in {root / LEDGER} yet: python -m harness.run makes one. Those of "
@@ -162,9 +184,11 @@ def _of_single(run: Run) -> str:
     return f"  {stamp(run):%m-%d %H:%M} {what:<32} {came:<18} {run.description[:40]}"
 
 
-def _running(underway: list[tuple[str, float]]) -> list[str]:
+def _running(underway: list[tuple[str, float, str]]) -> list[str]:
     """A line for each run that goes on."""
-    return [f"running: {words.line(run_id)}, for {age:.0f} s" for run_id, age in underway]
+    return [
+        f"running: {words.line(run_id)}, for {age:.0f} s: {what}" for run_id, age, what in underway
+    ]
 
 
 def _has_time(past: History) -> bool:
@@ -191,9 +215,11 @@ def _night(past: History) -> str:
     return f"night: {words.line(plan.agent, AGENT_LENGTH)}: {used}; no new turn after {end}"
 
 
-def _underway(root: Path, begun: list[Run]) -> list[tuple[str, float]]:
+def _underway(root: Path, there: Snapshot) -> list[tuple[str, float, str]]:
     """Runs that go on, the youngest last."""
     now = datetime.now(UTC)
     return [
-        (run.run_id, (now - stamp(run)).total_seconds()) for run in begun if life.goes_on(root, run)
+        (run.run_id, (now - stamp(run)).total_seconds(), purpose.told(run, there.entries))
+        for run in there.open()
+        if life.goes_on(root, run)
     ]

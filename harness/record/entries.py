@@ -114,10 +114,14 @@ class Ending(enum.StrEnum):
 class Fate(enum.StrEnum):
     """What became of an experiment.
 
-    `crash`: it failed, and was reverted; `stopped`: it was, because its run looked hopeless.
+    `keep`: it is proved; `accept`: it leads, or is under what leads, and is not proved yet;
+    `set back`: it led, and the lead fell back behind it; `crash`: it failed, and was reverted;
+    `stopped`: it was, because its run looked hopeless.
     """
 
     KEEP = "keep"
+    ACCEPT = "accept"
+    SET_BACK = "set back"
     DISCARD = "discard"
     INCONCLUSIVE = "inconclusive"
     STOPPED = "stopped"

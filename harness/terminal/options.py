@@ -13,7 +13,7 @@ from harness.confinement import sandbox
 from harness.engines import backends
 from harness.errors import InputError
 from harness.evaluate import TIME_BUDGET
-from harness.judgement import contest, experiment, objective, prospects
+from harness.judgement import contest, experiment, objective, prospects, purpose
 from harness.judgement.contest import Contest
 from harness.judgement.experiment import Request, Summary
 from harness.judgement.history import History
@@ -44,7 +44,8 @@ def at_work(root: Path) -> Iterator[None]:
 def shown(request: Request) -> Summary:
     """One run, with a display where somebody looks; elsewhere with a line before and after it."""
     part, task_id = request.part, request.order.assignment.task_id
-    title = f"{task_id} {part.role} {part.replicate}" if part else task_id
+    entries = Ledger(request.root / LEDGER).read().entries if part else []
+    title = f"{task_id}, {purpose.told(part, entries)}" if part else task_id
     logged = part is not None and not sys.stderr.isatty()  # hours are not silent
     if logged:
         _say(f"{title}: {request.message}, {request.order.assignment.budget:g} s of training")
