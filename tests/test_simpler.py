@@ -11,7 +11,7 @@ from harness.checkout import syntax
 from harness.checkout.branch import create
 from harness.checkout.syntax import Size
 from harness.confinement import sandbox
-from harness.judgement import confirmation, noise, search
+from harness.judgement import audit, confirmation, noise, search
 from harness.judgement.confirmation import Block, Design
 from harness.judgement.contest import Contest
 from harness.judgement.history import History
@@ -191,6 +191,13 @@ def test_a_lead_that_is_only_simpler_is_proved_not_to_be_worse(contest):
     assert there.level() == confirmation.level(1, ())  # none of it was spent
     assert there.level(simpler=True) == confirmation.level(2, (1,))
     assert len(contest.read().fresh()) == search.ESTIMATE_RUNS
+    rows = list(Ledger(contest.branch.root / LEDGER).rows())
+    fingerprint = contest.site.instrument.partition(" ")[0]
+    assert audit.faults(rows, fingerprint) == []
+    wide = dataclasses.replace(begun, lots=dataclasses.replace(begun.lots, margin=100.0))
+    rows[rows.index(begun)] = wide
+    (fault,) = audit.faults(rows, fingerprint)
+    assert fault == f"{begun.run_id}: its margin is not the one that the rule allows here"
 
 
 def test_small_losses_do_not_add_up(contest):
