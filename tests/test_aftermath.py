@@ -88,7 +88,7 @@ def test_a_lead_that_is_hardly_ahead_is_not_confirmed_and_the_figures_say_why(on
 def test_false_keeps_are_those_of_confirmations(ongoing, capsys, monkeypatch):
     """Edits that change nothing are accepted, and the lead is confirmed at the end."""
     monkeypatch.setattr(search, "is_accepted", lambda outlook, name: True)
-    monkeypatch.setattr(search, "is_due", lambda outlook, left, closing: closing)
+    monkeypatch.setattr(search, "is_due", lambda outlook, left, closing, level: closing)
     run._go_on(ongoing, "", 3, False)
     block = summary_block(capsys.readouterr().out)
     past = ongoing.read()

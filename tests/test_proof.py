@@ -717,5 +717,5 @@ def test_the_next_step_of_a_branch_of_a_thousand_runs_is_planned_at_once():
     assert past.missing() == []
     outlook = past.outlook()
     search.second_look(outlook, past.progress().aside, {})
-    assert search.is_due(outlook, 100, False) in (True, False)
+    assert search.is_due(outlook, 100, False, 0.05) in (True, False)
     assert time.process_time() - begin < 1.0

@@ -53,9 +53,13 @@ SPENDING = 0.5
 """What may be kept after a share of the runs is the level times the share to this power."""
 
 EXACT_UP_TO = 50_000
-"""Ways that are all looked at; where there are more, `SAMPLED` random ones and that which was."""
+"""Ways that are all looked at; where there are more, random ones and that which was."""
 
-SAMPLED = 9_999
+SAMPLED = 9_999, 999_999
+"""Random ways: so many at least, and at most."""
+
+STEPS = 10
+"""Of the chance by random ways, that a level has: the finer it is, the more of them are drawn."""
 
 SHAPE_WEIGHT = 0.3
 """Of what the density of the noise says of a run, against its score itself. Where some runs stall,
@@ -92,6 +96,8 @@ class Design:
         where it is right, and errs no more where it is wrong.
       noise: of the scores.
       picks: in how many ways the runs could have been picked by who cut some off.
+      seed: of the random ways, where there are too many to look at all of them; another one in
+        each confirmation.
     """
 
     level: float
@@ -99,6 +105,7 @@ class Design:
     jump: float
     noise: Noise
     picks: int = 1
+    seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +160,17 @@ def raised(blocks: Sequence[Block], margin: float) -> list[Block]:
     ]
 
 
+def can_keep(pairs: Sequence[int], level: float) -> bool:
+    """Whether a design has ways enough for its level, so that the best of them can be kept.
+
+    Args:
+      pairs: runs of each file, by block.
+      level: of the confirmation.
+    """
+    ways = _count(pairs)
+    return level * (ways if ways <= EXACT_UP_TO else min(ways, 1 + SAMPLED[1])) >= 1 - ROUNDING
+
+
 def picks(runs: int, again: int) -> int:
     """In how many ways runs could have been picked by who saw them coming and cut some off.
 
@@ -172,10 +190,18 @@ def look(design: Design, blocks: Sequence[Block]) -> Look:
     Args:
       design: of the confirmation.
       blocks: that are complete, in their order; at least one.
+
+    Raises:
+      ValueError: they are not those of the design.
     """
-    ways = _ways(design.pairs)
-    if len(ways) == SAMPLED:
-        ways = np.vstack([_observed(design.pairs, blocks), ways])
+    made = [(len(block.scores), len(block.lead), sum(block.lead)) for block in blocks]
+    if not made or made != [(2 * one, 2 * one, one) for one in design.pairs[: len(made)]]:
+        raise ValueError(f"blocks of {made} scores, places and lead's places in {design.pairs}")
+    if _count(design.pairs) <= EXACT_UP_TO:
+        ways = _ways(design.pairs)
+    else:
+        drawn = _drawn(design.pairs, design.seed, _samples(design))
+        ways = np.vstack([_observed(design.pairs, blocks), drawn])
     total, done = sum(design.pairs), 0
     sums, leads = np.zeros(len(ways)), np.zeros(len(ways))
     seen = ahead = 0.0
@@ -194,7 +220,7 @@ def look(design: Design, blocks: Sequence[Block]) -> Look:
         # Ways that are worse on average are never kept, whatever the density says of them.
         found = np.where(leads > 0, sums, -np.inf)
         mine = seen if ahead > 0 else -math.inf
-        as_good = (found >= mine - ROUNDING * max(1.0, abs(mine))) & ~kept
+        as_good = found >= mine - ROUNDING * max(1.0, abs(mine))
         chance = float((as_good | kept).sum()) / len(ways) if ahead > 0 else 1.0
         if chance <= allowed * (1 + ROUNDING):
             return Look(True, chance, allowed)
@@ -238,22 +264,34 @@ def _best(found: np.ndarray, among: np.ndarray, most: int) -> np.ndarray:
 def _observed(pairs: Sequence[int], blocks: Sequence[Block]) -> np.ndarray:
     """Whose the places of a design were; nobody's after the last block that was made."""
     lead = [flag for block in blocks for flag in block.lead]
-    return np.array([*lead, *[False] * (2 * sum(pairs) - len(lead))], np.float64)
+    return np.array([*lead, *[False] * (2 * sum(pairs) - len(lead))], np.int8)
+
+
+def _count(pairs: Sequence[int]) -> int:
+    """Of all ways."""
+    return math.prod(math.comb(2 * one, one) for one in pairs)
+
+
+def _samples(design: Design) -> int:
+    """How many random ways are drawn, where it is not all."""
+    least, most = SAMPLED
+    return min(max(least, math.ceil(STEPS * design.picks / design.level)), most)
 
 
 @functools.lru_cache(maxsize=16)
 def _ways(pairs: tuple[int, ...]) -> np.ndarray:
-    """Ways to call half of each block's places the lead's: all, or `SAMPLED` random ones.
-
-    Returns:
-      Rows of ones and zeros, over the places of all blocks.
-    """
+    """All ways to call half of each block's places the lead's: rows of ones and zeros."""
     halves = [_halves(one) for one in pairs]
-    if math.prod(map(len, halves)) <= EXACT_UP_TO:
-        return np.array([np.concatenate(way) for way in itertools.product(*halves)], np.float64)
-    generator = np.random.default_rng(0)  # the same runs give the same verdict
-    drawn = [half[generator.integers(0, len(half), SAMPLED)] for half in halves]
-    return np.concatenate(drawn, axis=1).astype(np.float64)
+    return np.array([np.concatenate(way) for way in itertools.product(*halves)])
+
+
+@functools.lru_cache(maxsize=2)
+def _drawn(pairs: tuple[int, ...], seed: int, samples: int) -> np.ndarray:
+    """So many of them at random; the same runs give the same verdict."""
+    halves = [_halves(one) for one in pairs]
+    generator = np.random.default_rng(seed)
+    drawn = [half[generator.integers(0, len(half), samples)] for half in halves]
+    return np.concatenate(drawn, axis=1)
 
 
 @functools.cache

@@ -591,10 +591,11 @@ class Contest:
         """What is fixed of a confirmation that is due: its level, and who runs in which place."""
         there, outlook = past.progress(), past.outlook()
         number = there.confirmations + 1
-        if search.is_due(outlook, left, closing):
-            blocks = _drawn(search.pairs(left, closing))
+        level = there.level()
+        if search.is_due(outlook, left, closing, level):
+            blocks = _drawn(search.pairs(left, closing, level))
             jump = search.jump(outlook)
-            return Lots(number, there.incumbent, there.level(), jump, blocks)
+            return Lots(number, there.incumbent, level, jump, blocks)
         level = there.level(simpler=True)
         if not closing or not search.is_simpler_due(outlook, there.yardstick, left, level):
             return None

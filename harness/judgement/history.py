@@ -238,6 +238,7 @@ class History:
             jump=begun.lots.jump,
             noise=before.outlook().noise,
             picks=confirmation.picks(places, runs),
+            seed=begun.lots.number,
         )
 
     def places(self, begun: ConfirmationBegun) -> list[list[float | None]]:

@@ -28,7 +28,7 @@ FLOOR = 1e-4
 """Density of what was never seen: no single run decides everything."""
 
 REMEMBERED = 120
-"""Differences that count: the latest."""
+"""Differences that count: those of the files that came last."""
 
 LEAST_DEVIATION = 1e-9
 """Of scores that do not differ, where a division has to go on."""

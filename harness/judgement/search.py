@@ -64,7 +64,11 @@ FUTILE = 0.1
 """Expected lead below which a confirmation is ended between two blocks."""
 
 PAIRS = (3, 2, 2)
-"""Runs of each file in a confirmation, by block."""
+"""Runs of each file in a confirmation, by block. Where the level is too fine for these, more blocks
+of the last size follow."""
+
+MOST_BLOCKS = 12
+"""Of a confirmation: so many have more ways than can be looked at."""
 
 CLOSING_PAIRS = 3, 4, 20
 """Of one that closes a night: in the first block, in each further one, and at most in all."""
@@ -131,7 +135,7 @@ class Outlook:
         self.unit = self.noise.deviation
         scores = files[incumbent].scores
         self.origin = sum(scores) / len(scores)
-        self._beliefs: dict[tuple[str, int], np.ndarray] = {}
+        self._beliefs: dict[tuple[str, int, int], np.ndarray] = {}
 
     @property
     def lead(self) -> str:
@@ -171,11 +175,12 @@ class Outlook:
         other = Outlook.__new__(Outlook)
         vars(other).update(vars(self))
         other.files = {**self.files, file.name: file}
+        other._beliefs = {}  # those of its edits rest on it
         return other
 
     def _belief(self, name: str, depth: int = ANCESTORS) -> np.ndarray:
         file = self.files[name]
-        key = name, len(file.scores)
+        key = name, len(file.scores), depth
         if key not in self._beliefs:
             known = file.made_on is not None and file.made_on in self.files and depth > 0
             there = (
@@ -219,17 +224,19 @@ def second_look(outlook: Outlook, aside: Sequence[str], hopes: Mapping[str, floa
     return best if best is not None and gain(best) >= SECOND_LOOK else None
 
 
-def is_due(outlook: Outlook, left: float, closing: bool) -> bool:
+def is_due(outlook: Outlook, left: float, closing: bool, level: float) -> bool:
     """Whether the lead should be confirmed now.
 
     Args:
       outlook: as it is.
       left: runs that the night still has.
       closing: whether it ends after that.
+      level: of the confirmation.
     """
-    least = 2 * (CLOSING_PAIRS[0] if closing else PAIRS[0]) + ESTIMATE_RUNS
+    design = pairs(left, closing, level)
+    possible = 2 * sum(design) + ESTIMATE_RUNS <= left and confirmation.can_keep(design, level)
     wanted = CLOSING if closing else CONFIRM
-    return bool(outlook.stack) and left >= least and outlook.ahead() > wanted
+    return bool(outlook.stack) and possible and outlook.ahead() > wanted
 
 
 def is_simpler_due(outlook: Outlook, yardstick: str, left: float, level: float) -> bool:
@@ -246,20 +253,26 @@ def is_simpler_due(outlook: Outlook, yardstick: str, left: float, level: float) 
     return bool(outlook.stack) and left >= runs and loss <= SIMPLICITY - ACCEPT
 
 
-def pairs(left: float, closing: bool) -> tuple[int, ...]:
+def pairs(left: float, closing: bool, level: float = 1.0) -> tuple[int, ...]:
     """Runs of each file in a confirmation, by block.
 
     Args:
       left: runs that the night still has.
       closing: whether it ends after that.
+      level: of the confirmation. In the middle of a night there are as many blocks as it needs;
+        when the night ends there is what there is time for.
     """
     if not closing:
-        return PAIRS
+        design = list(PAIRS)
+        while len(design) < MOST_BLOCKS and not confirmation.can_keep(design, level):
+            design.append(PAIRS[-1])
+        return tuple(design)
     first, further, most = CLOSING_PAIRS
-    there = int(min(most, (min(left, 2 * most + ESTIMATE_RUNS) - ESTIMATE_RUNS) // 2))
+    there = max(int((min(left, 2 * most + ESTIMATE_RUNS) - ESTIMATE_RUNS) // 2), 0)
     found = [min(first, there)]
     while there - sum(found) > 1:
         found.append(min(further, there - sum(found)))
+    found[-1] += there - sum(found)  # a pair alone would make no block
     return tuple(found)
 
 

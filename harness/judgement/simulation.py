@@ -20,6 +20,9 @@ from harness.judgement.stopping import Course
 from harness.judgement.verdict import Look
 from harness.record.entries import Role, Verdict
 
+LEAST_RUNS = search.BASELINE_RUNS + 1 + search.ESTIMATE_RUNS
+"""Of a night: its baseline, one edit, and the estimate."""
+
 Draw = Callable[[random.Random], float]
 """One draw of noise, of mean zero and standard deviation one."""
 
@@ -103,6 +106,10 @@ class Conditions:
     load: float = 0.0
     hand: Hand | None = None
     free: bool = False
+
+    def drift(self, made: float) -> float:
+        """How much higher a run is than the first of the night, after so many."""
+        return self.rise * made + self.step * (made >= search.BASELINE_RUNS)
 
 
 @dataclasses.dataclass
@@ -194,10 +201,8 @@ class _Runs:
             there.append(score)
 
     def _shift(self, role: Whose) -> float:
-        made = self.night.runs - 1
         conditions = self._conditions
-        shift = conditions.rise * made + conditions.step * (made >= verdict.fresh_runs(0))
-        return shift - conditions.load * (role == "beside")
+        return conditions.drift(self.night.runs - 1) - conditions.load * (role == "beside")
 
 
 UNDISTURBED = Conditions()
@@ -290,9 +295,11 @@ class _Searcher:
         self._in_a_row = 0
         self._known: tuple[object, Outlook] | None = None
         self._add("0", None, 0.0)
-        for _ in range(search.BASELINE_RUNS):
-            self._see("0")
-        self.night.errors.append(statistics.fmean(self._files["0"].scores))
+        scores: list[float] = []
+        self._runs.fresh(0.0, scores, search.BASELINE_RUNS)
+        for score in scores:
+            self._put("0", score)
+        self.night.errors.append(statistics.fmean(scores))
 
     @property
     def left(self) -> float:
@@ -309,6 +316,7 @@ class _Searcher:
         name = str(len(self._files))
         self._add(name, lead, self._truth[lead] + effect)
         self.night.challengers += 1
+        self._runs.challenger()
         self._look(name, lead, first=True)
         self._go_on()
 
@@ -321,7 +329,7 @@ class _Searcher:
                 break
             self._aside[lead].remove(name)
             self._look(name, lead, first=False)
-        if search.is_due(self._outlook(), self.left, closing=True):
+        if search.is_due(self._outlook(), self.left, True, self._level()):
             self._confirm(closing=True)
         self.night.morning = self._estimate() if not self._keeps else self.night.errors[-1]
 
@@ -410,8 +418,12 @@ class _Searcher:
             self._see(self._lead())
             self._in_a_row = 0
             self._fall()
-        if search.is_due(self._outlook(), self.left, closing=False):
+        if search.is_due(self._outlook(), self.left, False, self._level()):
             self._confirm(closing=False)
+
+    def _level(self) -> float:
+        """Of the next confirmation."""
+        return confirmation.level(self._confirmations + 1, self._keeps)
 
     def _fall(self) -> None:
         for _ in range(search.falls(self._outlook())):
@@ -419,14 +431,17 @@ class _Searcher:
 
     def _confirm(self, closing: bool) -> None:
         """Fresh runs of both files, block by block."""
-        self._confirmations += 1
-        outlook, lead = self._outlook(), self._lead()
+        outlook, lead, level = self._outlook(), self._lead(), self._level()
         design = Design(
-            confirmation.level(self._confirmations, self._keeps),
-            search.pairs(self.left, closing),
+            level,
+            search.pairs(self.left, closing, level),
             search.jump(outlook),
             outlook.noise,
+            seed=self._confirmations + 1,
         )
+        self._confirmations += 1
+        self._runs.challenger()
+        cut_off = self._runs.cut_off
         blocks: list[Block] = []
         for count in design.pairs:
             places = [True] * count + [False] * count
@@ -435,10 +450,13 @@ class _Searcher:
             for is_lead in places:
                 value = self._truth[lead if is_lead else self._incumbent]
                 score = self._runs.run(value, "challenger" if is_lead else "beside")
-                assert score is not None
-                scores.append(score)
+                scores.append(math.inf if score is None else score)
+            highest = max(score for score in scores if score < math.inf)
+            scores = [min(score, highest) for score in scores]  # of an incumbent that failed
             blocks.append(Block(tuple(scores), tuple(places)))
-            said = confirmation.look(design, blocks)
+            ended = self._runs.again + self._runs.cut_off - cut_off
+            picks = confirmation.picks(2 * sum(design.pairs), ended)
+            said = confirmation.look(dataclasses.replace(design, picks=picks), blocks)
             for is_lead, score in zip(places, scores, strict=True):
                 self._put(lead if is_lead else self._incumbent, score)
             if said.kept:
@@ -453,15 +471,14 @@ class _Searcher:
         self._keeps.append(self._confirmations)
         self._incumbent, self._stack = lead, []
         self._in_a_row = 0
+        self._runs.incumbent()
         self.night.errors.append(self._estimate())
 
     def _estimate(self) -> float:
         """Error of an estimate, from runs that no decision sees."""
-        scores = [
-            self._runs.run(self._truth[self._incumbent], "fresh")
-            for _ in range(search.ESTIMATE_RUNS)
-        ]
-        return statistics.fmean(s for s in scores if s is not None) - self._truth[self._incumbent]
+        scores: list[float] = []
+        self._runs.fresh(self._truth[self._incumbent], scores, search.ESTIMATE_RUNS)
+        return statistics.fmean(scores) - self._truth[self._incumbent]
 
 
 def ahead(
@@ -492,13 +509,17 @@ def ahead(
 
 
 def greedy(
-    draw: Draw, effects: Iterable[float], generator: random.Random, most_runs: float = math.inf
+    draw: Draw,
+    effects: Iterable[float],
+    generator: random.Random,
+    most_runs: float = math.inf,
+    conditions: Conditions = UNDISTURBED,
 ) -> Night:
     """A night under autoRL's rule: one run each, and what is higher than the last kept is kept."""
     best = draw(generator)
     night = Night(runs=1, errors=[best])
     for effect in itertools.takewhile(lambda _: night.runs < most_runs, effects):
-        score = night.gain + effect + draw(generator)
+        score = night.gain + effect + draw(generator) + conditions.drift(night.runs)
         night.runs += 1
         night.challengers += 1
         night.last_kept = score > best
