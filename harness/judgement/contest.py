@@ -505,7 +505,7 @@ class Contest:
         if past.progress().begun is not None or past.missing() or self._lacks_looks(past):
             return True
         refreshes = past.progress().in_a_row >= search.REFRESH and left > search.RESERVE
-        return refreshes or search.is_due(past.outlook(), left, closing)
+        return refreshes or self._due(past, left, closing) is not None
 
     def _advance(self, left: float, closing: bool) -> Iterator[str]:
         past = self.read()
