@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.errors import InputError
-from harness.judgement import confirmation, contest, estimate, noise, power, search, simulation
+from harness.judgement import contest, estimate, noise, power, search, simulation
 from harness.judgement.contest import Contest
 from harness.record.entries import Role
 from harness.terminal import cli, options
@@ -66,7 +66,7 @@ def _print_needed(ongoing: Contest, scores: list[float]) -> None:
     shape = "as measured" if resampled else f"normal: fewer than {ENOUGH_TO_RESAMPLE} runs"
     print(f"noise: {shape}")
     spread, there = noise.fit([scores]), ongoing.read().progress()
-    level = confirmation.level(there.confirmations + 1, there.keeps)
+    level = there.level()
     print(f"level_of_the_next_confirmation: {level:.3g}")
     hours = ongoing.conditions.budget * len(ongoing.conditions.tasks) / 3600
     for shift in SHIFTS:

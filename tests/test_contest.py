@@ -158,7 +158,7 @@ def test_a_night_takes_no_other_conditions_than_its_branch(begun):
     assert "another --tag, --budget has no effect" in done.stderr
 
 
-@pytest.mark.parametrize("module", ["harness.calibrate", "harness.transfer"])
+@pytest.mark.parametrize("module", ["harness.ablate", "harness.calibrate", "harness.transfer"])
 def test_without_a_branch_there_is_nothing_to_calibrate_or_to_transfer(tmp_path, module):
     done = command(tmp_path, module)
     assert done.returncode == 2

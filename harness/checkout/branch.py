@@ -15,6 +15,7 @@ tip's, and both keep their names. The tree is always the tip's with another trai
     refs/autorl/TAG/trial/COMMIT                 a challenger on trial
     refs/autorl/TAG/discarded/RUN_ID             what was not kept, or fell back, by its last run
     refs/autorl/TAG/kept/COMMIT                  what was kept on top of a later commit
+    refs/autorl/TAG/without/WHOLE-COMMIT         a file without one of its edits
 """
 
 import contextlib
@@ -36,6 +37,9 @@ HEADS = "refs/heads/"
 
 IDENTITY = {"NAME": "autorl", "EMAIL": "autorl@localhost"}
 """Who commits where the user has told git no name."""
+
+NAME_LENGTH = 12
+"""Characters of a commit's name within another one."""
 
 NAME_BYTES = 8
 """Of a name that nobody can guess."""
@@ -148,6 +152,46 @@ class Branch:
         refs = self.read()
         there = _distance(self.root, refs.tip, refs.lead).steps
         return tuple((commit, *others[1:]) for commit, *others in there)
+
+    def edits(self, first: str, last: str) -> list[tuple[str, str]]:
+        """The commits that lead from one file to another, each with the one before it.
+
+        Those that leave the training file as it is are none.
+        """
+        first, last = self.whole(first), self.whole(last)
+        steps = [(commit, parent) for commit, parent, *_ in _distance(self.root, first, last).steps]
+        return [step for step in steps if self.edit_of(step[0]) != self.edit_of(step[1])]
+
+    def without(self, whole: str, commit: str) -> bytes | None:
+        """A commit's training file without one of its edits; None where others are built on it.
+
+        Args:
+          whole: the commit.
+          commit: the edit's.
+        """
+        after, before = self.edit_of(commit), self.edit_of(self._parent(self.whole(commit)))
+        return git.merged(self.root, self.edit_of(whole), after, before)
+
+    def set_apart(self, edit: bytes, whole: str, commit: str) -> str:
+        """The commit of a file without one of its edits; it is made where there is none.
+
+        Args:
+          edit: the file.
+          whole: the commit that it was made of.
+          commit: the edit that is taken out.
+        """
+        name = f"{self._refs}without/{whole[:NAME_LENGTH]}-{commit[:NAME_LENGTH]}"
+        known = git.text(self.root, "for-each-ref", "--format=%(objectname)", name)
+        if known:
+            return known
+        message = f"{whole[:NAME_LENGTH]} without {commit[:NAME_LENGTH]}"
+        made, held = self._commit(edit, message, self.read(), self.whole(whole))
+        self._update(f"update {name} {made}", f"delete {held}")
+        return made
+
+    def message(self, commit: str) -> str:
+        """The first line of what a commit says of itself."""
+        return self._message(self.whole(commit)).partition("\n")[0]
 
     def edit(self) -> bytes:
         """The training file as it stands in the working tree, with git's line ends."""

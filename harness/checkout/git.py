@@ -131,6 +131,27 @@ def text(
     return run(root, *arguments, data=data, variables=variables).decode(errors="replace").strip()
 
 
+def merged(root: Path, mine: bytes, base: bytes, theirs: bytes) -> bytes | None:
+    """A text with the changes from a base to another text; None where they meet others of its own.
+
+    Args:
+      root: the checkout.
+      mine: the text.
+      base: from which the changes are.
+      theirs: the text that has them.
+    """
+    with tempfile.TemporaryDirectory(prefix="autorl-merge-") as folder:
+        paths = [Path(folder, name) for name in ("mine", "base", "theirs")]
+        for path, content in zip(paths, (mine, base, theirs), strict=True):
+            path.write_bytes(content)
+        try:
+            return run(root, "merge-file", "-p", "-q", *map(str, paths))
+        except NoGitError:
+            raise
+        except GitError:  # its exit code counts the places where they meet
+            return None
+
+
 def full(root: Path, commit: str) -> str:
     """The whole name of a commit that is known by its first characters; no ref is looked at.
 

@@ -4,6 +4,7 @@ May import: `measurement`, `record`, and what is below.
 """
 
 __all__ = [
+    "ablation",
     "audit",
     "confirmation",
     "contest",

@@ -51,10 +51,14 @@ def _worked_out(
     """What the rule gives another result for in the last of these rows, which else has no fault."""
     match entries[-1]:
         case ConfirmationBegun(lots=lots) if lots is not None:
-            if any(keep >= lots.number for keep in there.keeps):
+            better = there.confirmations - there.simpler
+            if any(keep > better for keep in there.keeps):
                 return  # a row before it has another number than it should
-            if not math.isclose(lots.level, confirmation.level(lots.number, there.keeps)):
+            if not math.isclose(lots.level, there.level(lots.simpler)):
                 yield "its level is not the one that the rule hands out here"
+            past = History(entries[:-1], entries[-1].branch, entries[-1].harness)
+            if lots.simpler and not math.isclose(lots.margin, past.margin()):
+                yield "its margin is not the one that the rule allows here"
         case Run(role=Role.CONFIRMATION, verdict=Verdict.KEEP) as run:
             if not _keeps(entries, run, begun[run.replicate // PLACES_NUMBERED]):
                 yield "it keeps the lead, and its runs do not prove it"
@@ -70,7 +74,7 @@ def _of_row(
         case ConfirmationBegun(lots=lots) if lots is not None:
             if lots.number != there.confirmations + 1:
                 yield f"it is called confirmation {lots.number}, after {there.confirmations}"
-            if not _same(lots.incumbent, there.incumbent):
+            if not _same(lots.incumbent, there.yardstick if lots.simpler else there.incumbent):
                 yield "its incumbent is not the branch's"
             if not any(_same(entry.challenger, name) for name in there.stack):
                 yield "it is about a file that does not lead"
@@ -110,7 +114,9 @@ def _keeps(entries: Sequence[Entry], run: Run, begun: ConfirmationBegun) -> bool
     """Whether the runs of a confirmation, up to the last of these rows, prove its lead."""
     past = History(entries, run.branch, run.harness)
     blocks = history.blocks(begun, past.places(begun))
-    return bool(blocks) and confirmation.look(past.design(begun), blocks).kept
+    assert begun.lots is not None
+    raised = confirmation.raised(blocks, begun.lots.margin)
+    return bool(blocks) and confirmation.look(past.design(begun), raised).kept
 
 
 def _same(one: str, other: str) -> bool:

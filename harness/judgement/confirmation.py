@@ -15,6 +15,10 @@ looks together err no more than the level.
 Levels are handed out for ever (`level`). Each is positive, they fall with the number of
 confirmations that kept nothing, and rise after one that kept something, as LORD has it (Javanmard
 and Montanari 2018, Annals of Statistics 46). What that bounds is in `docs/keep-rule.md`.
+
+A lead that is simpler has less to prove: that it is not worse by a margin. The margin is added to
+its scores (`raised`), and the same test is made. Such confirmations have levels of their own, and
+take none from the others.
 """
 
 import dataclasses
@@ -34,6 +38,16 @@ BUDGET = 0.2
 DECAY = 1.5
 """Levels fall as the number of confirmations to this power. Steeper, the first ones could be kept
 by fewer runs; flatter, there would be more left for the tenth."""
+
+TOLERANCE = 0.75
+"""Deviations of the noise by less than which a simpler lead may be worse. Two thirds of it would
+take twice the runs."""
+
+POWER = 0.8
+"""How often it is proved of a simpler lead that is exactly as good, by the normal distribution."""
+
+SIMPLER_BLOCK = 4
+"""Runs of each file in a block of such a confirmation."""
 
 SPENDING = 0.5
 """What may be kept after a share of the runs is the level times the share to this power."""
@@ -118,6 +132,32 @@ def level(number: int, keeps: Sequence[int]) -> float:
     """
     since = [number, *(number - keep for keep in keeps)]
     return BUDGET * sum(distance**-DECAY for distance in since) / float(special.zeta(DECAY))
+
+
+def simpler_pairs(level: float) -> tuple[int, ...]:
+    """Runs of each file by block, for a proof that a lead is not worse by `TOLERANCE`.
+
+    Args:
+      level: of the confirmation.
+    """
+    distance = float(special.ndtri(1 - level) + special.ndtri(POWER))
+    count = math.ceil(2 * (distance / TOLERANCE) ** 2)
+    whole, rest = divmod(count, SIMPLER_BLOCK)
+    return (SIMPLER_BLOCK,) * whole + ((rest,) if rest else ())
+
+
+def raised(blocks: Sequence[Block], margin: float) -> list[Block]:
+    """Blocks with a margin added to the lead's scores; as they are with none."""
+    return [
+        dataclasses.replace(
+            block,
+            scores=tuple(
+                score + margin * is_lead
+                for score, is_lead in zip(block.scores, block.lead, strict=True)
+            ),
+        )
+        for block in blocks
+    ]
 
 
 def can_keep(pairs: Sequence[int], level: float) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from harness import places
 from harness.checkout import branch as branches
+from harness.checkout import syntax
 from harness.checkout.branch import Branch, Refs
 from harness.contract.order import Stop
 from harness.errors import (
@@ -47,6 +48,7 @@ from harness.record.entries import (
     Role,
     Run,
     SetBack,
+    Simpler,
     Status,
     Verdict,
 )
@@ -303,6 +305,11 @@ class Contest:
             part = self.replicates.part(Role.TRANSFER, commit, commit, 1)
             self.replicates.run(past, task, "auto", part, "transfer")
 
+    def beside(self, parts: Sequence[Part], message: str) -> list[HarnessError | None]:
+        """Make runs that decide nothing, at once where there are slots; what each failed with."""
+        with self._measuring:
+            return [*self._at_once(parts, message)]
+
     def challenge(self, message: str, edit: bytes | None = None) -> Outcome:
         """Try a training file, to its verdict, and nothing else meanwhile.
 
@@ -413,17 +420,42 @@ class Contest:
         """One more run of an edit; the first one may be stopped."""
         number = len(past.scores(Role.CHALLENGER, challenger)) + 1
         part = self.replicates.part(Role.CHALLENGER, challenger, challenger, number)
-        stops = self._stops(past) if number == 1 else ()
+        past = self._weighed(past, challenger)
+        stops = self._stops(past, part.challenger) if number == 1 else ()
         return self.replicates.make(past, part, message, stops)
 
-    def _stops(self, past: History) -> tuple[Stop, ...]:
+    def _weighed(self, past: History, challenger: str) -> History:
+        """What was measured, with a word on an edit that is simpler: before its first run."""
+        there, name = past.progress(), challenger[:NAME_LENGTH]
+        if name in there.made_on or name in there.simplified:
+            return past
+        lines = self.simpler(challenger, there.lead)
+        if lines is None:
+            return past
+        reason = f"{lines[0]} lines of code instead of the lead's {lines[1]}"
+        return self._append(
+            lambda there: Simpler(
+                **self._circumstances(there, "simpler"), challenger=name, reason=reason
+            )
+        )
+
+    def simpler(self, one: str, other: str) -> list[int] | None:
+        """The lines of code of two commits' files, where the first is simpler; None else."""
+        sizes = [syntax.size(self.branch.edit_of(commit)) for commit in (one, other)]
+        mine, theirs = sizes
+        if mine is None or theirs is None or not mine.is_simpler(theirs):
+            return None
+        return [mine.lines, theirs.lines]
+
+    def _stops(self, past: History, name: str) -> tuple[Stop, ...]:
         """Where a first run is stopped, from the runs of the branch that have finished."""
         if not self.conditions.stopping:
             return ()
         finished = self._courses(past)
         own = [course for run, course in finished if run.commit == past.lead]
         known = [course for _, course in finished]
-        return stopping.stops(known, past.outlook().bar(), search.CHANCE, own=own)
+        bar = past.outlook().bar(simpler=name in past.progress().simplified)
+        return stopping.stops(known, bar, search.CHANCE, own=own)
 
     def _courses(self, past: History) -> list[tuple[Run, Course]]:
         """The runs that the search may see, as far as they have finished."""
@@ -473,7 +505,7 @@ class Contest:
         if past.progress().begun is not None or past.missing() or self._lacks_looks(past):
             return True
         refreshes = past.progress().in_a_row >= search.REFRESH and left > search.RESERVE
-        return refreshes or search.is_due(past.outlook(), left, closing, _level(past))
+        return refreshes or self._due(past, left, closing) is not None
 
     def _advance(self, left: float, closing: bool) -> Iterator[str]:
         past = self.read()
@@ -492,11 +524,9 @@ class Contest:
             if past.progress().in_a_row >= search.REFRESH and left > search.RESERVE:
                 yield self._run_lead(past)
                 past = self.read()
-            level = _level(past)
-            due = search.is_due(past.outlook(), left, closing, level)
-            if self._lacks_looks(past) or not due:
+            if self._lacks_looks(past) or self._due(past, left, closing) is None:
                 return
-            past = self._draw_lots(search.pairs(left, closing, level))
+            past = self._draw_lots(left, closing)
             yield f"confirmation {past.progress().confirmations}: the lead against the incumbent"
         yield self._prove(past)
 
@@ -538,7 +568,7 @@ class Contest:
         self._follow()
         return "the lead was run once more"
 
-    def _draw_lots(self, pairs: Sequence[int]) -> History:
+    def _draw_lots(self, left: float, closing: bool) -> History:
         """Fix a confirmation: its level, and who runs in which place.
 
         Raises:
@@ -546,21 +576,35 @@ class Contest:
         """
 
         def drawn(past: History) -> Entry:
-            there = past.progress()
-            if there.begun is not None:
+            if past.progress().begun is not None:
                 raise BusyError("Another command has begun a confirmation on this branch.")
-            lots = Lots(
-                number=there.confirmations + 1,
-                incumbent=there.incumbent,
-                level=_level(past),
-                jump=search.jump(past.outlook()),
-                blocks=[_shuffled([1] * count + [0] * count) for count in pairs],
-            )
+            lots = self._due(past, left, closing)
+            if lots is None:
+                raise BusyError("Another command has changed what leads on this branch.")
             circumstances = self._circumstances(past, "lots")
-            return ConfirmationBegun(**circumstances, challenger=there.lead, lots=lots)
+            return ConfirmationBegun(**circumstances, challenger=past.lead, lots=lots)
 
         self._follow()  # what another slot has accepted is confirmed as git has it
         return self._append(drawn)
+
+    def _due(self, past: History, left: float, closing: bool) -> Lots | None:
+        """What is fixed of a confirmation that is due: its level, and who runs in which place."""
+        there, outlook = past.progress(), past.outlook()
+        number = there.confirmations + 1
+        level = there.level()
+        if search.is_due(outlook, left, closing, level):
+            blocks = _drawn(search.pairs(left, closing, level))
+            jump = search.jump(outlook)
+            return Lots(number, there.incumbent, level, jump, blocks)
+        level = there.level(simpler=True)
+        if not closing or not search.is_simpler_due(outlook, there.yardstick, left, level):
+            return None
+        lines = self.simpler(there.lead, there.incumbent)
+        if lines is None:
+            return None
+        margin = past.margin()
+        blocks = _drawn(confirmation.simpler_pairs(level))
+        return Lots(number, there.yardstick, level, margin, blocks, margin, lines)
 
     def _prove(self, past: History) -> str:
         """Make the runs of a confirmation, block by block, to its end; what it has decided."""
@@ -606,12 +650,6 @@ class Contest:
             self.branch.discard(challenger, run.run_id)
 
 
-def _level(past: History) -> float:
-    """Of the next confirmation."""
-    there = past.progress()
-    return confirmation.level(there.confirmations + 1, there.keeps)
-
-
 def _agreed(steps: Sequence[Sequence[str]], stack: Sequence[str]) -> int:
     """How many of the edits that git has ahead of the incumbent are the ledger's, from the first.
 
@@ -624,10 +662,12 @@ def _agreed(steps: Sequence[Sequence[str]], stack: Sequence[str]) -> int:
     return sum(itertools.takewhile(bool, same))
 
 
-def _shuffled(places: list[int]) -> list[int]:
-    """The places of a block by lot."""
-    secrets.SystemRandom().shuffle(places)
-    return places
+def _drawn(pairs: Sequence[int]) -> list[list[int]]:
+    """The places of blocks by lot: 1 where the lead runs."""
+    blocks = [[1] * count + [0] * count for count in pairs]
+    for block in blocks:
+        secrets.SystemRandom().shuffle(block)
+    return blocks
 
 
 def _of_the_incumbent(failure: HarnessError) -> HarnessError:

@@ -17,6 +17,7 @@ from harness.record.entries import (
     Role,
     Run,
     SetBack,
+    Simpler,
     Status,
     Turn,
     Verdict,
@@ -32,7 +33,7 @@ NAME_LENGTH = 12
 SEEN = (Role.CHALLENGER, Role.INCUMBENT, Role.CONFIRMATION)
 """Roles of runs that the search may see."""
 
-COUNTED = (*SEEN, Role.ESTIMATE)
+COUNTED = (*SEEN, Role.ESTIMATE, Role.ABLATION)
 """Roles of runs that a night counts."""
 
 FRESH = (Role.INCUMBENT, Role.ESTIMATE)
@@ -185,17 +186,18 @@ class History:
 
     @functools.cached_property
     def _files(self) -> dict[str, File]:
-        made_on = self.progress().made_on
+        there = self.progress()
+        made_on = there.made_on
         found: dict[str, File] = {}
         for role, challenger, commit, replicate in self._replicates:
             if role not in SEEN:
                 continue
             score = self.score(role, challenger, replicate, commit, max)
             if score is not None:
-                there = found.get(commit) or File(commit, made_on.get(commit))
-                found[commit] = with_score(there, role, score)
-        for name, parent in made_on.items():
-            found.setdefault(name, File(name, parent))
+                found.setdefault(commit, there.file(commit))
+                found[commit] = with_score(found[commit], role, score)
+        for name in made_on:
+            found.setdefault(name, there.file(name))
         return found
 
     @functools.cached_property
@@ -219,6 +221,10 @@ class History:
     def measured_by(self, instrument: str) -> "History":
         """The same branch for whom another instrument's scores count."""
         return History(self._entries, self._entries[0].branch, instrument)
+
+    def margin(self) -> float:
+        """By less than how much a simpler file may be worse, in scores."""
+        return confirmation.TOLERANCE * self.outlook().noise.deviation
 
     def design(self, begun: ConfirmationBegun) -> Design:
         """What was fixed before a confirmation's first run."""
@@ -322,7 +328,7 @@ class History:
 
     def missing(self) -> list[tuple[Role, int]]:
         """The runs of the incumbent that are to be made before anything else."""
-        if self.progress().keeps and self.incumbent == self.progress().proved:
+        if self.incumbent == self.progress().proved:
             needed = max(search.ESTIMATE_RUNS, RUNS_PER_END * self.ends())
             lacking = self.lacking(needed, Role.ESTIMATE)
             if lacking:
@@ -424,8 +430,13 @@ class Progress:
       made_on: of each edit the lead that it was made on.
       aside: edits that were set aside, those that were stopped among them.
       confirmations: that were begun.
-      keeps: the numbers of those that kept something.
-      proved: the incumbent that the last of these made; empty if there is none.
+      simpler: those of them that asked if the lead is as good and simpler; the others, if better.
+      keeps: of the others, counted by themselves, the numbers of those that kept something.
+      simpler_keeps: the same of those.
+      proved: the incumbent that the last of all these made; empty if there is none.
+      before_simpler: the incumbent before those that were proved to be as good and simpler, and
+        nothing else, last; empty if none was.
+      simplified: edits after which the file that they were made on is simpler.
       in_a_row: edits set aside since the lead changed or was run.
       begun: the confirmation that goes on; None if none does.
       falling: the run after which the lead has to be set back, which it is not yet; None if none.
@@ -436,8 +447,12 @@ class Progress:
     made_on: Mapping[str, str] = dataclasses.field(default_factory=dict)
     aside: tuple[str, ...] = ()
     confirmations: int = 0
+    simpler: int = 0
     keeps: tuple[int, ...] = ()
+    simpler_keeps: tuple[int, ...] = ()
     proved: str = ""
+    before_simpler: str = ""
+    simplified: frozenset[str] = frozenset()
     in_a_row: int = 0
     begun: ConfirmationBegun | None = None
     falling: Run | None = None
@@ -446,6 +461,24 @@ class Progress:
     def lead(self) -> str:
         """The file that edits are made on."""
         return self.stack[-1] if self.stack else self.incumbent
+
+    @property
+    def yardstick(self) -> str:
+        """The file with which a simpler one is compared, so that small losses do not add up.
+
+        It is the incumbent that was proved to be better last, or that the branch began with.
+        """
+        return self.before_simpler or self.incumbent
+
+    def file(self, name: str) -> File:
+        """A file before any score of it."""
+        return File(name, self.made_on.get(name), simpler=name in self.simplified)
+
+    def level(self, simpler: bool = False) -> float:
+        """The level of the next confirmation that asks one question or the other."""
+        if simpler:
+            return confirmation.level(self.simpler + 1, self.simpler_keeps)
+        return confirmation.level(self.confirmations - self.simpler + 1, self.keeps)
 
 
 def _progress(entries: Sequence[Entry], first: str) -> Progress:
@@ -460,7 +493,11 @@ def after(there: Progress, entry: Entry) -> Progress:
     """Where a branch is after one more of its rows."""
     match entry:
         case ConfirmationBegun(lots=lots) if lots is not None:
-            there = dataclasses.replace(there, begun=entry, confirmations=lots.number)
+            there = dataclasses.replace(
+                there, begun=entry, confirmations=lots.number, simpler=there.simpler + lots.simpler
+            )
+        case Simpler():
+            there = dataclasses.replace(there, simplified=there.simplified | {entry.challenger})
         case SetBack():
             stack = there.stack[: _height(there, entry.challenger)]
             there = dataclasses.replace(there, stack=stack, falling=None, in_a_row=0, begun=None)
@@ -469,16 +506,25 @@ def after(there: Progress, entry: Entry) -> Progress:
         case Run(role=Role.CHALLENGER):
             there = _after_trial(there, entry)
         case Run(role=Role.CONFIRMATION, verdict=Verdict.KEEP):
-            above = there.stack[_height(there, entry.challenger) :]
-            keeps = (*there.keeps, there.confirmations)
-            name = entry.challenger
-            there = dataclasses.replace(
-                there, incumbent=name, proved=name, stack=above, keeps=keeps, begun=None,
-                in_a_row=0,
-            )  # fmt: skip
+            return _after_keep(there, entry.challenger)
         case Run(role=Role.CONFIRMATION, verdict=Verdict.UNPROVED):
             there = dataclasses.replace(there, begun=None, falling=entry)
     return there
+
+
+def _after_keep(there: Progress, name: str) -> Progress:
+    """After a confirmation that has proved a lead."""
+    lots = there.begun.lots if there.begun else None
+    if lots is not None and lots.simpler:
+        keeps, simpler_keeps = there.keeps, (*there.simpler_keeps, there.simpler)
+        before = there.yardstick
+    else:
+        keeps = (*there.keeps, there.confirmations - there.simpler)
+        simpler_keeps, before = there.simpler_keeps, ""
+    return dataclasses.replace(
+        there, incumbent=name, proved=name, stack=there.stack[_height(there, name) :],
+        keeps=keeps, simpler_keeps=simpler_keeps, before_simpler=before, begun=None, in_a_row=0,
+    )  # fmt: skip
 
 
 def _height(there: Progress, name: str) -> int:
@@ -500,7 +546,9 @@ def _after_trial(there: Progress, row: Run) -> Progress:
             stack = (*there.stack, name)
             return dataclasses.replace(there, stack=stack, aside=aside, in_a_row=0)
         case Verdict.KEEP:  # of a branch without leads
-            return dataclasses.replace(there, incumbent=name, stack=(), in_a_row=0)
+            return dataclasses.replace(
+                there, incumbent=name, before_simpler="", stack=(), in_a_row=0
+            )
         case Verdict.DISCARD | Verdict.INCONCLUSIVE:
             aside = aside if row.status.at_fault or row.status.cut_off else (*aside, name)
             return dataclasses.replace(there, aside=aside, in_a_row=there.in_a_row + 1)

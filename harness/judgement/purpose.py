@@ -10,6 +10,7 @@ PURPOSES = {
     Role.CHALLENGER: "the edit, run {}",
     Role.INCUMBENT: "the incumbent, run {}",
     Role.ESTIMATE: "estimate of the new incumbent, run {}",
+    Role.ABLATION: "with or without an edit, block {}",
     Role.TRANSFER: "on this task, run {}",
     Role.NONE: "a run by itself",
 }

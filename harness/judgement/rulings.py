@@ -8,7 +8,7 @@ from harness.judgement import confirmation, history, objective, search
 from harness.judgement.experiment import Part
 from harness.judgement.history import History
 from harness.judgement.search import File, Outlook
-from harness.record.entries import ConfirmationBegun, Role, Status, Verdict
+from harness.record.entries import ConfirmationBegun, Lots, Role, Status, Verdict
 from harness.record.life import Ruling
 
 LOSSES = 3
@@ -52,7 +52,7 @@ def _tried(past: History, name: str, score: float) -> Ruling:
     there, files = past.progress(), past.files()
     if not past.knows_incumbent:
         return _goes_on("The incumbent is being measured.")
-    file = files.get(name) or File(name, there.made_on.get(name, there.lead))
+    file = files.get(name) or dataclasses.replace(there.file(name), made_on=there.lead)
     files[name] = history.with_score(file, Role.CHALLENGER, score)
     outlook = Outlook(files, there.incumbent, there.stack)
     figures = _figures(outlook, name)
@@ -82,8 +82,9 @@ def _figures(outlook: Outlook, name: str) -> str:
     return (
         f"{statistics.fmean(scores):,.4g} in {_runs(len(scores))} against "
         f"{statistics.fmean(rival):,.4g} in {_runs(len(rival))} of the {whom}, which is thought "
-        f"to be a gain of {outlook.gain(name):+.2f} deviations (more than {search.ACCEPT:+.2f} "
-        "leads)"
+        f"to be a gain of {outlook.gain(name):+.2f} deviations (more than "
+        f"{search.ACCEPT - outlook.bonus(name):+.2f} leads"
+        f"{', for it makes the file simpler' if outlook.bonus(name) else ''})"
     )
 
 
@@ -95,7 +96,8 @@ def _confirmed(past: History, part: Part, score: float) -> Ruling:
     places = [list(block) for block in past.places(begun)]
     _put(places, part.replicate % history.PLACES_NUMBERED, score)
     files = past.files()
-    files[part.commit] = history.with_score(files[part.commit], part.role, score)
+    file = files.get(part.commit) or File(part.commit)
+    files[part.commit] = history.with_score(file, part.role, score)
     return _looked_at(past, begun, places, files)
 
 
@@ -127,22 +129,54 @@ def _looked_at(
     partly = any(score is not None for block in places[len(blocks) :] for score in block)
     if partly or not blocks:
         return _goes_on("The block is not complete.")
-    said = confirmation.look(design, blocks)
+    lots = begun.lots
+    assert lots is not None
+    said = confirmation.look(design, confirmation.raised(blocks, lots.margin))
     lead, incumbent = _sides(blocks)
+    whom = "incumbent" if lots.incumbent == past.incumbent else "last file that was better"
     figures = (
-        f"The lead has {statistics.fmean(lead):,.4g} and the incumbent "
-        f"{statistics.fmean(incumbent):,.4g} in {_runs(len(lead))} each, side by side; lots alone "
-        f"do that with probability {said.chance:.2g}, where {said.allowed:.2g} is allowed"
+        f"The lead has {statistics.fmean(lead):,.4g} and the {whom} "
+        f"{statistics.fmean(incumbent):,.4g} in {_runs(len(lead))} each, side by side; "
+        f"{_null(lots)} that with probability {said.chance:.2g}, where {said.allowed:.2g} is "
+        "allowed"
     )
     if said.kept:
-        return Ruling(Status.KEEP, Verdict.KEEP, f"{figures}: proved.")
+        return Ruling(Status.KEEP, Verdict.KEEP, f"{figures}: {_proved(lots)}.")
     if len(blocks) == len(design.pairs):
         return Ruling(Status.UNPROVED, Verdict.UNPROVED, f"{figures}: not proved.")
     there = past.progress()
-    if not search.keeps_on(Outlook(files, there.incumbent, there.stack)):
+    if not _keeps_on(Outlook(files, there.incumbent, there.stack), lots):
         reason = f"{figures}: more runs would hardly prove it."
         return Ruling(Status.UNPROVED, Verdict.UNPROVED, reason)
     return _goes_on(f"{figures}: it goes on.")
+
+
+def _keeps_on(outlook: Outlook, lots: Lots) -> bool:
+    """Whether more runs of a confirmation may prove what it asks for."""
+    if lots.simpler:
+        return search.keeps_on_simpler(outlook, lots.incumbent)
+    return search.keeps_on(outlook)
+
+
+def _null(lots: Lots) -> str:
+    """Who else would score so, in words."""
+    if lots.simpler:
+        return f"one that is worse by {_margin(lots)} does"
+    return "lots alone do"
+
+
+def _proved(lots: Lots) -> str:
+    """What a confirmation has proved, in words."""
+    if lots.simpler:
+        lead, incumbent = lots.lines
+        return (
+            f"worse by less than {_margin(lots)}, and {lead} lines of code instead of {incumbent}"
+        )
+    return "proved"
+
+
+def _margin(lots: Lots) -> str:
+    return f"{lots.margin:,.4g} ({confirmation.TOLERANCE:g} deviations)"
 
 
 def _sides(blocks: Sequence[confirmation.Block]) -> tuple[list[float], list[float]]:

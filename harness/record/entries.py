@@ -1,6 +1,7 @@
 """What the rows of the ledger say, each kind with its types.
 
-A row is a run, a turn of an agent, the beginning of a night, or says that the ledger was renewed.
+A row is a run, a turn of an agent, the beginning of a night or of a confirmation, or says that a
+lead fell back, that an edit makes the file simpler, or that the ledger was renewed.
 It is parsed once, when the ledger is read, and formatted once, when it is appended: between the two
 nobody handles texts. Which kind it is, its cells `role` and `status` say.
 """
@@ -85,7 +86,8 @@ class Role(enum.StrEnum):
 
     `challenger`: an edit, on trial or looked at again; `incumbent`: the proved file;
     `confirmation`: the lead or the incumbent, side by side; `estimate`: the incumbent, for no
-    decision; `transfer`: a file on any task, which decides nothing.
+    decision; `ablation`: a file with and without one of its edits, which decides nothing;
+    `transfer`: a file on any task, likewise.
     """
 
     NONE = ALONE
@@ -93,6 +95,7 @@ class Role(enum.StrEnum):
     INCUMBENT = "incumbent"
     CONFIRMATION = "confirmation"
     ESTIMATE = "estimate"
+    ABLATION = "ablation"
     TRANSFER = "transfer"
 
 
@@ -126,9 +129,10 @@ class Fate(enum.StrEnum):
     ON_TRIAL = "on trial"
 
 
-AGENT, NIGHT, LOTS, LEAD, RENEWED = "agent", "night", "lots", "lead", "renewed"
-"""Cells of rows that are no runs: the roles of a turn, a night, the beginning of a confirmation and
-a lead that was set back; a renewal's status."""
+AGENT, NIGHT, LOTS, LEAD, SIMPLER = "agent", "night", "lots", "lead", "simpler"
+RENEWED = "renewed"
+"""Cells of rows that are no runs: the roles of a turn, a night, the beginning of a confirmation, a
+lead that was set back and an edit that makes the file simpler; a renewal's status."""
 
 FORMATS = {"avg_return": ".4f", "std_return": ".4f", "startup": ".2f"}
 """Of figures that are measured; others are written as they were given."""
@@ -270,6 +274,8 @@ class Lots:
       level: how often what changes nothing may be kept.
       jump: by how much the lead is thought to be better, in scores.
       blocks: for each block and each of its places, in order, 1 if the lead runs there, else 0.
+      margin: by less than how much, in scores, the lead is to be worse; 0 where it is to be better.
+      lines: of code, of the lead and of the incumbent; none where it is to be better.
     """
 
     number: int
@@ -277,6 +283,13 @@ class Lots:
     level: float
     jump: float
     blocks: list[list[int]]
+    margin: float = 0.0
+    lines: list[int] = dataclasses.field(default_factory=list)
+
+    @property
+    def simpler(self) -> bool:
+        """Whether it asks if the lead is as good and simpler, and not if it is better."""
+        return self.margin > 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -299,6 +312,19 @@ class SetBack(Entry):
     Attributes:
       challenger: the lead from here on; the incumbent if none is left.
       reason: in words.
+    """
+
+    challenger: str
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Simpler(Entry):
+    """An edit after which the file is simpler, before its first run.
+
+    Attributes:
+      challenger: the edit.
+      reason: lines of code after and before it, in words.
     """
 
     challenger: str
@@ -346,6 +372,8 @@ def parse(cells: Mapping[str, str]) -> Entry:
         return ConfirmationBegun(**vars(shared), challenger=cells["challenger"], lots=lots)
     if cells.get("role") == LEAD:
         return _parsed(SetBack, cells)
+    if cells.get("role") == SIMPLER:
+        return _parsed(Simpler, cells)
     return _parsed(Renewed if cells["status"] == RENEWED else Run, cells)
 
 
@@ -361,6 +389,8 @@ def cells(entry: Entry) -> dict[str, str]:
             renamed = {"role": LOTS, "status": LOTS, "reason": _text_of(entry.lots)}
         case SetBack():
             renamed = {"role": LEAD, "status": LEAD}
+        case Simpler():
+            renamed = {"role": SIMPLER, "status": SIMPLER}
         case Renewed():
             renamed = {"role": ALONE, "status": RENEWED}
         case _:
