@@ -24,7 +24,7 @@ UNIT = noise.fit([[-1.0, 0.2, 1.1, -0.4, 0.6, -0.5]])
 
 def distance(found, truth):
     """How far two densities over the grid are apart: 0 where they are the same, 1 at most."""
-    return 0.5 * np.abs(found - truth).sum() * noise.STEP
+    return 0.5 * np.abs(found - truth).sum() * noise.FINENESS
 
 
 def test_normal_scatter_is_recovered():
@@ -38,7 +38,7 @@ def test_smoothing_makes_a_density_no_wider():
     found, count = noise.fit([normal(40, mean) for mean in (0.0, 50.0, 9.0)]), 120
     assumed = noise.PRIOR_RUNS * noise._assumed()
     seen = ((found.density - noise.FLOOR) * (noise.PRIOR_RUNS + count) - assumed) / count
-    variance = (seen * noise.GRID**2).sum() * noise.STEP
+    variance = (seen * noise.GRID**2).sum() * noise.FINENESS
     assert variance == pytest.approx(1, abs=0.01)
 
 
@@ -59,7 +59,7 @@ def test_with_little_known_tails_are_thought_to_be_heavy():
 @pytest.mark.parametrize("groups", [[normal(2)], [normal(9), normal(3)], [[0.0] * 9 + [1e6]]])
 def test_a_density_is_one_in_all_besides_its_floor(groups):
     found = noise.fit(groups)
-    whole = found.density.sum() * noise.STEP - noise.FLOOR * len(noise.GRID) * noise.STEP
+    whole = found.density.sum() * noise.FINENESS - noise.FLOOR * len(noise.GRID) * noise.FINENESS
     assert whole == pytest.approx(1, abs=0.01)
     assert found.density.min() >= noise.FLOOR
 
@@ -87,7 +87,7 @@ def test_single_runs_say_nothing_and_neither_does_the_order_within_a_file():
 
 
 def test_the_files_that_came_last_are_remembered():
-    late = [normal(4) for _ in range(noise.REMEMBERED // 4)]
+    late = [normal(4) for _ in range(noise.DIFFERENCES // 4)]
     assert noise.fit([normal(50, 0, 9.0), *late]).deviation == noise.fit(late).deviation
 
 

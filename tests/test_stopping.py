@@ -222,7 +222,7 @@ def stopped(tmp_path_factory):
 
 def stopping_with(ongoing, stops):
     """A contest whose challengers' runs have these stops."""
-    ongoing._stops = lambda past: stops
+    ongoing._stops = lambda past, challenger: stops
     return ongoing
 
 
@@ -499,7 +499,7 @@ def test_a_branchs_own_runs_stop_an_edit_that_is_worse(root):
     site = FakeSite(reported=lambda text, score: 3 * score + noise.gauss(0, 0.5))
     ongoing = Contest(create(root, "tag"), STOPPING, "none", site=site)
     ongoing.repeat(10)
-    assert [stop.share for stop in ongoing._stops(ongoing.read())] == [0.25, 0.5]
+    assert [stop.share for stop in ongoing._stops(ongoing.read(), "")] == [0.25, 0.5]
     (root / EDITABLE).write_text("SKILL = -5\n")
     outcome = ongoing.challenge("worse")
     assert (outcome.verdict, rows(root)[-1].status) == (Verdict.DISCARD, Status.STOPPED)

@@ -22,5 +22,4 @@ __all__ = [
     "search",
     "simulation",
     "stopping",
-    "verdict",
 ]

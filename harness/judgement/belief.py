@@ -11,13 +11,13 @@ import numpy as np
 
 from harness.judgement.noise import Noise
 
-STEP = 0.1
+SPACING = 0.1
 """Of both grids, in standard deviations."""
 
-VALUES = np.arange(-8.0, 14.0 + STEP / 2, STEP)
+VALUES = np.arange(-8.0, 14.0 + SPACING / 2, SPACING)
 """True values that are thought possible."""
 
-EFFECTS = np.arange(-8.0, 8.0 + STEP / 2, STEP)
+EFFECTS = np.arange(-8.0, 8.0 + SPACING / 2, SPACING)
 """What an edit may do to the true value."""
 
 GOOD, IDLE = 0.4, 0.2
@@ -31,7 +31,7 @@ GREAT = 0.02
 """Share of edits that are thought to do more, up to the end of the grid, the more the rarer: where
 runs of one file hardly differ, an edit may gain hundreds of deviations."""
 
-MARGIN = 4.0
+DRAWN_IN = 4.0
 """Deviations from the ends of the grid to which scores beyond are drawn in."""
 
 WIDE = 3.0
@@ -59,7 +59,7 @@ def seen(belief: np.ndarray, score: float, noise: Noise, unit: float) -> np.ndar
       noise: around the true value.
       unit: of the grid, in units of scores.
     """
-    within = min(max(score, VALUES[0] + MARGIN), VALUES[-1] - MARGIN)
+    within = min(max(score, VALUES[0] + DRAWN_IN), VALUES[-1] - DRAWN_IN)
     return _normalized(belief * noise.likelihood((within - VALUES) * (unit / noise.deviation)))
 
 
@@ -78,7 +78,7 @@ def _effects() -> np.ndarray:
     low, high = IMPROVEMENT
     better = (low <= EFFECTS) & (high >= EFFECTS)
     great = np.where(high < EFFECTS, np.maximum(EFFECTS, high) ** -2.0, 0.0)
-    worse, nothing = EFFECTS < -STEP / 2, np.abs(EFFECTS) < STEP / 2
+    worse, nothing = EFFECTS < -SPACING / 2, np.abs(EFFECTS) < SPACING / 2
     harm = np.where(worse, np.exp(np.where(worse, EFFECTS, 0.0)), 0.0)
     return (
         (GOOD - GREAT) * better / better.sum()

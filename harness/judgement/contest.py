@@ -504,7 +504,7 @@ class Contest:
         """Whether anything is."""
         if past.progress().begun is not None or past.missing() or self._lacks_looks(past):
             return True
-        refreshes = past.progress().in_a_row >= search.REFRESH and left > search.RESERVE
+        refreshes = past.progress().in_a_row >= search.LONG_ASIDE and left > search.RESERVE
         return refreshes or self._due(past, left, closing) is not None
 
     def _advance(self, left: float, closing: bool) -> Iterator[str]:
@@ -521,7 +521,7 @@ class Contest:
                     break
                 yield self._run_lead(past)
                 past = self.read()
-            if past.progress().in_a_row >= search.REFRESH and left > search.RESERVE:
+            if past.progress().in_a_row >= search.LONG_ASIDE and left > search.RESERVE:
                 yield self._run_lead(past)
                 past = self.read()
             if self._lacks_looks(past) or self._due(past, left, closing) is None:
@@ -664,10 +664,13 @@ def _agreed(steps: Sequence[Sequence[str]], stack: Sequence[str]) -> int:
 
 def _drawn(pairs: Sequence[int]) -> list[list[int]]:
     """The places of blocks by lot: 1 where the lead runs."""
-    blocks = [[1] * count + [0] * count for count in pairs]
-    for block in blocks:
-        secrets.SystemRandom().shuffle(block)
-    return blocks
+    return [_shuffled([1] * count + [0] * count) for count in pairs]
+
+
+def _shuffled(places: list[int]) -> list[int]:
+    """The places of a block by lot."""
+    secrets.SystemRandom().shuffle(places)
+    return places
 
 
 def _of_the_incumbent(failure: HarnessError) -> HarnessError:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-STEP, REACH = 0.05, 12.0
+FINENESS, REACH = 0.05, 12.0
 """Of the density's grid, in standard deviations."""
 
 PRIOR_RUNS = 6.0
@@ -27,14 +27,14 @@ BANDWIDTH = 0.5
 FLOOR = 1e-4
 """Density of what was never seen: no single run decides everything."""
 
-REMEMBERED = 120
+DIFFERENCES = 120
 """Differences that count: those of the files that came last."""
 
 LEAST_DEVIATION = 1e-9
 """Of scores that do not differ, where a division has to go on."""
 
-GRID = np.arange(-REACH, REACH + STEP / 2, STEP)
-EDGES = np.append(GRID - STEP / 2, GRID[-1] + STEP / 2)
+GRID = np.arange(-REACH, REACH + FINENESS / 2, FINENESS)
+EDGES = np.append(GRID - FINENESS / 2, GRID[-1] + FINENESS / 2)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def fit(groups: Sequence[Sequence[float]]) -> Noise:
     Raises:
       ValueError: no group has two runs.
     """
-    found = [residual for group in groups for residual in _residuals(group)][-REMEMBERED:]
+    found = [residual for group in groups for residual in _residuals(group)][-DIFFERENCES:]
     if not found:
         raise ValueError("no file has two runs")
     residuals = np.array(found)
@@ -73,9 +73,11 @@ def fit(groups: Sequence[Sequence[float]]) -> Noise:
     # Smoothing widens: the differences are drawn together so that the deviation stays one.
     there = (residuals - residuals.mean()) / deviation / math.sqrt(1 + width**2)
     heap, _ = np.histogram(np.clip(there, -REACH, REACH), EDGES)
-    reach = np.arange(-math.ceil(4 * width / STEP), math.ceil(4 * width / STEP) + 1) * STEP
+    reach = (
+        np.arange(-math.ceil(4 * width / FINENESS), math.ceil(4 * width / FINENESS) + 1) * FINENESS
+    )
     bell = np.exp(-0.5 * (reach / width) ** 2)
-    bells = np.convolve(heap, bell / (bell.sum() * STEP), "same")
+    bells = np.convolve(heap, bell / (bell.sum() * FINENESS), "same")
     count = len(residuals)
     density = (PRIOR_RUNS * _assumed() + bells) / (PRIOR_RUNS + count) + FLOOR
     return Noise(deviation, density)
@@ -98,4 +100,4 @@ def _largest(groups: Sequence[Sequence[float]]) -> float:
 def _assumed() -> np.ndarray:
     """Student's t with four degrees of freedom, on the grid."""
     density = (1 + GRID**2 / 4) ** -2.5
-    return density / (density.sum() * STEP)
+    return density / (density.sum() * FINENESS)

@@ -82,7 +82,7 @@ ESTIMATE_RUNS = 2
 RESERVE = 11
 """Runs that are left for the confirmation that closes a night, and the estimate after it."""
 
-REFRESH = 40
+LONG_ASIDE = 40
 """Edits set aside in a row after which the lead is run once more: an unlucky look of it would keep
 all others out."""
 

@@ -12,13 +12,11 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
-from harness.judgement import confirmation, search, stopping, verdict
+from harness.judgement import confirmation, search, stopping
 from harness.judgement.confirmation import Block, Design
 from harness.judgement.history import RUNS_PER_END
 from harness.judgement.search import File, Outlook
 from harness.judgement.stopping import Course
-from harness.judgement.verdict import Look
-from harness.record.entries import Role, Verdict
 
 LEAST_RUNS = search.BASELINE_RUNS + 1 + search.ESTIMATE_RUNS
 """Of a night: its baseline, one edit, and the estimate."""
@@ -208,69 +206,6 @@ class _Runs:
 UNDISTURBED = Conditions()
 
 
-def sequential(
-    draw: Draw,
-    effects: Iterable[float],
-    generator: random.Random,
-    most_runs: float = math.inf,
-    conditions: Conditions = UNDISTURBED,
-) -> Night:
-    """A night under the shipped rule.
-
-    Args:
-      draw: the noise.
-      effects: of each challenger on the incumbent's true value.
-      generator: of random numbers.
-      most_runs: no new challenger is begun after so many.
-      conditions: what else works on the runs.
-    """
-    runs = _Runs(draw, generator, conditions)
-    night, needed = runs.night, verdict.fresh_runs(0)
-    pool: list[float] = []
-    fresh: list[float] = []
-    runs.fresh(0.0, fresh, needed)
-    night.errors.append(statistics.fmean(fresh))
-    pool = [*fresh]
-    for number, effect in enumerate(effects, start=1):
-        if night.runs >= most_runs:
-            break
-        truth = night.gain
-        runs.challenger()
-        challenger: list[float] = []
-        beside: list[float] = []
-        looks: list[Look] = []
-        made = 0  # beside it
-        step: Role | Verdict = Role.CHALLENGER
-        while not isinstance(step, Verdict):
-            due = made < len(challenger) // verdict.RUNS_PER_REMEASUREMENT
-            score = runs.run(truth, "beside") if due else runs.run(truth + effect, "challenger")
-            if not due:
-                assert score is not None
-                challenger.append(score)
-                picks = verdict.picks(len(challenger), runs.again)
-                looks.append(Look(min(len(pool), verdict.REMEMBERED_RUNS), picks))
-            else:
-                made += 1
-                beside += [] if score is None else [score]
-                known = len(fresh)
-                runs.fresh(truth, fresh, needed)
-                pool += fresh[known:]
-            step = verdict.judge(challenger, pool, beside, number, looks, looks[-1].picks).step
-        night.challengers += 1
-        night.last_kept = step == Verdict.KEEP
-        night.replicates = len(challenger)
-        if night.last_kept:
-            night.kept.append(effect)
-            needed, fresh = verdict.fresh_runs(len(challenger)), []
-            runs.incumbent()
-            runs.fresh(night.gain, fresh, needed)
-            night.errors.append(statistics.fmean(fresh) - night.gain)
-            pool = [*challenger, *fresh]
-        else:
-            pool = [*pool, *beside]
-    return night
-
-
 Signal = Sequence[tuple[float, float]]
 """Shares of the budget, and how a run's own report there correlates with its score (Pearson)."""
 
@@ -414,7 +349,7 @@ class _Searcher:
 
     def _go_on(self) -> None:
         """What is due between two edits."""
-        if self._in_a_row >= search.REFRESH and self.left > search.RESERVE:
+        if self._in_a_row >= search.LONG_ASIDE and self.left > search.RESERVE:
             self._see(self._lead())
             self._in_a_row = 0
             self._fall()
@@ -528,12 +463,6 @@ def greedy(
             night.kept.append(effect)
             night.errors.append(best - night.gain)
     return night
-
-
-def detection(draw: Draw, shift: float, trials: int, generator: random.Random) -> float:
-    """How often a branch's first challenger is kept which is truly better by `shift`."""
-    kept = (sequential(draw, [shift], generator).last_kept for _ in range(trials))
-    return statistics.fmean(kept)
 
 
 def gaussian(generator: random.Random) -> float:
