@@ -96,7 +96,8 @@ def test_near_misses_that_were_ahead_for_long_come_first():
 
 
 def test_a_brief_has_the_most_valuable_first_and_its_length_has_a_limit(ongoing, root, monkeypatch):
-    attempt(ongoing, 0.5, "near")
+    near = attempt(ongoing, 1.1, "near")
+    assert near.group == Group.NEAR, near
     attempt(ongoing, -4, "worse | than before")
     past = ongoing.read()
     for run, factor in ((tries.runs_of(past, past.incumbent)[-1], 1), (past.runs[-1], 2)):

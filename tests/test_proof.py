@@ -411,7 +411,7 @@ def test_a_lead_that_has_to_fall_does_so_by_what_measured_it(root, monkeypatch):
 
 
 def test_the_lead_is_run_once_more_where_nothing_is_accepted_for_long(root, monkeypatch):
-    monkeypatch.setattr(search, "REFRESH", 2)
+    monkeypatch.setattr(search, "LONG_ASIDE", 2)
     ongoing = begun(root)
     for skill in (-5, -6):
         ongoing.challenge(f"skill {skill}", file(skill))
@@ -430,7 +430,7 @@ def test_the_lead_is_run_once_more_where_nothing_is_accepted_for_long(root, monk
 
 
 def test_a_lead_that_fails_when_it_is_run_once_more_falls(root, monkeypatch):
-    monkeypatch.setattr(search, "REFRESH", 1)
+    monkeypatch.setattr(search, "LONG_ASIDE", 1)
     site = repeatable()
     ongoing = begun(root, site)
     lead_at(ongoing, 2)
