@@ -22,6 +22,7 @@ import dataclasses
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,6 +59,7 @@ SMALL_CELLS = (
     "mjx:InvertedPendulum-v5:8:x2",
 )  # fmt: skip
 """Where there is no GPU: all kinds of cells, each as quick as can be."""
+STATE = "state"  # of the confined runs, in the folder of the results; removed in the end
 SMALL_RUN = "native:InvertedPendulum-v5:3"
 FIDELITY = ("HalfCheetah-v5", "Ant-v5")
 SECONDS = 4.0  # of each rate
@@ -171,7 +173,7 @@ def confined_run(budget: float, out: Path, backend: str, task: str, name: str) -
         command += ["--budget", f"{budget:g}", "--train", train]
         variables = {
             "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
-            "XDG_STATE_HOME": folder,
+            "XDG_STATE_HOME": str(out / STATE),  # Warp's kernels, compiled once for all runs
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         }
         begin = time.monotonic()
@@ -428,6 +430,7 @@ def main() -> None:
     results.add(done=True, left=round(deadline - time.monotonic(), 1))
     for group in Group.every:
         group.end()
+    shutil.rmtree(options.out / STATE, ignore_errors=True)
 
 
 if __name__ == "__main__":
