@@ -261,7 +261,7 @@ def test_what_was_seen_is_among_the_random_ways(monkeypatch):
 def test_the_finer_a_level_the_more_random_ways_are_drawn():
     least, most = confirmation.SAMPLED
     counts = [confirmation._samples(design(level)) for level in (0.1, 1e-4, 1e-30)]
-    assert counts == [least, math.ceil(confirmation.STEPS / 1e-4), most]
+    assert counts == [least, math.ceil(confirmation.GRAINS / 1e-4), most]
 
 
 @pytest.mark.parametrize("pairs", [(3,), (2, 2), (3, 2, 2)])

@@ -58,7 +58,7 @@ EXACT_UP_TO = 50_000
 SAMPLED = 9_999, 999_999
 """Random ways: so many at least, and at most."""
 
-CENTRES = 10
+GRAINS = 10
 """Of the chance by random ways, that a level has: the finer it is, the more of them are drawn."""
 
 SHAPE_WEIGHT = 0.3
@@ -275,7 +275,7 @@ def _count(pairs: Sequence[int]) -> int:
 def _samples(design: Design) -> int:
     """How many random ways are drawn, where it is not all."""
     least, most = SAMPLED
-    return min(max(least, math.ceil(CENTRES * design.picks / design.level)), most)
+    return min(max(least, math.ceil(GRAINS * design.picks / design.level)), most)
 
 
 @functools.lru_cache(maxsize=16)
