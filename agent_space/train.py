@@ -363,7 +363,7 @@ def layout(devices: Sequence[jax.Device]) -> list[NamedSharding]:
 def compiled(
     key: jax.Array, env: Any, net: ActorCritic, learners: Sequence[jax.Device]
 ) -> tuple[Any, Any]:
-    """`init(key)` and `iterate(state, env_state)`, compiled ahead of time.
+    """`begin(key)` and `iterate(state, env_state)`, compiled ahead of time.
 
     An iteration is a rollout where the environment is, which may be the host, and its update on the
     learners. Environments are spread over all devices, everything else is on each.
@@ -411,7 +411,7 @@ def main(trial: Trial) -> None:
     net = ActorCritic(env.action_space)
     # XLA's own generator: its normal numbers compile five times faster than threefry's.
     key = jax.random.key(trial.seed, impl="rbg")
-    init_fn, iterate = compiled(key, env, net, jax.devices())
+    begin, iterate = compiled(key, env, net, jax.devices())
 
     def act(params: Any, obs: jax.Array) -> jax.Array:
         """The policy that is scored: the likeliest action."""
@@ -420,7 +420,7 @@ def main(trial: Trial) -> None:
         return applied(policy.mode(), env.action_space)
 
     trial.start()
-    (state, env_state), step = init_fn(key), 0
+    (state, env_state), step = begin(key), 0
     while trial.time_left() > 0:
         state = state.replace(left=jnp.float32(1 - trial.progress()))
         state, env_state, metrics = iterate(state, env_state)

@@ -84,13 +84,13 @@ def shares(task_id: str, warm_up: float, updates: int) -> dict[str, float]:
     env = trial.make_env(trial.num_envs_hint)
     net = train.ActorCritic(env.action_space)
     key = jax.random.key(SEED, impl="rbg")
-    init_fn, iterate = train.compiled(key, env, net, jax.devices())
+    init, iterate = train.compiled(key, env, net, jax.devices())
 
     def advance(state: Any, env_state: Any) -> tuple[Any, Any, dict]:
         return iterate(state.replace(left=jnp.float32(1 - trial.progress())), env_state)
 
     trial.start()
-    state, env_state = init_fn(key)
+    state, env_state = init(key)
     while trial.time_left() > 0:
         state, env_state, metrics = advance(state, env_state)
 

@@ -131,7 +131,7 @@ class Mount:
       action: `show` (what is there now, read-only), `write` (what is there now), `link` (the
         symbolic link that is there now), `folder` (that there is one), `fresh` (an empty folder in
         memory), `empty` (the same, read-only), `blank` (a file without content), `proc` (the
-        processes in sight, read-only), `processes` (the same, writable).
+        processes in sight, read-only), `proc-write` (the same, writable).
       path: absolute. A mount lies over those of the folders that it is in.
       size: bytes of a fresh folder.
     """
@@ -247,7 +247,7 @@ def _arrange(mounts: list[Mount]) -> None:
             case "fresh" | "empty":
                 options = f"size={mount.size},mode=0755"
                 _mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, options)
-            case "proc" | "processes":
+            case "proc" | "proc-write":
                 _mount("proc", target, "proc", MS_NOSUID | MS_NODEV)
             case "show" | "write" | "blank":
                 fd = sources.get(mount.path, blank)

@@ -181,7 +181,7 @@ def _bubblewrap(mounts: Sequence[Mount]) -> list[str]:
         match mount.action:
             case "fresh" | "empty":
                 arguments += ["--size", str(mount.size), "--tmpfs", mount.path]
-            case "proc" | "processes":
+            case "proc" | "proc-write":
                 arguments += ["--proc", mount.path]
             case "show" if mount.path.startswith("/dev/"):
                 arguments += [launcher.DEVICE, mount.path, mount.path]

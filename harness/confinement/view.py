@@ -75,7 +75,7 @@ IMPORTABLE = (".py", ".so")
 PARTS = ("bin", "lib", "lib64", "include", "share", "pyvenv.cfg")
 """Of an installation of Python."""
 
-RANK = ("folder", "link", "blank", "empty", "fresh", "proc", "processes", "show", "write")
+RANK = ("folder", "link", "blank", "empty", "fresh", "proc", "proc-write", "show", "write")
 """Actions, those that show least first."""
 
 FORGET_SECONDS = 30.0
@@ -97,7 +97,7 @@ def system() -> list[Mount]:
         Mount("fresh", TEMPORARY, SCRATCH_BYTES),
         Mount("fresh", "/dev/shm", SCRATCH_BYTES),
         *_shown(devices),
-        *_processes(named=bool(computing)),
+        *_processes(writable=bool(computing)),
         *(_cover(home) for home in sorted(_homes())),
         *(mount for name in libraries if name for mount in _place(Path(name).absolute())),
         *(mount for place in _python() for mount in _place(place)),
@@ -208,7 +208,7 @@ def _forget(path: str) -> None:
 
 def _is_idle(action: str, over: str) -> bool:
     """Whether a mount would change nothing in a folder that is of another one."""
-    if over == "processes":
+    if over == "proc-write":
         return action in ("link", "folder")
     if over in ("show", "write", "proc"):
         return action in ("show", "link", "folder")
@@ -275,19 +275,19 @@ def _strays(folder: Path, files: set[Path], folders: set[Path]) -> list[Path]:
     return found
 
 
-def _processes(named: bool) -> list[Mount]:
+def _processes(writable: bool) -> list[Mount]:
     """The processes in sight, without what tells of all the others.
 
     Args:
-      named: whether a process may write what is its own there. CUDA gives its threads names and
+      writable: whether a process may write what is its own there. CUDA gives its threads names and
         does without no device. All else in /proc is the machine's, and stays read-only.
     """
     entries = [p for p in _children(Path("/proc")) if not p.name.isdecimal()]
     others = [p for p in entries if p.name not in ABOUT_THE_MACHINE]
-    machine = [p for p in entries if p.name in ABOUT_THE_MACHINE and not p.is_symlink()]
+    shared = [p for p in entries if p.name in ABOUT_THE_MACHINE and not p.is_symlink()]
     return [
-        Mount("processes" if named else "proc", "/proc"),
-        *(_shown(machine) if named else []),
+        Mount("proc-write" if writable else "proc", "/proc"),
+        *(_shown(shared) if writable else []),
         *(_cover(p) for p in (*others, *map(Path, COUNTING))),
     ]
 

@@ -50,6 +50,8 @@ UNSEEN = (
     "processors. `make cuda` installs JAX for it; if JAX has it outside the confinement, see "
     "docs/trouble.md."
 )
+"""Said once, with the models, where JAX has less than there is."""
+
 UNSAID = " (JAX did not say which devices it has: these are the driver's)"
 """Of hardware that no process could be asked for."""
 
