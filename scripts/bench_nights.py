@@ -29,7 +29,7 @@ from harness.confinement import sandbox
 from harness.contract import reports
 from harness.contract.order import Order
 from harness.evaluate import Evaluation
-from harness.judgement import confirmation, contest, rulings
+from harness.judgement import confirmation, contest, proof, rulings
 from harness.judgement.contest import Contest
 from harness.judgement.history import Conditions
 from harness.measurement import scoring, sites
@@ -118,7 +118,7 @@ def play(folder: Path, turns: int) -> None:
     """A night in a checkout, or the rest of one."""
     confirmation.picks = lambda runs, again: 1  # else a killed night had more to show
     rulings.LOSSES = sys.maxsize
-    contest._shuffled = lambda places: [*places[::2], *places[1::2]]
+    proof._shuffled = lambda places: [*places[::2], *places[1::2]]
     os.chdir(folder)
     branch = Branch(folder, TAG)
     rows = Ledger(folder / LEDGER).rows()

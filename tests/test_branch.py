@@ -11,7 +11,8 @@ import pytest
 from harness.checkout.branch import Branch, create, current
 from harness.errors import IncumbentError, InputError, IntegrityError, TrainingError
 from harness.judgement import estimate, experiment, search
-from harness.judgement.contest import FAILURES_IN_A_ROW, Contest, known, resume
+from harness.judgement.batches import FAILURES_IN_A_ROW
+from harness.judgement.contest import Contest, known, resume
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Renewed
 from harness.record.ledger import Ledger

@@ -9,7 +9,8 @@ import pytest
 from harness.checkout.branch import create
 from harness.errors import BusyError, IncumbentError, InputError, IntegrityError, TrainingError
 from harness.judgement import confirmation, experiment, objective, rulings, search
-from harness.judgement.contest import FAILURES_IN_A_ROW, Contest
+from harness.judgement.batches import FAILURES_IN_A_ROW
+from harness.judgement.contest import Contest
 from harness.judgement.history import History
 from harness.judgement.rulings import LOSSES
 from harness.places import EDITABLE, LEDGER

@@ -16,7 +16,8 @@ import pytest
 from harness.checkout.branch import Branch, create
 from harness.confinement import sandbox
 from harness.errors import BusyError, InputError, IntegrityError, TrainingError, WorkerError
-from harness.judgement import confirmation, contest, search
+from harness.judgement import confirmation, contest, proof, search
+from harness.judgement.batches import Batches
 from harness.judgement.contest import Contest
 from harness.judgement.history import RUNS_PER_END, Conditions, History
 from harness.judgement.rulings import LOSSES
@@ -51,7 +52,7 @@ def repeatable(**options):
 @pytest.fixture(autouse=True)
 def _same_lots(monkeypatch):
     """Lots that fall the same way in all branches."""
-    monkeypatch.setattr(contest, "_shuffled", lambda places: [*places[::2], *places[1::2]])
+    monkeypatch.setattr(proof, "_shuffled", lambda places: [*places[::2], *places[1::2]])
 
 
 def begun(root, site=None, conditions=HALF_CHEETAH):
@@ -140,7 +141,7 @@ def script(ongoing, edits=EDITS):
 def undisturbed(tmp_path_factory):
     """What a night comes to where nobody kills anything."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contest, "_shuffled", lambda places: [*places[::2], *places[1::2]])
+        patch.setattr(proof, "_shuffled", lambda places: [*places[::2], *places[1::2]])
         patch.setattr(search, "CONFIRM", 3.5)
         root = committed(tmp_path_factory.mktemp("undisturbed"))
         script(begun(root))
@@ -222,7 +223,7 @@ ONE = [file(5)]
 def one_edit(tmp_path_factory):
     """What becomes of a single edit that is proved."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contest, "_shuffled", lambda places: [*places[::2], *places[1::2]])
+        patch.setattr(proof, "_shuffled", lambda places: [*places[::2], *places[1::2]])
         root = committed(tmp_path_factory.mktemp("one"))
         script(begun(root), ONE)
         return state(root)
@@ -267,7 +268,7 @@ def test_lots_are_in_the_ledger_before_the_first_run_and_drawn_once(root, monkey
         drawn.append(places)
         return sorted(places)
 
-    monkeypatch.setattr(contest, "_shuffled", shuffled)
+    monkeypatch.setattr(proof, "_shuffled", shuffled)
     site = repeatable()
     lead_at(begun(root, site), 5)
     with site.killing(lambda row, _: row.replicate == 104), pytest.raises(KilledError):
@@ -289,9 +290,9 @@ def test_lots_are_in_the_ledger_before_the_first_run_and_drawn_once(root, monkey
 def test_a_second_command_draws_no_lots_of_its_own(root):
     ongoing = begun(root)
     lead_at(ongoing, 5)
-    ongoing._draw_lots(8.0, closing=True)
+    ongoing._proof.draw_lots(8.0, closing=True)
     with pytest.raises(BusyError, match="has begun a confirmation"):
-        again(root, ongoing.site)._draw_lots(8.0, closing=True)
+        again(root, ongoing.site)._proof.draw_lots(8.0, closing=True)
     assert len(entries(root, ConfirmationBegun)) == 1
 
 
@@ -299,7 +300,7 @@ def test_runs_of_a_confirmation_that_were_cut_off_divide_its_level(root):
     site = repeatable()
     ongoing = begun(root, site)
     lead_at(ongoing, 5)
-    ongoing._draw_lots(16.0, closing=True)
+    ongoing._proof.draw_lots(16.0, closing=True)
     (lots,) = entries(root, ConfirmationBegun)
     for times in range(LOSSES - 1):
         assert ongoing.read().design(lots).picks == math.comb(13 + times, times)
@@ -400,8 +401,8 @@ def test_a_lead_that_has_to_fall_does_so_by_what_measured_it(root, monkeypatch):
     ongoing = begun(root, site)
     ongoing.challenge("lucky", file(-1, "lucky"))
     with monkeypatch.context() as patch:
-        patch.setattr(Contest, "_follow", lambda self: [])
-        patch.setattr(Contest, "_fill", lambda self, lacking, message: self.read())
+        patch.setattr(ongoing._proof, "_follow", lambda: [])
+        patch.setattr(Batches, "fill", lambda self, lacking, message: self.replicates.read())
         ongoing.advance(LEFT, closing=True)
     assert ongoing.read().progress().falling is not None
     other = again(root, repeatable(instrument="another one"))
@@ -500,10 +501,9 @@ def test_an_edit_that_is_accepted_on_a_lead_that_falls_falls_with_it(root, monke
         patch.setattr(Contest, "_set_aside", lambda self, challenger, run: None)
         assert ongoing.pursue(edit, "on top").verdict == Verdict.ACCEPT
     there = ongoing.read()
-    row = SetBack(
-        **ongoing._circumstances(there, "lead"), challenger=there.incumbent, reason="it fell"
-    )
-    ongoing._append(lambda past: row)
+    circumstances = ongoing.replicates.circumstances(there, "lead")
+    row = SetBack(**circumstances, challenger=there.incumbent, reason="it fell")
+    ongoing.replicates.conclude(lambda past: row)
     ongoing.settle()
     assert (ongoing.branch.stack(), ongoing.branch.trials()) == ([], [])
     assert ongoing.branch.edit_of("lead") == file(0)

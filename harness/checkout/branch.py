@@ -25,7 +25,7 @@ import re
 import secrets
 from pathlib import Path
 
-from harness.checkout import git
+from harness.checkout import git, syntax
 from harness.checkout.integrity import plain
 from harness.errors import InputError
 from harness.places import EDITABLE
@@ -215,6 +215,14 @@ class Branch:
             edit = git.run(self.root, "cat-file", "blob", f"{name}:{EDITABLE}")
             self._edits[name] = plain(edit)
         return self._edits[name]
+
+    def simpler(self, one: str, other: str) -> list[int] | None:
+        """The lines of code of two commits' files, where the first is simpler; None else."""
+        sizes = [syntax.size(self.edit_of(commit)) for commit in (one, other)]
+        mine, theirs = sizes
+        if mine is None or theirs is None or not mine.is_simpler(theirs):
+            return None
+        return [mine.lines, theirs.lines]
 
     def check_unworked(self) -> None:
         """Make sure that nothing was tried on it: for where the ledger has no row of it.

@@ -6,6 +6,7 @@ May import: `measurement`, `record`, and what is below.
 __all__ = [
     "ablation",
     "audit",
+    "batches",
     "confirmation",
     "contest",
     "estimate",

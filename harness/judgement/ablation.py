@@ -212,7 +212,7 @@ def propose(ongoing: Contest, whole: str, there: Sequence[Edit]) -> str | None:
         if found.worth != Worth.PASSENGER or found.edit.without is None:
             continue
         file = ongoing.branch.edit_of(found.edit.without)
-        if file in tried or ongoing.simpler(found.edit.without, whole) is None:
+        if file in tried or ongoing.branch.simpler(found.edit.without, whole) is None:
             continue
         message = f"Take out a passenger: {found.edit.message}"
         outcome = ongoing.challenge(message, file)

@@ -8,68 +8,29 @@ go on at a time, in threads: each is compared with whoever leads when its run en
 import dataclasses
 import itertools
 import math
-import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness import places
 from harness.checkout import branch as branches
-from harness.checkout import syntax
 from harness.checkout.branch import Branch, Refs
 from harness.contract.order import Stop
-from harness.errors import (
-    BusyError,
-    EndedError,
-    HarnessError,
-    IncumbentError,
-    InputError,
-    LedgerError,
-    PolicyError,
-    StandstillError,
-    TrainingError,
-    WorkerError,
-)
-from harness.judgement import confirmation, experiment, search, stopping
+from harness.errors import HarnessError, InputError, LedgerError
+from harness.judgement import experiment, search, stopping
+from harness.judgement.batches import LOST_RUNS, Batches
 from harness.judgement.experiment import Part, Summary
-from harness.judgement.history import NAME_LENGTH, SEEN, Conditions, History, numbered
+from harness.judgement.history import NAME_LENGTH, SEEN, Conditions, History
+from harness.judgement.proof import Proof
 from harness.judgement.replicates import Replicates, Runner
 from harness.judgement.stopping import Course
 from harness.measurement import sites
 from harness.measurement.sites import Site
 from harness.places import LEDGER
 from harness.record import life
-from harness.record.entries import (
-    ConfirmationBegun,
-    Entry,
-    Lots,
-    Role,
-    Run,
-    SetBack,
-    Simpler,
-    Status,
-    Verdict,
-)
+from harness.record.entries import Entry, Role, Run, SetBack, Simpler, Status, Verdict
 from harness.record.ledger import Ledger
 from harness.system import words
-
-LOST_RUNS = (WorkerError, StandstillError, EndedError)
-"""Ends of a run after which it is made again without anybody's asking."""
-
-FAILURES_IN_A_ROW = 3
-"""Runs of an incumbent that fail or are lost one after the other, which ends the command."""
-
-GIVEN_UP = 10
-"""Runs of an incumbent that fail or are lost while it is measured, after which the command ends:
-each of the lost ones asks for more runs, and where many are lost there would be no end."""
-
-GIVEN_UP_REASON = "What measures has changed: the confirmation is given up, and the lead stays."
-"""Of a confirmation that was begun with another instrument."""
-
-FAILED = (TrainingError, PolicyError)
-"""Ends of an incumbent's run that are not told as errors: a few bad seeds must not end a night."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +77,8 @@ class Contest:
         self.conditions = conditions
         self.site = site or sites.here()
         self.replicates = Replicates(branch, conditions, confinement, run, self.site)
+        self._batches = Batches(branch, self.replicates, self.site)
+        self._proof = Proof(branch, self._batches, self.site, self._follow)
         self._lock = threading.RLock()  # on the branch's refs and the working tree
         self._measuring = threading.Lock()  # the incumbent: by one thread, in all slots
 
@@ -166,7 +129,7 @@ class Contest:
         with self._lock:
             past, done = self.read(), []
             if past.progress().falling is not None:
-                past = self._append(self._set_back)
+                past = self.replicates.conclude(self._set_back)
             there = past.progress()
             if there.proved == there.incumbent and not self.branch.proves(there.incumbent):
                 self.branch.confirm(self.branch.whole(there.incumbent))
@@ -198,21 +161,8 @@ class Contest:
         fell = f"The lead fell back by {words.counted(count, 'edit')}: {fallen.reason}"
         lead = names[len(names) - 1 - count]
         reason = fell if count else stayed
-        return SetBack(**self._circumstances(past, "lead"), challenger=lead, reason=reason)
-
-    def _append(self, decide: Callable[[History], Entry]) -> History:
-        """Add a row that follows from what the ledger holds; what it says with that."""
-        of = self.replicates.of
-        return of(Ledger(self.branch.root / LEDGER).conclude(lambda there: decide(of(there))))
-
-    def _circumstances(self, past: History, name: str) -> dict[str, str]:
-        """What rows that are no runs have, by their fields."""
-        return {
-            "run_id": f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}",
-            "commit": past.incumbent,
-            "branch": self.branch.name,
-            "harness": self.site.instrument,
-        }
+        circumstances = self.replicates.circumstances(past, "lead")
+        return SetBack(**circumstances, challenger=lead, reason=reason)
 
     def measure(self) -> list[float]:
         """Make the runs that the incumbent's estimate lacks; all of them.
@@ -231,7 +181,7 @@ class Contest:
         if past.runs and not past.missing():
             return past
         with self._measuring:
-            return self._fill(History.missing, "the incumbent")
+            return self._batches.fill(History.missing, "the incumbent")
 
     def repeat(self, count: int) -> list[float]:
         """Run the incumbent until it has so many runs beside those of decisions; all of them.
@@ -240,59 +190,8 @@ class Contest:
           HarnessError: one of them failed.
         """
         with self._measuring:
-            past = self._fill(lambda past: past.lacking(count), "calibration")
+            past = self._batches.fill(lambda past: past.lacking(count), "calibration")
             return past.scores(Role.INCUMBENT, past.incumbent)
-
-    def _fill(self, lacking: Callable[[History], list[tuple[Role, int]]], message: str) -> History:
-        """Make fresh runs of the incumbent, as many at a time as there are slots."""
-        in_a_row = bad = 0
-        while True:
-            past = self.read()
-            commit = past.incumbent if past.runs else self.branch.tip()
-            first = range(1, search.BASELINE_RUNS + 1)
-            numbers = lacking(past) if past.runs else [(Role.INCUMBENT, n) for n in first]
-            if not numbers:
-                return past
-            parts = [self.replicates.part(role, commit, commit, n) for role, n in numbers]
-            for failure in self._at_once(parts, message):
-                if failure is None:
-                    in_a_row = 0
-                    continue
-                in_a_row, bad = in_a_row + 1, bad + 1
-                scored = any(run.scored for run in self.read().runs)
-                hopeless = isinstance(failure, FAILED) and not scored
-                if in_a_row == FAILURES_IN_A_ROW or bad == GIVEN_UP or hopeless:
-                    raise _of_the_incumbent(failure) from failure
-
-    def _at_once(self, parts: Sequence[Part], message: str) -> Iterator[HarnessError | None]:
-        """Run replicates, beside each other where there are slots; what each has failed with.
-
-        Raises:
-          HarnessError: one ended as none that is to be made again does, nor one that counts.
-        """
-        if self.site.slots == 1:
-            for part in parts:
-                yield self._attempt(part, message)
-            return
-        with ThreadPoolExecutor(self.site.slots) as pool:
-            runs = [pool.submit(self._attempt, part, message) for part in parts]
-            try:
-                wait(runs)
-            except KeyboardInterrupt:
-                self.site.stop()
-                raise
-        yield from [run.result() for run in runs]
-
-    def _attempt(self, part: Part, message: str) -> HarnessError | None:
-        """Run a replicate; what it has failed with. None of a confirmation that is over."""
-        past = self.read()
-        if part.role == Role.CONFIRMATION and past.progress().begun is None:
-            return None
-        try:
-            self.replicates.make(past, part, message)
-        except (*LOST_RUNS, *FAILED) as failure:
-            return failure
-        return None
 
     def transfer(self, commit: str, task: str) -> None:
         """Try a commit's file on a task, unless it was; nothing is decided by it.
@@ -308,7 +207,7 @@ class Contest:
     def beside(self, parts: Sequence[Part], message: str) -> list[HarnessError | None]:
         """Make runs that decide nothing, at once where there are slots; what each failed with."""
         with self._measuring:
-            return [*self._at_once(parts, message)]
+            return [*self._batches.at_once(parts, message)]
 
     def challenge(self, message: str, edit: bytes | None = None) -> Outcome:
         """Try a training file, to its verdict, and nothing else meanwhile.
@@ -429,23 +328,15 @@ class Contest:
         there, name = past.progress(), challenger[:NAME_LENGTH]
         if name in there.made_on or name in there.simplified:
             return past
-        lines = self.simpler(challenger, there.lead)
+        lines = self.branch.simpler(challenger, there.lead)
         if lines is None:
             return past
         reason = f"{lines[0]} lines of code instead of the lead's {lines[1]}"
-        return self._append(
+        return self.replicates.conclude(
             lambda there: Simpler(
-                **self._circumstances(there, "simpler"), challenger=name, reason=reason
+                **self.replicates.circumstances(there, "simpler"), challenger=name, reason=reason
             )
         )
-
-    def simpler(self, one: str, other: str) -> list[int] | None:
-        """The lines of code of two commits' files, where the first is simpler; None else."""
-        sizes = [syntax.size(self.branch.edit_of(commit)) for commit in (one, other)]
-        mine, theirs = sizes
-        if mine is None or theirs is None or not mine.is_simpler(theirs):
-            return None
-        return [mine.lines, theirs.lines]
 
     def _stops(self, past: History, name: str) -> tuple[Stop, ...]:
         """Where a first run is stopped, from the runs of the branch that have finished."""
@@ -495,55 +386,15 @@ class Contest:
         Raises:
           HarnessError: a run failed that says nothing of the files.
         """
-        if past is not None and not self._is_due(past, left, closing):
+        if past is not None and not self._proof.is_due(past, left, closing):
             return []
         with self._measuring:
-            return [*self._advance(left, closing)]
-
-    def _is_due(self, past: History, left: float, closing: bool) -> bool:
-        """Whether anything is."""
-        if past.progress().begun is not None or past.missing() or self._lacks_looks(past):
-            return True
-        refreshes = past.progress().in_a_row >= search.LONG_ASIDE and left > search.RESERVE
-        return refreshes or self._due(past, left, closing) is not None
-
-    def _advance(self, left: float, closing: bool) -> Iterator[str]:
-        past = self.read()
-        begun = past.progress().begun
-        if begun is not None and begun.harness != self.site.instrument:
-            past = self._append(self._given_up)
-            yield f"confirmation {past.progress().confirmations}: {GIVEN_UP_REASON}"
-            begun = None
-        if begun is None:
-            past = self._fill(History.missing, "the incumbent")
-            for _ in range(search.LEAST_LOOKS):
-                if not self._lacks_looks(past):
-                    break
-                yield self._run_lead(past)
-                past = self.read()
-            if past.progress().in_a_row >= search.LONG_ASIDE and left > search.RESERVE:
-                yield self._run_lead(past)
-                past = self.read()
-            if self._lacks_looks(past) or self._due(past, left, closing) is None:
-                return
-            past = self._draw_lots(left, closing)
-            yield f"confirmation {past.progress().confirmations}: the lead against the incumbent"
-        yield self._prove(past)
-
-    def _given_up(self, past: History) -> Entry:
-        """The row that ends a confirmation of another instrument: runs of two are no comparison."""
-        circumstances = self._circumstances(past, "lead")
-        return SetBack(**circumstances, challenger=past.lead, reason=GIVEN_UP_REASON)
-
-    def _lacks_looks(self, past: History) -> bool:
-        """Whether the lead was accepted by runs that count no more, for want of its instrument."""
-        there = past.progress()
-        return bool(there.stack) and len(past.files()[there.lead].scores) < search.LEAST_LOOKS
+            return [*self._proof.advance(left, closing)]
 
     def look_again(self) -> str | None:
         """Run the best edit of those set aside once more; what came of it, None if none is."""
         with self._measuring:
-            past = self._fill(History.missing, "the incumbent")
+            past = self._batches.fill(History.missing, "the incumbent")
             there, files = past.progress(), past.files()
             if there.begun is not None:  # after a kill: it comes to its end first
                 return None
@@ -553,96 +404,11 @@ class Contest:
                 return None
             number = len(past.scores(Role.CHALLENGER, name)) + 1
             part = self.replicates.part(Role.CHALLENGER, name, name, number)
-            if (failure := self._attempt(part, "a second look")) is not None:
+            if (failure := self._batches.attempt(part, "a second look")) is not None:
                 return f"a second look failed: {str(failure).splitlines()[0]}"
             self._follow()
             run = self.read().verdict(name)
             return f"a second look: {run.reason if run else ''}"
-
-    def _run_lead(self, past: History) -> str:
-        """Run the lead once more, and set it back where that says so."""
-        name = past.lead
-        role = Role.CHALLENGER if past.progress().stack else Role.INCUMBENT
-        number = len(past.scores(role, name)) + 1
-        self._attempt(self.replicates.part(role, name, name, number), "the lead, once more")
-        self._follow()
-        return "the lead was run once more"
-
-    def _draw_lots(self, left: float, closing: bool) -> History:
-        """Fix a confirmation: its level, and who runs in which place.
-
-        Raises:
-          BusyError: there is one.
-        """
-
-        def drawn(past: History) -> Entry:
-            if past.progress().begun is not None:
-                raise BusyError("Another command has begun a confirmation on this branch.")
-            lots = self._due(past, left, closing)
-            if lots is None:
-                raise BusyError("Another command has changed what leads on this branch.")
-            circumstances = self._circumstances(past, "lots")
-            return ConfirmationBegun(**circumstances, challenger=past.lead, lots=lots)
-
-        self._follow()  # what another slot has accepted is confirmed as git has it
-        return self._append(drawn)
-
-    def _due(self, past: History, left: float, closing: bool) -> Lots | None:
-        """What is fixed of a confirmation that is due: its level, and who runs in which place."""
-        there, outlook = past.progress(), past.outlook()
-        number = there.confirmations + 1
-        level = there.level()
-        if search.is_due(outlook, left, closing, level):
-            blocks = _drawn(search.pairs(left, closing, level))
-            jump = search.jump(outlook)
-            return Lots(number, there.incumbent, level, jump, blocks)
-        level = there.level(simpler=True)
-        if not closing or not search.is_simpler_due(outlook, there.yardstick, left, level):
-            return None
-        lines = self.simpler(there.lead, there.incumbent)
-        if lines is None:
-            return None
-        margin = past.margin()
-        blocks = _drawn(confirmation.simpler_pairs(level))
-        return Lots(number, there.yardstick, level, margin, blocks, margin, lines)
-
-    def _prove(self, past: History) -> str:
-        """Make the runs of a confirmation, block by block, to its end; what it has decided."""
-        begun = past.progress().begun
-        while begun is not None:
-            assert begun.lots is not None
-            parts = self._open_places(past, begun)
-            for failure in self._at_once(parts, "side by side"):
-                if failure is not None and not isinstance(failure, (*LOST_RUNS, *FAILED)):
-                    raise failure
-            past = self.read()
-            begun = past.progress().begun
-        self._follow()
-        past = self._fill(History.missing, "the new incumbent")
-        decided = (run for run in reversed(past.runs) if run.role == Role.CONFIRMATION)
-        return next(run.reason for run in decided if run.verdict.final)
-
-    def _open_places(self, past: History, begun: ConfirmationBegun) -> list[Part]:
-        """The runs that the first incomplete block of a confirmation lacks, in their order."""
-        assert begun.lots is not None
-        place = 0
-        for lots, scores in zip(begun.lots.blocks, past.places(begun), strict=True):
-            lacking = [
-                self.replicates.part(
-                    Role.CONFIRMATION,
-                    begun.challenger if is_lead else begun.lots.incumbent,
-                    begun.challenger,
-                    numbered(begun, number),
-                )
-                for number, (is_lead, score) in enumerate(
-                    zip(lots, scores, strict=True), start=place + 1
-                )
-                if score is None
-            ]
-            if lacking:
-                return lacking
-            place += len(lots)
-        return []
 
     def _set_aside(self, challenger: str, run: Run) -> None:
         """Put the lead's file back, and keep the edit in reach."""
@@ -660,24 +426,6 @@ def _agreed(steps: Sequence[Sequence[str]], stack: Sequence[str]) -> int:
     pairs = zip(steps, stack, strict=False)
     same = (any(commit.startswith(name) for commit in step) for step, name in pairs)
     return sum(itertools.takewhile(bool, same))
-
-
-def _drawn(pairs: Sequence[int]) -> list[list[int]]:
-    """The places of blocks by lot: 1 where the lead runs."""
-    return [_shuffled([1] * count + [0] * count) for count in pairs]
-
-
-def _shuffled(places: list[int]) -> list[int]:
-    """The places of a block by lot."""
-    secrets.SystemRandom().shuffle(places)
-    return places
-
-
-def _of_the_incumbent(failure: HarnessError) -> HarnessError:
-    """An error, told as one that no edit is to blame for."""
-    if isinstance(failure, FAILED):
-        return IncumbentError(f"The incumbent's own runs fail; no edit is to blame. {failure}")
-    return failure
 
 
 def known(branch: Branch, instrument: str | None = None) -> History:

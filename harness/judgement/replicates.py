@@ -1,6 +1,7 @@
 """The runs of a branch, a replicate at a time, under the conditions that all of them share."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from harness.checkout.branch import Branch
 from harness.contract.order import Assignment, Order, Stop, draw_seed
@@ -9,7 +10,7 @@ from harness.judgement.experiment import Part, Request, Summary
 from harness.judgement.history import NAME_LENGTH, Conditions, History
 from harness.measurement.sites import Site
 from harness.places import LEDGER
-from harness.record.entries import Role, Run, Status
+from harness.record.entries import Entry, Role, Run, Status
 from harness.record.ledger import Ledger
 from harness.record.life import Ruling
 from harness.record.snapshot import Snapshot
@@ -45,6 +46,20 @@ class Replicates:
     def of(self, there: Snapshot) -> History:
         """What a ledger says of the branch."""
         return History(there.entries, self._branch.name, self._site.instrument)
+
+    def conclude(self, decide: Callable[[History], Entry]) -> History:
+        """Add a row that follows from what the ledger holds; what it says with that."""
+        ledger = Ledger(self._branch.root / LEDGER)
+        return self.of(ledger.conclude(lambda there: decide(self.of(there))))
+
+    def circumstances(self, past: History, name: str) -> dict[str, str]:
+        """What rows that are no runs have, by their fields."""
+        return {
+            "run_id": f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}",
+            "commit": past.incumbent,
+            "branch": self._branch.name,
+            "harness": self._site.instrument,
+        }
 
     def make(
         self, past: History, part: Part, message: str, stops: tuple[Stop, ...] = ()

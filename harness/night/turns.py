@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from harness.checkout import integrity
 from harness.errors import IntegrityError, PolicyError, StorageError, TrainingError
 from harness.judgement import estimate, prospects, search
-from harness.judgement.contest import LOST_RUNS, Contest
+from harness.judgement.batches import LOST_RUNS
+from harness.judgement.contest import Contest
 from harness.judgement.history import NAME_LENGTH, History
 from harness.judgement.rulings import LOSSES
 from harness.night import agents, brief, memory, tuners
