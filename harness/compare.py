@@ -35,16 +35,17 @@ def compare(
     gains = []
     for name, path, past in zip("ab", (night_a, night_b), pasts, strict=True):
         baseline, last = past.baseline(), past.fresh()
-        kept = len(findings.read(path).kept)
-        means = [last, baseline] if kept else []
+        found = findings.read(path)
+        means = [last, baseline] if found.proved else []
         gain = statistics.fmean(last) - statistics.fmean(baseline)
         errors = [(statistics.variance(part) / len(part), len(part) - 1) for part in means]
         gains.append((gain, errors))
         low, high = _interval(gain, errors)
         tried = len({run.challenger for run in past.runs if run.role == Role.CHALLENGER})
         confirmations = past.progress().confirmations
-        print(f"night_{name}: {words.counted(tried, 'challenger')}, {kept} proved in "
-              f"{words.counted(confirmations, 'confirmation')}")  # fmt: skip
+        simpler = f", {len(found.simplified)} kept as simpler" if found.simplified else ""
+        print(f"night_{name}: {words.counted(tried, 'challenger')}, {len(found.kept)} proved"
+              f"{simpler} in {words.counted(confirmations, 'confirmation')}")  # fmt: skip
         print(f"baseline_{name}: {estimate.told(baseline)}")
         print(f"incumbent_{name}: {estimate.told(last)}")
         print(f"gain_{name}: {gain:.2f} ({low:.2f} to {high:.2f})")

@@ -63,6 +63,7 @@ def _of_branch(found: Findings, root: Path, output: Path, video: bool) -> str:
     svgs = {chart.name: chart.svg for chart in drawn}
     _write(output, page.write(found, svgs, diffs(found, root), film, why_not), drawn)
     said = f"{words.counted(len(found.experiments), 'experiment')}, {len(found.kept)} proved"
+    said += f", {len(found.simplified)} kept as simpler" if found.simplified else ""
     return said + (f", {len(found.leading)} on top of them not yet" if found.leading else "")
 
 
@@ -120,7 +121,7 @@ def diffs(found: Findings, root: Path) -> list[tuple[Experiment, list[tuple[str,
     checkout = Branch(root, found.branch.removeprefix(PREFIX))
     changes = []
     before = found.rows[0].commit
-    for experiment in (*found.kept, *found.leading):
+    for experiment in (*found.inside, *found.leading):
         try:
             edits = [checkout.edit_of(commit) for commit in (before, experiment.commit)]
         except GitError:

@@ -20,7 +20,7 @@ from harness.judgement.contest import Contest, Outcome
 from harness.judgement.experiment import Request, Summary
 from harness.judgement.history import Conditions, History
 from harness.measurement import tracking
-from harness.morning import aftermath, meaning
+from harness.morning import aftermath, findings, meaning
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Verdict
 from harness.record.ledger import Ledger
@@ -220,7 +220,10 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
         _tell(*aftermath.of_trial(ongoing.read(), outcome.verdict))
         _print_confirmation(ongoing, ongoing.advance())
         return
-    before, accepted = ongoing.read().progress(), 0
+    ongoing.settle()
+    ongoing.measure()
+    ledger, name, accepted = ongoing.branch.root / LEDGER, ongoing.branch.name, 0
+    before = findings.read(ledger, name)
     for i in range(1, aa + 1):
         ongoing.settle()
         same = ongoing.branch.edit_of("lead") + f"# A/A {i}\n".encode()
@@ -229,10 +232,10 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
         print(f"A/A {i}: {outcome.verdict}. {outcome.reason}", flush=True)
         for said in ongoing.advance(closing=i == aa):
             print(said, flush=True)
-    there = ongoing.read().progress()
+    there = findings.read(ledger, name)
     print(f"---\nchallengers: {aa}\naccepted: {accepted}")
-    print(f"confirmations: {there.confirmations - before.confirmations}")
-    print(f"false_keeps: {len(there.keeps) - len(before.keeps)}")
+    print(f"confirmations: {len(there.confirmations) - len(before.confirmations)}")
+    print(f"false_keeps: {aftermath.false_keeps(there, before)}")
 
 
 def _confirm(ongoing: Contest) -> None:
@@ -244,7 +247,7 @@ def _confirm(ongoing: Contest) -> None:
     _note_a_change(ongoing)
     ongoing.settle()
     before = aftermath.last_confirmation(ongoing.read())
-    while said := ongoing.advance(closing=True):
+    while said := ongoing.advance(closing=True, asked=True):
         if aftermath.last_confirmation(ongoing.read()) != before:
             _print_confirmation(ongoing, said)
             return

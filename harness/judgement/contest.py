@@ -371,14 +371,16 @@ class Contest:
         return found
 
     def advance(
-        self, left: float = math.inf, closing: bool = False, past: History | None = None
-    ) -> list[str]:
+        self, left: float = math.inf, closing: bool = False, past: History | None = None,
+        asked: bool = False,
+    ) -> list[str]:  # fmt: skip
         """What is due between two edits: a confirmation, or another run of the lead.
 
         Args:
           left: runs that there is time for.
           closing: whether the night ends after that.
           past: what was measured, as it was read a moment ago; it is read if None.
+          asked: whether a person asks for a confirmation: then also for one that was just made.
 
         Returns:
           What came of it, in words; empty where nothing was due.
@@ -386,10 +388,10 @@ class Contest:
         Raises:
           HarnessError: a run failed that says nothing of the files.
         """
-        if past is not None and not self._proof.is_due(past, left, closing):
+        if past is not None and not self._proof.is_due(past, left, closing, asked):
             return []
         with self._measuring:
-            return [*self._proof.advance(left, closing)]
+            return [*self._proof.advance(left, closing, asked)]
 
     def look_again(self) -> str | None:
         """Run the best edit of those set aside once more; what came of it, None if none is."""

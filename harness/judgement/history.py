@@ -13,6 +13,7 @@ from harness.measurement import startup
 from harness.record.entries import (
     ConfirmationBegun,
     Entry,
+    Lots,
     NightBegun,
     Role,
     Run,
@@ -439,6 +440,7 @@ class Progress:
       simplified: edits after which the file that they were made on is simpler.
       in_a_row: edits set aside since the lead changed or was run.
       begun: the confirmation that goes on; None if none does.
+      unproved: the one that has proved nothing, where the search has no score since; None else.
       falling: the run after which the lead has to be set back, which it is not yet; None if none.
     """
 
@@ -455,6 +457,7 @@ class Progress:
     simplified: frozenset[str] = frozenset()
     in_a_row: int = 0
     begun: ConfirmationBegun | None = None
+    unproved: ConfirmationBegun | None = None
     falling: Run | None = None
 
     @property
@@ -474,6 +477,16 @@ class Progress:
         """A file before any score of it."""
         return File(name, self.made_on.get(name), simpler=name in self.simplified)
 
+    def repeats(self, lots: Lots) -> bool:
+        """Whether a confirmation of the lead asks again what was just asked in vain."""
+        before = self.unproved
+        return (
+            before is not None
+            and before.lots is not None
+            and _same(before.challenger, self.lead)
+            and (before.lots.incumbent, before.lots.simpler) == (lots.incumbent, lots.simpler)
+        )
+
     def level(self, simpler: bool = False) -> float:
         """The level of the next confirmation that asks one question or the other."""
         if simpler:
@@ -491,6 +504,8 @@ def _progress(entries: Sequence[Entry], first: str) -> Progress:
 
 def after(there: Progress, entry: Entry) -> Progress:
     """Where a branch is after one more of its rows."""
+    if isinstance(entry, Run) and entry.scored and entry.role in (Role.CHALLENGER, Role.INCUMBENT):
+        there = dataclasses.replace(there, unproved=None)
     match entry:
         case ConfirmationBegun(lots=lots) if lots is not None:
             there = dataclasses.replace(
@@ -508,7 +523,8 @@ def after(there: Progress, entry: Entry) -> Progress:
         case Run(role=Role.CONFIRMATION, verdict=Verdict.KEEP):
             return _after_keep(there, entry.challenger)
         case Run(role=Role.CONFIRMATION, verdict=Verdict.UNPROVED):
-            there = dataclasses.replace(there, begun=None, falling=entry)
+            vain = None if entry.status.cut_off else there.begun
+            there = dataclasses.replace(there, begun=None, unproved=vain, falling=entry)
     return there
 
 
@@ -523,7 +539,8 @@ def _after_keep(there: Progress, name: str) -> Progress:
         simpler_keeps, before = there.simpler_keeps, ""
     return dataclasses.replace(
         there, incumbent=name, proved=name, stack=there.stack[_height(there, name) :],
-        keeps=keeps, simpler_keeps=simpler_keeps, before_simpler=before, begun=None, in_a_row=0,
+        keeps=keeps, simpler_keeps=simpler_keeps, before_simpler=before, begun=None, unproved=None,
+        in_a_row=0,
     )  # fmt: skip
 
 

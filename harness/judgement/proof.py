@@ -39,19 +39,20 @@ class Proof:
         self._site = site
         self._follow = follow
 
-    def is_due(self, past: History, left: float, closing: bool) -> bool:
+    def is_due(self, past: History, left: float, closing: bool, asked: bool = False) -> bool:
         """Whether `advance` would do anything; arguments as there, with what was measured."""
         if past.progress().begun is not None or past.missing() or self._lacks_looks(past):
             return True
         refreshes = past.progress().in_a_row >= search.LONG_ASIDE and left > search.RESERVE
-        return refreshes or self._due(past, left, closing) is not None
+        return refreshes or self._due(past, left, closing, asked) is not None
 
-    def advance(self, left: float, closing: bool) -> Iterator[str]:
+    def advance(self, left: float, closing: bool, asked: bool = False) -> Iterator[str]:
         """Do what is due, and say what came of it.
 
         Args:
           left: runs that there is time for.
           closing: whether the night ends after that.
+          asked: whether a person asks for a confirmation: then also for one that was just made.
 
         Raises:
           HarnessError: a run failed that says nothing of the files.
@@ -72,9 +73,9 @@ class Proof:
             if past.progress().in_a_row >= search.LONG_ASIDE and left > search.RESERVE:
                 yield self._run_lead(past)
                 past = self._replicates.read()
-            if self._lacks_looks(past) or self._due(past, left, closing) is None:
+            if self._lacks_looks(past) or self._due(past, left, closing, asked) is None:
                 return
-            past = self.draw_lots(left, closing)
+            past = self.draw_lots(left, closing, asked)
             yield f"confirmation {past.progress().confirmations}: the lead against the incumbent"
         yield self._prove(past)
 
@@ -99,7 +100,7 @@ class Proof:
         self._follow()
         return "the lead was run once more"
 
-    def draw_lots(self, left: float, closing: bool) -> History:
+    def draw_lots(self, left: float, closing: bool, asked: bool = False) -> History:
         """Fix a confirmation: its level, and who runs in which place.
 
         Raises:
@@ -109,7 +110,7 @@ class Proof:
         def drawn(past: History) -> Entry:
             if past.progress().begun is not None:
                 raise BusyError("Another command has begun a confirmation on this branch.")
-            lots = self._due(past, left, closing)
+            lots = self._due(past, left, closing, asked)
             if lots is None:
                 raise BusyError("Another command has changed what leads on this branch.")
             circumstances = self._replicates.circumstances(past, "lots")
@@ -118,8 +119,18 @@ class Proof:
         self._follow()  # what another slot has accepted is confirmed as git has it
         return self._replicates.conclude(drawn)
 
-    def _due(self, past: History, left: float, closing: bool) -> Lots | None:
-        """What is fixed of a confirmation that is due: its level, and who runs in which place."""
+    def _due(self, past: History, left: float, closing: bool, asked: bool) -> Lots | None:
+        """What is fixed of a confirmation that is due: its level, and who runs in which place.
+
+        What was just asked in vain is not asked again by itself: nothing more is known since, and
+        each time makes the next ones stricter.
+        """
+        lots = self._wanted(past, left, closing)
+        again = lots is not None and past.progress().repeats(lots)
+        return None if again and not asked else lots
+
+    def _wanted(self, past: History, left: float, closing: bool) -> Lots | None:
+        """The same, of what the search wants."""
         there, outlook = past.progress(), past.outlook()
         number = there.confirmations + 1
         level = there.level()

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from harness.judgement import confirmation, history, objective, search
+from harness.judgement.confirmation import Design
 from harness.judgement.experiment import Part
 from harness.judgement.history import History
 from harness.judgement.search import File, Outlook
@@ -138,7 +139,7 @@ def _looked_at(
         f"The lead has {statistics.fmean(lead):,.4g} and the {whom} "
         f"{statistics.fmean(incumbent):,.4g} in {_runs(len(lead))} each, side by side; "
         f"{_null(lots)} that with probability {said.chance:.2g}, where {said.allowed:.2g} is "
-        "allowed"
+        f"allowed{_divided(design)}"
     )
     if said.kept:
         return Ruling(Status.KEEP, Verdict.KEEP, f"{figures}: {_proved(lots)}.")
@@ -156,6 +157,16 @@ def _keeps_on(outlook: Outlook, lots: Lots) -> bool:
     if lots.simpler:
         return search.keeps_on_simpler(outlook, lots.incumbent)
     return search.keeps_on(outlook)
+
+
+def _divided(design: Design) -> str:
+    """What runs that were cut off have cost, in words; nothing where there was none."""
+    if design.picks == 1:
+        return ""
+    return (
+        f" (a {design.picks:,}th of what it would be: in so many ways could these runs have been "
+        "picked by who cut some off)"
+    )
 
 
 def _null(lots: Lots) -> str:

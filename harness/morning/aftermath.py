@@ -4,6 +4,7 @@ import math
 
 from harness.judgement import search
 from harness.judgement.history import History
+from harness.morning.findings import Findings
 from harness.places import EDITABLE
 from harness.record.entries import Role, Run, Verdict
 from harness.system import words
@@ -31,6 +32,12 @@ def of_trial(past: History, verdict: Verdict) -> list[str]:
 
 def of_confirmation(past: History, verdict: Verdict) -> list[str]:
     """After a confirmation; arguments likewise."""
+    if verdict == Verdict.KEEP and past.progress().before_simpler:
+        return [
+            "What led is as good as the file before it, but for the margin that its proof allows, "
+            "and simpler: it is the incumbent. That is no gain.",
+            *_of_lead(past),
+        ]
     if verdict == Verdict.KEEP:
         return [
             "What led is proved, and is the incumbent: the branch has moved over all its edits. "
@@ -50,6 +57,22 @@ def undue(past: History) -> str:
         f"{_distance(past)} For a confirmation it has to be more than {search.CLOSING:+.1f}: it "
         "would hardly be proved, and each confirmation that proves nothing makes the next one "
         "stricter. Try more edits first."
+    )
+
+
+def false_keeps(found: Findings, since: Findings) -> int:
+    """How many confirmations of an A/A test have found null edits, and nothing else, to be better.
+
+    One that kept null edits because a file before them was simpler has claimed nothing of them.
+
+    Args:
+      found: what the branch has found, the test included.
+      since: what it had found before the test.
+    """
+    first = len(since.experiments) + 1
+    return sum(
+        one.verdict == Verdict.KEEP and not one.simpler and min(one.edits, default=0) >= first
+        for one in found.confirmations[len(since.confirmations) :]
     )
 
 

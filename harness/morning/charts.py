@@ -41,8 +41,12 @@ COLOURS = {
 }
 """By role, on white; the page gives each a second value for dark screens."""
 
+KEPT_AS_SIMPLER = "kept as simpler"
+"""What is said of a file that is proved to be as good and simpler: that is no gain."""
+
 OUTCOMES = {
     Fate.KEEP: ("keep", "o", "proved"),
+    Fate.SIMPLER: ("incumbent", "o", KEPT_AS_SIMPLER),
     Fate.ACCEPT: ("lead", "o", "leading"),
     Fate.SET_BACK: ("other", "o", "set back"),
     Fate.DISCARD: ("discard", "o", "set aside"),
@@ -58,7 +62,7 @@ CONFIRMED = {
     Verdict.UNPROVED: ("other", "not proved"),
     Verdict.GO_ON: ("muted", "goes on"),
 }
-"""Colour and word of each outcome of a confirmation."""
+"""Colour and word of each outcome of a confirmation that asks if the lead is better."""
 
 STOPPED_SHARE = 0.4
 """Of the size of a mark that of a stopped run takes: there are many, and they say little."""
@@ -183,11 +187,19 @@ def _draw_leads(axis: Axes, leads: Sequence[Lead], last: int) -> None:
         )  # fmt: skip
 
 
+def confirmed(one: Confirmation) -> tuple[str, str]:
+    """Colour and word of a confirmation's outcome."""
+    if one.simpler and one.verdict == Verdict.KEEP:
+        colour, _, word = OUTCOMES[Fate.SIMPLER]
+        return colour, word
+    return CONFIRMED[one.verdict]
+
+
 def _draw_confirmations(axis: Axes, confirmations: Sequence[Confirmation]) -> None:
     """Both sides of each, as a bar between their means."""
     words = set()
     for one in confirmations:
-        colour, word = CONFIRMED[one.verdict]
+        colour, word = confirmed(one)
         means = [statistics.fmean(side) for side in (one.incumbent, one.lead) if side]
         if len(means) < 2:
             continue

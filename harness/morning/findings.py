@@ -121,7 +121,8 @@ class Confirmation:
       number: of it in the branch's life, from 1.
       edits: numbers of the experiments that it is about.
       since: its place between two experiments.
-      level: how often it may keep what changes nothing.
+      simpler: whether it asks if the lead is as good and simpler, and not if it is better.
+      level: how often it may keep what changes nothing; or what is worse, where it asks for that.
       most: runs that were planned.
       verdict: `keep`, `unproved`, or `go on` where it has not ended.
       reason: of the verdict, in words; and how far the lead fell back.
@@ -132,6 +133,7 @@ class Confirmation:
     number: int
     edits: list[int]
     since: float
+    simpler: bool
     level: float
     most: int
     verdict: Verdict
@@ -153,7 +155,8 @@ class Findings:
       reigns: in their order; the last one is the incumbent, once it has an estimate.
       leads: in their order; none where no edit was ahead of the incumbent.
       confirmations: in their order.
-      proved: commits of the edits that are proved, in their order on the branch.
+      proved: commits of the edits that are in the incumbent, in their order on the branch.
+      simpler: those of them that are there because the file is as good with them, and simpler.
       progress: where search and proof are.
       transfers: returns by task and commit.
       rows: of the branch.
@@ -168,6 +171,7 @@ class Findings:
     leads: list[Lead]
     confirmations: list[Confirmation]
     proved: list[str]
+    simpler: list[str]
     progress: Progress
     transfers: dict[str, dict[str, float]]
     rows: list[Entry]
@@ -184,7 +188,17 @@ class Findings:
 
     @property
     def kept(self) -> list[Experiment]:
-        """The experiments that are proved, in their order on the branch."""
+        """The experiments that are proved to be better, in their order on the branch."""
+        return self._named([commit for commit in self.proved if commit not in self.simpler])
+
+    @property
+    def simplified(self) -> list[Experiment]:
+        """Those that are kept because the file is as good with them, and simpler."""
+        return self._named(self.simpler)
+
+    @property
+    def inside(self) -> list[Experiment]:
+        """Both, in their order on the branch."""
         return self._named(self.proved)
 
     @property
@@ -291,6 +305,7 @@ class _Reader:
         self._reigns: list[tuple[str, float]] = [(self._there.incumbent, 0)]
         self._leads: list[tuple[str, float]] = []
         self._proved: list[str] = []
+        self._simpler: list[str] = []
         self._later: dict[str, str] = {}
 
     def findings(self, name: str) -> Findings:
@@ -328,6 +343,7 @@ class _Reader:
             ],
             confirmations=self._confirmations,
             proved=self._proved,
+            simpler=self._simpler,
             progress=self._there,
             transfers=self._transfers,
             rows=self._all,
@@ -364,6 +380,7 @@ class _Reader:
             number=row.lots.number,
             edits=[numbers.index(name) + 1 for name in self._there.stack if name in numbers],
             since=len(numbers) + BETWEEN,
+            simpler=row.lots.simpler,
             level=row.lots.level,
             most=sum(map(len, row.lots.blocks)),
             verdict=Verdict.GO_ON,
@@ -399,8 +416,11 @@ class _Reader:
             self._reigns.append((there.incumbent, since))
             proved = [one for one in before.stack if one not in there.stack]
             self._proved += proved or [there.incumbent]
-            since_then = f" Confirmation {there.confirmations} has proved it since."
-            self._later |= dict.fromkeys(proved, since_then)
+            said = "has proved it since"
+            if before.begun is not None and before.begun.lots and before.begun.lots.simpler:
+                self._simpler += proved
+                said = "has found the file with it as good since, and simpler"
+            self._later |= dict.fromkeys(proved, f" Confirmation {there.confirmations} {said}.")
         if isinstance(row, SetBack):
             fallen = [one for one in before.stack if one not in there.stack]
             by = f"confirmation {before.confirmations}" if before.falling else "another run of it"
@@ -455,7 +475,7 @@ class _Reader:
     def _fate(self, commit: str, ended: Run | None) -> Fate:
         """What became of an edit whose trial has ended with a run, or has not."""
         if commit in self._proved:
-            return Fate.KEEP
+            return Fate.SIMPLER if commit in self._simpler else Fate.KEEP
         if ended is None:
             return Fate.ON_TRIAL
         if ended.verdict == Verdict.ACCEPT:

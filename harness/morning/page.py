@@ -9,7 +9,7 @@ import jinja2
 from harness.judgement import estimate
 from harness.judgement.history import COUNTED
 from harness.morning import meaning, singles
-from harness.morning.charts import COLOURS, CONFIRMED, OUTCOMES
+from harness.morning.charts import COLOURS, OUTCOMES, confirmed
 from harness.morning.findings import Confirmation, Experiment, Findings, Reign, figure
 from harness.record.entries import Fate, Run, stamp
 from harness.system import words
@@ -68,7 +68,7 @@ def write(
         came=came(found),
         ahead=ahead(found),
         words={outcome: word for outcome, (_, _, word) in OUTCOMES.items()},
-        confirmed=CONFIRMED,
+        confirmed=confirmed,
         interval=interval,
         gain=_gain(found),
         charts=charts,
@@ -205,9 +205,25 @@ def _gain(found: Findings) -> str:
     """What the night has brought, in words; empty where nothing was proved."""
     if len(found.reigns) < 2:
         return ""
+    if not found.kept:
+        return (
+            "Nothing was proved to be better. The incumbent is simpler than the baseline, and as "
+            "good but for the margin that its proof allows: a difference of their estimates is no "
+            "gain."
+        )
     first, last = found.reigns[0], found.reigns[-1]
     share = f" ({last.mean / first.mean - 1:+.0%})" if first.mean > 0 else ""
     return (
         f"The incumbent's estimate is {figure(last.mean - first.mean)} above the baseline's"
-        f"{share}; both come from runs that no decision was based on."
+        f"{share}; both come from runs that no decision was based on.{_of_simpler(found)}"
+    )
+
+
+def _of_simpler(found: Findings) -> str:
+    """What is to be known of edits that only make the file simpler; nothing where there is none."""
+    if not found.simplified:
+        return ""
+    return (
+        f" {words.counted(len(found.simplified), 'edit')} in it only made the file simpler: what "
+        "they cost is in that figure, and none of it is proved to be theirs."
     )

@@ -10,7 +10,7 @@ from harness.errors import InputError
 from harness.judgement import purpose
 from harness.judgement.history import History
 from harness.morning import findings, page, singles
-from harness.morning.charts import CONFIRMED, OUTCOMES
+from harness.morning.charts import OUTCOMES, confirmed
 from harness.morning.findings import Findings, figure
 from harness.places import LEDGER
 from harness.record import life
@@ -142,7 +142,7 @@ def _of(found: Findings) -> list[str]:
         made = f"{len(last.lead) + len(last.incumbent)} of at most {last.most} runs"
         said.append(
             f"confirmation {last.number} of the lead against the incumbent: "
-            f"{CONFIRMED[last.verdict][1]}, {made}"
+            f"{confirmed(last)[1]}, {made}"
         )
         if last.reason:
             said.append(f"{'':22} {last.reason[:REASON_LENGTH]}")

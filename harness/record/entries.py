@@ -114,12 +114,14 @@ class Ending(enum.StrEnum):
 class Fate(enum.StrEnum):
     """What became of an experiment.
 
-    `keep`: it is proved; `accept`: it leads, or is under what leads, and is not proved yet;
+    `keep`: it is proved; `simpler`: it is in a file that was kept because it is as good as the one
+    before it, and simpler; `accept`: it leads, or is under what leads, and is not proved yet;
     `set back`: it led, and the lead fell back behind it; `crash`: it failed, and was reverted;
     `stopped`: it was, because its run looked hopeless.
     """
 
     KEEP = "keep"
+    SIMPLER = "simpler"
     ACCEPT = "accept"
     SET_BACK = "set back"
     DISCARD = "discard"
