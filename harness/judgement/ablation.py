@@ -20,6 +20,7 @@ import numpy as np
 from scipy import special
 
 from harness.checkout import syntax
+from harness.judgement import search
 from harness.judgement.contest import Contest
 from harness.judgement.experiment import Part
 from harness.judgement.history import NAME_LENGTH, History
@@ -169,7 +170,7 @@ def step(ongoing: Contest, left: float = math.inf, runs: int = BLOCKS) -> str | 
     there = edits(ongoing, whole)
     if (made := measure(ongoing, whole, there, runs, left)) is not None:
         return made
-    return propose(ongoing, whole, there) if left >= 1 else None
+    return propose(ongoing, whole, there) if left >= search.MOST_LOOKS else None
 
 
 def measure(
@@ -207,7 +208,8 @@ def propose(ongoing: Contest, whole: str, there: Sequence[Edit]) -> str | None:
     past = ongoing.read()
     if past.lead != whole:
         return None
-    tried = {ongoing.branch.edit_of(name) for name in past.progress().made_on}
+    ended = [name for name in past.progress().made_on if past.verdict(name) is not None]
+    tried = {ongoing.branch.edit_of(name) for name in ended}  # what was cut off goes on
     for found in findings(past, whole, there):
         if found.worth != Worth.PASSENGER or found.edit.without is None:
             continue

@@ -152,12 +152,12 @@ class History:
 
     def verdict(self, challenger: str) -> Run | None:
         """The row that ended an edit's trial last; None while there is none."""
-        mine = [
-            row
-            for row in self.runs
-            if row.role == Role.CHALLENGER and _same(row.challenger, challenger)
-        ]
-        return next((row for row in reversed(mine) if row.verdict.final), None)
+        return next((r for r in reversed(self.trial(challenger)) if r.verdict.final), None)
+
+    def trial(self, challenger: str) -> list[Run]:
+        """The runs of an edit's trial, in their order."""
+        runs = (row for row in self.runs if row.role == Role.CHALLENGER)
+        return [row for row in runs if _same(row.challenger, challenger)]
 
     def last_run(self, commits: Sequence[str]) -> str:
         """The id of the last run of one of these commits; a name of theirs where none ran."""

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from harness.checkout import integrity
 from harness.errors import IntegrityError, PolicyError, StorageError, TrainingError
-from harness.judgement import estimate, prospects, search
+from harness.judgement import ablation, estimate, prospects, search
 from harness.judgement.batches import LOST_RUNS
 from harness.judgement.contest import Contest
 from harness.judgement.history import NAME_LENGTH, History
@@ -36,13 +36,19 @@ ATTEMPTS = LOSSES - 1
 class _Trial:
     """A turn's number, the challenger that it has made (None if none), and its description.
 
-    Where the turn was just made, what the ledger says with it; else None.
+    Where the turn was just made, what the ledger says with it; else None. A trial that belongs to
+    no turn has the number 0.
     """
 
     number: int
     challenger: str | None
     description: str
     past: History | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called for whoever watches."""
+        return f"turn {self.number}" if self.number else self.description
 
 
 class Night:
@@ -102,14 +108,34 @@ class Night:
         return Memory(self._root, past or self._contest.read(), plan, self._earlier)
 
     def _close(self, plan: Plan) -> None:
-        """Spend what is left: second looks at edits that were set aside, and a confirmation."""
+        """Spend what is left: second looks at edits that were set aside, and a confirmation.
+
+        What carries the gain is asked with time that is of no other use then. A passenger that is
+        taken out makes a lead that is simpler; it is confirmed if there is time for that, too.
+        """
         for _ in range(search.SECOND_LOOKS):
             now = self._now(plan)
             if now.runs_left() <= search.RESERVE or (said := self._contest.look_again()) is None:
                 break
             self._say(said)
+        self._prove(plan)
+        while self._take_apart(plan):
+            self._prove(plan)
+
+    def _prove(self, plan: Plan) -> None:
+        """The confirmation that closes the night, where one is due."""
         for line in self._contest.advance(self._now(plan).runs_left(), closing=True):
             self._say(line)
+
+    def _take_apart(self, plan: Plan) -> bool:
+        """A step of what carries the gain; whether there was one to take, and time for it."""
+        try:
+            said = ablation.step(self._contest, self._now(plan).runs_left())
+        except (TrainingError, PolicyError, *LOST_RUNS) as error:
+            said = f"an edit that takes out a passenger failed: {str(error).splitlines()[0]}"
+        if said is not None:
+            self._say(said)
+        return said is not None
 
     def _over(self, now: Memory) -> str | None:
         """Why no new turn begins; None while one may."""
@@ -208,28 +234,34 @@ class Night:
                     trial.challenger, trial.description, trial.past if attempt == 1 else None
                 )
             except (TrainingError, PolicyError, *LOST_RUNS) as error:
-                self._say(f"turn {trial.number}: failed: {str(error).splitlines()[0]}")
+                self._say(f"{trial.name}: failed: {str(error).splitlines()[0]}")
             except (IntegrityError, StorageError) as error:
                 if attempt == ATTEMPTS:
                     raise
-                self._say(f"turn {trial.number}: once more: {str(error).splitlines()[0]}")
+                self._say(f"{trial.name}: once more: {str(error).splitlines()[0]}")
                 with self._asking:  # while no agent works, whose changes the next turn is told of
                     self._put_back()
                 continue
             else:
-                self._say(f"turn {trial.number}: {outcome.verdict}: {outcome.reason}")
+                self._say(f"{trial.name}: {outcome.verdict}: {outcome.reason}")
             return
 
     def _cut_off(self, past: History) -> list["_Trial"]:
-        """The trials that a kill has cut off; one that belongs to no turn is withdrawn."""
+        """The trials that a kill has cut off.
+
+        One that belongs to no turn is withdrawn, if it never ran. Else a person has begun it, or
+        it takes out a passenger.
+        """
         turns = {turn.challenger: turn for turn in past.turns}
         found = []
         for challenger in self._contest.branch.trials():
-            turn = turns.get(challenger[:NAME_LENGTH])
-            if turn is None:
+            turn, runs = turns.get(challenger[:NAME_LENGTH]), past.trial(challenger)
+            if turn is None and not runs:
                 self._contest.withdraw(challenger, past)
             elif past.verdict(challenger) is None:
-                found.append(_Trial(turn.number, challenger, turn.description))
+                number = turn.number if turn else 0
+                description = turn.description if turn else runs[0].description
+                found.append(_Trial(number, challenger, description))
         return sorted(found, key=lambda trial: trial.number)
 
     def _put_back(self) -> list[str]:
