@@ -109,7 +109,7 @@ def left_for(memory: Memory) -> float:
     for entry in Ledger(memory.root / LEDGER).rows():
         if isinstance(entry, Turn):
             count = 0
-        elif isinstance(entry, Run) and entry.role == Role.CONFIRMATION:
+        elif isinstance(entry, Run) and entry.role in (Role.CONFIRMATION, Role.ABLATION):
             count += entry.scored
     return LEFT - count
 

@@ -1,6 +1,7 @@
 """What carries the gain: a proved file without each of its edits, beside the whole."""
 
 import dataclasses
+import functools
 import statistics
 
 import numpy as np
@@ -13,8 +14,10 @@ from harness.errors import TrainingError
 from harness.judgement import ablation
 from harness.judgement.ablation import Worth
 from harness.judgement.contest import Contest
-from harness.places import EDITABLE
-from harness.record.entries import Role, Verdict
+from harness.night.turns import Night
+from harness.places import EDITABLE, LEDGER
+from harness.record.entries import Plan, Role, Run, Verdict
+from harness.record.ledger import Ledger
 from tests.conftest import HALF_CHEETAH, git
 from tests.fake_site import FakeSite, KilledError
 
@@ -62,7 +65,7 @@ class Worths:
         return worth + self.drift * self._made + self.noise * (-1) ** self._made
 
 
-def night(root, worths):
+def proved(root, worths):
     """A branch whose three edits are proved together."""
     (root / EDITABLE).write_text(text(FIRST))
     git(root, "commit", "-qam", "a file of several lines")
@@ -93,7 +96,7 @@ def test_an_edit_carries_what_the_file_loses_without_it_and_a_passenger_nothing(
     root, monkeypatch, capsys
 ):
     worths = Worths()
-    contest = night(root, worths)
+    contest = proved(root, worths)
     worths.shift("clip = 1", 0.0)
     worths.drift = 0.02  # within a block as between blocks
     before = contest.read()
@@ -122,7 +125,7 @@ def test_an_edit_carries_what_the_file_loses_without_it_and_a_passenger_nothing(
 
 
 def test_a_block_has_every_file_once_by_lot_and_goes_on_where_it_was_killed(root):
-    contest = night(root, Worths())
+    contest = proved(root, Worths())
     whole = contest.read().incumbent
     there = ablation.edits(contest, whole)
     files = sorted([whole, *(edit.without for edit in there)])
@@ -148,7 +151,7 @@ def test_a_block_has_every_file_once_by_lot_and_goes_on_where_it_was_killed(root
 
 def test_what_a_file_fails_without_is_run_no_more(root):
     worths = Worths()
-    contest = night(root, worths)
+    contest = proved(root, worths)
     worths.needed, worths.noise = {"clip = 1"}, 0.02
     found = apart(contest, 3)
     assert found["clipped"].worth == Worth.NEEDED
@@ -160,7 +163,7 @@ def test_what_a_file_fails_without_is_run_no_more(root):
 def test_an_edit_that_others_are_built_on_is_named(root):
     worths = Worths()
     worths.of["rate = 3"] = 2.0
-    contest = night(root, worths)
+    contest = proved(root, worths)
     faster = [line.replace("rate = 2", "rate = 3") for line in WHOLE]
     contest.challenge("faster still", text(faster).encode())
     contest.advance(closing=True)
@@ -172,7 +175,7 @@ def test_an_edit_that_others_are_built_on_is_named(root):
 
 def test_a_passenger_is_taken_out_by_an_edit_on_trial(root):
     worths = Worths()
-    contest = night(root, worths)
+    contest = proved(root, worths)
     worths.shift("rate = 2", 0.0)  # as long without it: there is nothing to win
     worths.shift("clip = 1", -0.5)
     before = contest.read().incumbent
@@ -184,6 +187,78 @@ def test_a_passenger_is_taken_out_by_an_edit_on_trial(root):
     assert b"clip = 1" not in contest.branch.edit_of("lead")
     assert contest.read().incumbent == before  # which a confirmation alone can move
     assert contest.branch.edit_of("tip") == text(WHOLE).encode()
+
+
+FEW = 2
+"""Blocks of a night's ablation, which is certain enough where runs hardly differ."""
+
+
+@pytest.fixture
+def _few(monkeypatch):
+    monkeypatch.setattr(ablation, "step", functools.partial(ablation.step, runs=FEW))
+
+
+def closed(contest, runs, plan=True):
+    """The end of a night that has so many runs left, or of one that was begun before; its runs."""
+    site = contest.site
+    again = Contest(contest.branch, contest.conditions, sandbox.NONE, site=site)
+    night = Night(again, Plan("true", 1.0, runs, 20.0) if plan else None)
+    night._over = lambda now: "the agent is gone"
+    night.run()
+    entries = Ledger(again.branch.root / LEDGER).read().entries
+    there = entries[entries.index(again.read().night()) :]
+    return [row for row in there if isinstance(row, Run) and not row.begun]
+
+
+@pytest.mark.usefixtures("_few")
+@pytest.mark.parametrize(("left", "made"), [(3, 0), (4, 4), (7, 4), (99, 8)])
+def test_a_night_takes_its_gain_apart_with_whole_blocks_and_no_run_too_many(root, left, made):
+    runs = closed(proved(root, Worths()), left)
+    assert [run.role for run in runs] == [Role.ABLATION] * made
+
+
+@pytest.mark.usefixtures("_few")
+def test_the_confirmation_that_closes_a_night_goes_before_its_ablation(root):
+    worths = Worths()
+    contest = proved(root, worths)
+    better = [line.replace("depth = 1", "depth = 2") for line in WHOLE]
+    worths.of["depth = 2"], worths.noise = 2.0, 0.02
+    assert contest.challenge("deeper", text(better).encode()).verdict == Verdict.ACCEPT
+    runs = closed(contest, 14)
+    assert contest.branch.edit_of("tip") == text(better).encode()
+    roles = [run.role for run in runs]
+    assert list(dict.fromkeys(roles)) == [Role.CONFIRMATION, Role.ESTIMATE, Role.ABLATION]
+    assert roles.count(Role.ABLATION) == 4  # a block: two of the four edits are one place
+    assert len(runs) <= 14
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_few")
+@pytest.mark.parametrize(
+    ("role", "number"),
+    [(Role.ABLATION, 3), (Role.CHALLENGER, 1), (Role.CHALLENGER, 2), (Role.CONFIRMATION, 2)],
+)
+def test_a_passenger_is_taken_out_at_night_and_a_kill_changes_nothing(root, role, number):
+    worths = Worths()
+    contest = proved(root, worths)
+    worths.shift("rate = 2", 0.0)
+    worths.shift("clip = 1", -0.5)
+    seen = []
+
+    def last(row, score):
+        seen.append(row.role)
+        return row.role == role and seen.count(role) == number
+
+    with contest.site.killing(last), pytest.raises(KilledError):
+        closed(contest, 50)
+    runs = closed(contest, 50, plan=False)
+    assert b"clip = 1" not in contest.branch.edit_of("tip")
+    scored = [run for run in runs if run.scored]
+    assert len({(r.role, r.commit, r.challenger, r.replicate) for r in scored}) == len(scored)
+    tried = [run for run in scored if run.role == Role.CHALLENGER]
+    assert {run.description for run in tried} == {"Take out a passenger: clipped"}
+    assert len({run.challenger for run in tried}) == 1
+    assert len(runs) <= 50
 
 
 def test_where_nothing_was_proved_there_is_nothing_to_take_out(root):

@@ -8,8 +8,8 @@ import pytest
 from harness import run
 from harness.errors import InputError
 from harness.judgement import search
-from harness.morning import aftermath
-from harness.places import EDITABLE
+from harness.morning import aftermath, findings
+from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Role, Verdict
 from tests.conftest import summary_block
 from tests.searched import begun
@@ -97,6 +97,26 @@ def test_false_keeps_are_those_of_confirmations(ongoing, capsys, monkeypatch):
     assert (block["challengers"], block["accepted"]) == ("3", str(accepted))
     assert block["confirmations"] == "1"
     assert block["false_keeps"] == str(len(past.progress().keeps))
+
+
+def test_a_keep_of_what_led_before_an_aa_test_is_no_false_one(searched):
+    found = findings.read(searched.branch.root / LEDGER)
+    (proved, unproved) = found.confirmations
+
+    def since(experiments, confirmations=0):
+        """The branch at that time."""
+        return dataclasses.replace(
+            found,
+            experiments=found.experiments[:experiments],
+            confirmations=found.confirmations[:confirmations],
+        )
+
+    assert (proved.edits, proved.verdict, unproved.verdict) == ([2, 4], "keep", "unproved")
+    assert aftermath.false_keeps(found, since(1)) == 1
+    assert aftermath.false_keeps(found, since(2)) == 0  # the second edit led already
+    assert aftermath.false_keeps(found, since(4, 1)) == 0
+    simpler = [dataclasses.replace(proved, simpler=True)]
+    assert aftermath.false_keeps(dataclasses.replace(found, confirmations=simpler), since(1)) == 0
 
 
 def test_what_a_failed_confirmation_leaves_is_said(searched):

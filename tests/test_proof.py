@@ -311,7 +311,9 @@ def test_runs_of_a_confirmation_that_were_cut_off_divide_its_level(root):
     ongoing.advance()
     first = next(row for row in beside(root) if row.replicate == 106)
     share = (3 / 7) ** confirmation.SPENDING * confirmation.level(1, ()) / math.comb(15, 2)
-    assert f"where {share:.2g} is allowed: it goes on" in first.reason
+    said = f"where {share:.2g} is allowed (1/105 of what it would be, for in so many ways could who"
+    assert said in first.reason
+    assert first.reason.endswith("it goes on.")
 
 
 def test_a_confirmation_that_is_cut_off_three_times_is_unproved_and_the_next_one_begins_anew(root):
@@ -334,6 +336,48 @@ def test_a_confirmation_that_is_cut_off_three_times_is_unproved_and_the_next_one
     assert ongoing.read().design(second).picks == 1
     assert beside(root)[-1].verdict in (Verdict.KEEP, Verdict.UNPROVED)
     assert {row.replicate // 100 for row in beside(root)} == {1, 2}
+
+
+@pytest.fixture
+def _in_vain(monkeypatch):
+    """Confirmations that prove nothing."""
+    monkeypatch.setattr(confirmation, "look", lambda *there: confirmation.Look(False, 1.0, 0.1))
+
+
+@pytest.mark.usefixtures("_in_vain")
+def test_what_was_asked_in_vain_is_asked_again_by_a_person_or_after_a_new_run(root):
+    site = repeatable()
+    ongoing = begun(root, site)
+    lead_at(ongoing, 5)
+    ongoing.advance(LEFT, closing=True)
+    assert beside(root)[-1].verdict == Verdict.UNPROVED
+    there = ongoing.read()
+    assert len(there.progress().stack) == 1
+    assert search.is_due(there.outlook(), LEFT, True, there.progress().level())
+    for closing in (True, False):  # a closed night that is continued
+        assert again(root, site).advance(40, closing) == []
+        assert again(root, site).advance(40, closing, again(root, site).read()) == []
+    assert len(entries(root, ConfirmationBegun)) == 1
+    ongoing.advance(LEFT, closing=True, asked=True)
+    assert len(entries(root, ConfirmationBegun)) == 2
+    assert ongoing.advance(LEFT, closing=True) == []
+    ongoing.challenge("nothing", file(-5))
+    ongoing.advance(LEFT, closing=True)
+    assert len(entries(root, ConfirmationBegun)) == 3
+
+
+@pytest.mark.usefixtures("_in_vain")
+def test_another_lead_than_the_one_that_was_not_proved_is_confirmed(root):
+    ongoing = begun(root)
+    lead_at(ongoing, 3, 6)
+    ongoing.advance(LEFT, closing=True)
+    there = ongoing.read().progress()
+    assert len(there.stack) == 2
+    below = dataclasses.replace(there, stack=there.stack[:1])
+    lots = entries(root, ConfirmationBegun)[0].lots
+    assert there.repeats(lots)
+    assert not below.repeats(lots)
+    assert not there.repeats(dataclasses.replace(lots, margin=1.0))  # another question
 
 
 def test_a_lead_that_fails_side_by_side_is_unproved_and_falls_at_once(root):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+from harness import compare
 from harness.checkout import syntax
 from harness.checkout.branch import create
 from harness.checkout.syntax import Size
@@ -16,8 +17,9 @@ from harness.judgement.confirmation import Block, Design
 from harness.judgement.contest import Contest
 from harness.judgement.history import History
 from harness.judgement.search import File, Outlook
+from harness.morning import aftermath, charts, findings, page, standing
 from harness.places import EDITABLE, LEDGER
-from harness.record.entries import ConfirmationBegun, Lots, Role, Run, Simpler, Verdict
+from harness.record.entries import ConfirmationBegun, Fate, Lots, Role, Run, Simpler, Verdict
 from harness.record.ledger import Ledger
 from tests.conftest import HALF_CHEETAH, git
 from tests.fake_site import FakeSite, KilledError
@@ -198,6 +200,46 @@ def test_a_lead_that_is_only_simpler_is_proved_not_to_be_worse(contest):
     rows[rows.index(begun)] = wide
     (fault,) = audit.faults(rows, fingerprint)
     assert fault == f"{begun.run_id}: its margin is not the one that the rule allows here"
+
+
+def test_what_is_only_simpler_is_told_as_that_and_as_no_gain(contest, capsys):
+    ledger = contest.branch.root / LEDGER
+    before = findings.read(ledger)
+    simplified(contest)
+    contest.site._score = lambda order, text: 0.2 * float(text.split()[2])
+    closed(contest)
+    found = findings.read(ledger)
+    assert (found.kept, [e.number for e in found.simplified]) == ([], [1])
+    assert found.experiments[0].outcome is Fate.SIMPLER
+    assert found.experiments[0].reason.endswith("has found the file with it as good since, and "
+                                                "simpler.")  # fmt: skip
+    assert [(one.simpler, one.verdict) for one in found.confirmations] == [(True, Verdict.KEEP)]
+    assert aftermath.false_keeps(found, before) == 0
+    assert aftermath.of_confirmation(contest.read(), Verdict.KEEP)[0].endswith("That is no gain.")
+    said = "\n".join(standing.look(contest.branch.root))
+    assert "tried: 1: 0 proved, 1 kept as simpler" in said
+    assert "confirmation 1 of the lead against the incumbent: kept as simpler, " in said
+    text = page.write(found, {"progress": charts.progress(found).svg}, [])
+    assert "Nothing was proved to be better." in text
+    assert "<b>0</b><span>proved in 0 of 0 confirmations; 1 kept as simpler</span>" in text
+    compare.compare(ledger, ledger)
+    assert "0 proved, 1 kept as simpler in 1 confirmation" in capsys.readouterr().out
+
+
+def test_what_is_better_and_simpler_is_told_apart(contest):
+    simplified(contest)
+    contest.site._score = lambda order, text: 0.2 * float(text.split()[2])
+    closed(contest)
+    contest.site._score = lambda order, text: float(text.split()[2])
+    assert contest.challenge("better", file(5.0, 3)).verdict == Verdict.ACCEPT
+    closed(contest)
+    found = findings.read(contest.branch.root / LEDGER)
+    assert ([e.number for e in found.kept], [e.number for e in found.simplified]) == ([2], [1])
+    assert [e.number for e in found.inside] == [1, 2]
+    gain = page._gain(found)
+    assert "1 edit in it only made the file simpler" in gain
+    there = aftermath.of_confirmation(contest.read(), Verdict.KEEP)[0]
+    assert there.startswith("What led is proved")
 
 
 def test_small_losses_do_not_add_up(contest):

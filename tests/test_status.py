@@ -71,6 +71,8 @@ def test_a_status_says_who_leads_and_how_the_last_confirmation_ended(searched):
         ("challenger", 2, True, "the edit, run 2"),
         ("incumbent", 3, True, "the incumbent, run 3"),
         ("estimate", 1, True, "estimate of the new incumbent, run 1"),
+        ("ablation", 2, True, "what carries the gain, block 2: the whole file"),
+        ("ablation", 2, False, "what carries the gain, block 2: without one of its edits"),
         ("confirmation", 103, True, "side by side, place 3 of at most {most}: the lead"),
         ("confirmation", 203, False, "side by side, place 3 of at most {most}: the incumbent"),
         ("confirmation", 903, False, "side by side, place 3: the incumbent"),
@@ -82,6 +84,11 @@ def test_what_a_run_is_made_for_is_said_in_words(searched, role, replicate, is_l
     run = run_row(role=Role(role), replicate=replicate, branch="autorl/night", **names)
     most = 2 * sum(search.pairs(math.inf, closing=True))
     assert purpose.told(run, entries) == told.format(most=most)
+
+
+def test_whatever_a_run_is_made_for_has_words_of_its_own():
+    told = {purpose.told(run_row(role=role, commit="a", challenger="b"), []) for role in Role}
+    assert len(told) == len(Role)
 
 
 def test_a_new_branch_shows_nothing_of_the_old_one(root, site):

@@ -10,11 +10,10 @@ PURPOSES = {
     Role.CHALLENGER: "the edit, run {}",
     Role.INCUMBENT: "the incumbent, run {}",
     Role.ESTIMATE: "estimate of the new incumbent, run {}",
-    Role.ABLATION: "with or without an edit, block {}",
     Role.TRANSFER: "on this task, run {}",
     Role.NONE: "a run by itself",
 }
-"""Of runs with a number."""
+"""Of runs with a number that are not side by side with those of other files."""
 
 
 def told(run: Run | Part, entries: Sequence[Entry]) -> str:
@@ -24,8 +23,11 @@ def told(run: Run | Part, entries: Sequence[Entry]) -> str:
       run: its row, or its part.
       entries: of the ledger: of a confirmation's run they say whose place it has.
     """
+    if run.role == Role.ABLATION:
+        side = "the whole file" if run.commit == run.challenger else "without one of its edits"
+        return f"what carries the gain, block {run.replicate}: {side}"
     if run.role != Role.CONFIRMATION:
-        return PURPOSES.get(run.role, f"{run.role}, run {{}}").format(run.replicate)
+        return PURPOSES[run.role].format(run.replicate)
     number, place = divmod(run.replicate, PLACES_NUMBERED)
     side = "the lead" if run.commit == run.challenger else "the incumbent"
     lots = _lots(entries, run.branch, number)

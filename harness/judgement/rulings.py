@@ -164,8 +164,8 @@ def _divided(design: Design) -> str:
     if design.picks == 1:
         return ""
     return (
-        f" (a {design.picks:,}th of what it would be: in so many ways could these runs have been "
-        "picked by who cut some off)"
+        f" (1/{design.picks:,} of what it would be, for in so many ways could who cut off runs "
+        "have picked these)"
     )
 
 
