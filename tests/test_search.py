@@ -163,6 +163,40 @@ def test_a_score_that_is_far_off_counts_as_far_and_is_not_overlooked(far):
     assert search.second_look(worse, ["1"], {}) is None
 
 
+@pytest.mark.parametrize("ahead", [9.0, 12.0, 30.0, 300.0])
+def test_beside_a_lead_that_is_far_ahead_edits_are_told_apart(ahead):
+    """It is not proved yet, and edits are made on it."""
+    scatter = (0.3, -0.8, 1.0, -0.5, 0.1, -0.1)
+    files = {
+        "0": File("0", None, tuple(100.0 + one for one in scatter)),
+        "1": File("1", "0", tuple(100.0 + ahead + one for one in scatter), 4),
+    }
+
+    def edit(gain, looks=2, simpler=False):
+        scores = tuple(100.0 + ahead + gain + one for one in (0.2, -0.2)[:looks])
+        made = File("2", "1", scores, looks, simpler)
+        return Outlook({**files, "2": made}, "0", ["1"])
+
+    gains = [edit(gain).gain("2") for gain in (-200.0, -5.0, -1.0, 0.0, 1.0, 3.0, 200.0)]
+    assert gains == sorted(gains)
+    assert gains[-1] > gains[-2] > gains[-3] > search.ACCEPT > gains[3]
+    assert search.is_accepted(edit(3.0), "2") is True
+    assert search.is_accepted(edit(0.0), "2") is False
+    # As good, and simpler: not what is far worse, though far better than the incumbent.
+    assert search.is_accepted(edit(0.0, simpler=True), "2") is True
+    assert search.is_accepted(edit(-5.0, simpler=True), "2") is False
+    there = edit(0.0)
+    assert there.ahead() > search.CONFIRM
+    assert there.origin + there.unit * there.value("1") == pytest.approx(100 + ahead, abs=0.5)
+    assert there.bar() == pytest.approx(100.0 + ahead + 0.9 * search.ACCEPT * there.unit, abs=0.5)
+
+
+def test_a_lead_that_was_lucky_once_is_not_far_ahead():
+    files = {"0": FILES["0"], "1": File("1", "0", (50.0, 0.2, -0.1, 0.3), 2)}
+    there = Outlook(files, "0", ["1"])
+    assert there.origin == pytest.approx(0.0)
+
+
 def test_an_edit_leads_after_two_good_runs_and_not_after_one():
     assert search.is_accepted(outlook(2.5), "1") is None
     assert search.is_accepted(outlook(2.5, 2.1), "1") is True

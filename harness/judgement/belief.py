@@ -6,6 +6,8 @@ what is better.
 """
 
 import functools
+import statistics
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,8 +36,26 @@ runs of one file hardly differ, an edit may gain hundreds of deviations."""
 DRAWN_IN = 4.0
 """Deviations from the ends of the grid to which scores beyond are drawn in."""
 
+FAR, SEEN_AT = 8.0, 3.0
+"""Deviations from the incumbent from which on the lead counts as far ahead, and the value that it
+has on the grid then: so that what is better still has its place there, and so has what is worse.
+The incumbent is drawn in, and less far behind than the largest effect of an edit."""
+
 WIDE = 3.0
 """Standard deviation of a file's value before anything is known of it."""
+
+
+def origin(incumbent: Sequence[float], lead: Sequence[float], unit: float) -> float:
+    """The score from which values are counted: the incumbent's mean, while the lead is near it.
+
+    Args:
+      incumbent: its scores; at least one.
+      lead: its scores.
+      unit: of the grid, in units of scores.
+    """
+    mean = sum(incumbent) / len(incumbent)
+    ahead = statistics.median(lead) if lead else mean
+    return ahead - SEEN_AT * unit if (ahead - mean) / unit > FAR else mean
 
 
 def unknown() -> np.ndarray:

@@ -133,8 +133,7 @@ class Outlook:
         self.stack = tuple(stack)
         self.noise: Noise = noise.fit([file.scores for file in files.values()])
         self.unit = self.noise.deviation
-        scores = files[incumbent].scores
-        self.origin = sum(scores) / len(scores)
+        self.origin = belief.origin(files[incumbent].scores, files[self.lead].scores, self.unit)
         self._beliefs: dict[tuple[str, int, int], np.ndarray] = {}
 
     @property
