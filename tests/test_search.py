@@ -192,9 +192,10 @@ def test_beside_a_lead_that_is_far_ahead_edits_are_told_apart(ahead):
 
 
 def test_a_lead_that_was_lucky_once_is_not_far_ahead():
-    files = {"0": FILES["0"], "1": File("1", "0", (50.0, 0.2, -0.1, 0.3), 2)}
-    there = Outlook(files, "0", ["1"])
-    assert there.origin == pytest.approx(0.0)
+    """Its runs side by side have been as the incumbent's."""
+    assert belief.origin([1.0, -1.0], [60.0, 0.2, -0.1, 0.3], 1.0) == 0.0
+    assert belief.origin([1.0, -1.0], [60.0, 60.0], 1.0) > 0.0
+    assert belief.origin([1.0, -1.0], [], 1.0) == 0.0
 
 
 def test_an_edit_leads_after_two_good_runs_and_not_after_one():
