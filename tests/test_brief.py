@@ -77,7 +77,8 @@ def test_an_edit_is_told_with_its_scores_its_gain_and_its_pace(ongoing):
     assert (failed.group, failed.scores, failed.gain) == (Group.FAILED, (), None)
     again = attempt(ongoing, 0, "as the first file was")
     # By the file that it was made on, whose own few runs may be alike.
-    mean, deviation = sum(better.scores) / len(better.scores), ongoing.read().outlook().noise.deviation
+    mean = sum(better.scores) / len(better.scores)
+    deviation = ongoing.read().outlook().noise.deviation
     assert again.gain == pytest.approx((again.scores[0] - mean) / deviation)
 
 
