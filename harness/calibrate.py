@@ -26,8 +26,8 @@ def calibrate(
 ) -> None:
     """Run the incumbent of an experiment branch again and again, and say what its spread means.
 
-    It says how many runs it takes to prove an improvement. Its runs count for every later
-    comparison.
+    It says how many runs it takes to prove an improvement. Its runs count in the search, and in no
+    proof.
     """
     ongoing = contest.resume(Path.cwd(), options.confinement, options.shown)
     if ongoing is None:

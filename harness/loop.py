@@ -117,10 +117,10 @@ def loop(
         bool, typer.Option("--list-agents", help="Print the presets and exit.")
     ] = False,
 ) -> None:
-    """Let an agent edit train.py all night, and keep what is better.
+    """Let an agent edit train.py all night, and keep what is proved to be better.
 
-    On an experiment branch that is checked out the night continues from its incumbent, under its
-    conditions; elsewhere a branch is begun.
+    On an experiment branch that is checked out the night continues from what leads there, under
+    its conditions; elsewhere a branch is begun.
     """
     if list_agents:
         for name, command in agents.PRESETS.items():

@@ -1,10 +1,11 @@
 """What a training's own reports say of its score, and whom the rule would have stopped by them.
 
-    python scripts/bench_stopping.py [FOLDER ...] [--chance 0.3] [--bar 0.45] [--leave-out TEXT]
+    python scripts/bench_stopping.py [FOLDER ...] [--chance C] [--bar B] [--leave-out TEXT]
 
 FOLDER holds folders of finished runs, at any depth; `docs/evidence` if none is given, `runs` for
 those of a checkout. Each run is predicted from the others of its task and budget. The bar is the
-mean of the others' scores and `--bar` of their standard deviations.
+mean of the others' scores and `--bar` of their standard deviations; it and `--chance` are the
+rule's own if left out.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 from scipy import stats
 
 from harness.contract import reports
-from harness.judgement import stopping
+from harness.judgement import search, stopping
 from harness.judgement.stopping import SHARES, Course
 from harness.places import CURVE, SUMMARY
 
@@ -71,8 +72,8 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", nargs="*", type=Path, default=[EVIDENCE])
-    parser.add_argument("--chance", type=float, default=0.3)
-    parser.add_argument("--bar", type=float, default=0.45)
+    parser.add_argument("--chance", type=float, default=search.CHANCE)
+    parser.add_argument("--bar", type=float, default=search.BAR * search.ACCEPT)
     parser.add_argument("--leave-out", action="append", default=[], metavar="TEXT")
     given = parser.parse_args()
     print(

@@ -34,6 +34,12 @@ What runs are worth that end, or are slowed, in favour of a result; nothing is b
 
 How often a branch's first confirmation keeps a lead that is unlike the incumbent and no better on
 average: `kept`, where `level` is the bound for a lead that is the same.
+
+    python scripts/simulate_nights.py --simpler [--nights 500]
+
+How often a branch's first confirmation of a lead that is simpler finds it to be worse by less than
+the margin: `kept`, by how many margins it is truly worse. None is ended early between two blocks,
+which only takes keeps away.
 """
 
 import argparse
@@ -50,6 +56,7 @@ from pathlib import Path
 from harness.judgement import confirmation, search, simulation
 from harness.judgement import noise as scatter
 from harness.judgement.confirmation import Block, Design
+from harness.judgement.noise import Noise
 from harness.judgement.simulation import Conditions, Draw, Hand, Mix, Night, Signal
 
 NIGHT_LENGTH = 40
@@ -236,6 +243,9 @@ UNLIKE = {
 KNOWN = 12, 4
 """Files that a branch has run before its first confirmation, and runs of each."""
 
+MARGINS = (0.0, 1.0, 1.5)
+"""By how much leads are worse that are simpler, in the margin by which they must not be."""
+
 
 def unlike(draw: Draw, count: int, seed: int) -> None:
     """How often each of `UNLIKE` is kept."""
@@ -243,24 +253,47 @@ def unlike(draw: Draw, count: int, seed: int) -> None:
     print(f"level: {level:.4f}")
     for name, (scale, mean) in UNLIKE.items():
         generator = random.Random(seed)
-        files, runs = KNOWN
-        known = scatter.fit([[draw(generator) for _ in range(runs)] for _ in range(files)])
+        known = _known(draw, generator)
         design = Design(level, search.PAIRS, known.deviation * sum(search.JUMP) / 2, known)
         print(f"case: {name}")
         show("kept", [_is_kept(design, draw, scale, mean, generator) for _ in range(count)])
 
 
+def simpler(draw: Draw, count: int, seed: int) -> None:
+    """How often a simpler lead is kept that is worse by each of `MARGINS`."""
+    level = confirmation.level(1, [])
+    pairs = confirmation.simpler_pairs(level)
+    print(f"level: {level:.4f}\nruns_of_each_file: {sum(pairs)}")
+    for worse in MARGINS:
+        generator = random.Random(seed)
+        kept = []
+        for _ in range(count):
+            known = _known(draw, generator)
+            margin = confirmation.TOLERANCE * known.deviation
+            design = Design(level, pairs, margin, known)
+            kept.append(_is_kept(design, draw, 1.0, -worse * margin, generator, margin))
+        print(f"margins: {worse:g}")
+        show("kept", kept)
+
+
+def _known(draw: Draw, generator: random.Random) -> Noise:
+    """What a branch knows of its noise."""
+    files, runs = KNOWN
+    return scatter.fit([[draw(generator) for _ in range(runs)] for _ in range(files)])
+
+
 def _is_kept(
-    design: Design, draw: Draw, scale: float, mean: float, generator: random.Random
-) -> bool:
-    """Whether a confirmation keeps a lead with another scatter and mean."""
+    design: Design, draw: Draw, scale: float, mean: float, generator: random.Random,
+    margin: float = 0.0,
+) -> bool:  # fmt: skip
+    """Whether a confirmation keeps a lead with another scatter and mean, raised by a margin."""
     blocks: list[Block] = []
     for pairs in design.pairs:
         places = [True] * pairs + [False] * pairs
         generator.shuffle(places)
         scores = [mean + scale * draw(generator) if lead else draw(generator) for lead in places]
         blocks.append(Block(tuple(scores), tuple(places)))
-        if confirmation.look(design, blocks).kept:
+        if confirmation.look(design, confirmation.raised(blocks, margin)).kept:
             return True
     return False
 
@@ -328,6 +361,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--selective", action="store_true", help="what selective ends are worth")
     parser.add_argument("--unlike", action="store_true", help="leads that are not the same")
+    parser.add_argument("--simpler", action="store_true", help="leads that are simpler")
     options = parser.parse_args()
     if options.nights < 2:
         parser.error("--nights must be at least 2")
@@ -351,6 +385,9 @@ def main() -> None:
         return
     if options.unlike:
         unlike(noise(options.noise), options.nights, options.seed)
+        return
+    if options.simpler:
+        simpler(noise(options.noise), options.nights, options.seed)
         return
     setting = Setting(
         options.noise, mix, options.shift, options.runs, tuple(options.signal), options.drift,

@@ -236,7 +236,7 @@ def test_the_confirmation_that_closes_a_night_goes_before_its_ablation(root):
 @pytest.mark.usefixtures("_few")
 @pytest.mark.parametrize(
     ("role", "number"),
-    [(Role.ABLATION, 3), (Role.CHALLENGER, 1), (Role.CHALLENGER, 2), (Role.CONFIRMATION, 2)],
+    [(Role.ABLATION, 3), (Role.CHALLENGER, 2), (Role.CONFIRMATION, 2)],
 )
 def test_a_passenger_is_taken_out_at_night_and_a_kill_changes_nothing(root, role, number):
     worths = Worths()

@@ -21,6 +21,7 @@ from harness.errors import InputError, IntegrityError, LedgerError, StorageError
 from harness.judgement import contest, search
 from harness.judgement.contest import Contest
 from harness.night import agents, brief, tuners
+from harness.night import turns as turns_of
 from harness.night.memory import PATIENCE, REPAIRS, Memory, recorded
 from harness.night.turns import ATTEMPTS, Night
 from harness.places import EDITABLE, LEDGER
@@ -62,6 +63,12 @@ skill -= 0 if turn in {better} else 5
 file.write_text(f"SKILL = {{skill}} # {{word}} {{turn}}\\n")
 pathlib.Path("DESCRIPTION").write_text(f"idea {{turn}}\\n")
 """
+
+
+@pytest.fixture(autouse=True)
+def _not_taken_apart(monkeypatch):
+    """These nights have time without end for what `test_ablation` is about."""
+    monkeypatch.setattr(turns_of.ablation, "step", lambda *there: None)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ __all__ = [
     "objective",
     "pace",
     "power",
+    "progress",
     "prospects",
     "purpose",
     "replicates",

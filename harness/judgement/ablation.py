@@ -23,7 +23,8 @@ from harness.checkout import syntax
 from harness.judgement import search
 from harness.judgement.contest import Contest
 from harness.judgement.experiment import Part
-from harness.judgement.history import NAME_LENGTH, History
+from harness.judgement.history import History
+from harness.judgement.progress import NAME_LENGTH
 from harness.judgement.rulings import LOSSES
 from harness.record.entries import Role, Run
 

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from harness.judgement import confirmation, history
-from harness.judgement.history import NAME_LENGTH, PLACES_NUMBERED, History, Progress
+from harness.judgement import confirmation, history, progress
+from harness.judgement.history import PLACES_NUMBERED, History
+from harness.judgement.progress import NAME_LENGTH, Progress
 from harness.record.entries import (
     ALONE,
     ConfirmationBegun,
@@ -42,7 +43,7 @@ def _of_branch(entries: Sequence[Entry], name: str, fingerprint: str) -> Iterato
         yield from (f"{entry.run_id}: {fault}" for fault in found)
         if isinstance(entry, ConfirmationBegun) and entry.lots is not None:
             begun[entry.lots.number] = entry
-        there = history.after(there, entry)
+        there = progress.after(there, entry)
 
 
 def _worked_out(

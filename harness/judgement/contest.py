@@ -20,7 +20,8 @@ from harness.errors import HarnessError, InputError, LedgerError
 from harness.judgement import experiment, search, stopping
 from harness.judgement.batches import LOST_RUNS, Batches
 from harness.judgement.experiment import Part, Summary
-from harness.judgement.history import NAME_LENGTH, SEEN, Conditions, History
+from harness.judgement.history import SEEN, Conditions, History
+from harness.judgement.progress import NAME_LENGTH
 from harness.judgement.proof import Proof
 from harness.judgement.replicates import Replicates, Runner
 from harness.judgement.stopping import Course

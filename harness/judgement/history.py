@@ -4,32 +4,26 @@ import dataclasses
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from harness.judgement import confirmation, objective, search
+from harness.judgement import confirmation, objective, progress, search
 from harness.judgement.confirmation import Block, Design
+from harness.judgement.progress import NAME_LENGTH, Progress, same
 from harness.judgement.search import File, Outlook
 from harness.measurement import startup
 from harness.record.entries import (
     ConfirmationBegun,
     Entry,
-    Lots,
     NightBegun,
     Role,
     Run,
-    SetBack,
-    Simpler,
     Status,
     Turn,
-    Verdict,
 )
 
 RUNS_PER_END = 10
 """Of an incumbent, for each time that a run of it was cut off: who cuts off what would be high, or
 low, moves the mean of the others by 0.18 deviations at most, however often it is done."""
-
-NAME_LENGTH = 12
-"""Characters of a commit's name in the ledger."""
 
 SEEN = (Role.CHALLENGER, Role.INCUMBENT, Role.CONFIRMATION)
 """Roles of runs that the search may see."""
@@ -157,7 +151,7 @@ class History:
     def trial(self, challenger: str) -> list[Run]:
         """The runs of an edit's trial, in their order."""
         runs = (row for row in self.runs if row.role == Role.CHALLENGER)
-        return [row for row in runs if _same(row.challenger, challenger)]
+        return [row for row in runs if same(row.challenger, challenger)]
 
     def last_run(self, commits: Sequence[str]) -> str:
         """The id of the last run of one of these commits; a name of theirs where none ran."""
@@ -175,10 +169,10 @@ class History:
         name = challenger[:NAME_LENGTH], self.instrument
         return [*tried, name].index(name) + 1
 
-    def progress(self) -> "Progress":
+    def progress(self) -> Progress:
         """Where search and proof are."""
         if self._progress is None:
-            self._progress = _progress(self._entries, self.runs[0].commit)
+            self._progress = progress.reached(self._entries, self.runs[0].commit)
         return self._progress
 
     def files(self) -> dict[str, File]:
@@ -360,8 +354,8 @@ class History:
             for row in self.runs
             if row.role == role
             and confirmation in (None, confirmation_of(row.replicate))
-            and (not challenger or _same(row.challenger, challenger))
-            and (not commit or _same(row.commit, commit))
+            and (not challenger or same(row.challenger, challenger))
+            and (not commit or same(row.commit, commit))
             and row.harness == self.instrument
             and row.status.cut_off
             and row.seed is not None
@@ -396,8 +390,8 @@ class History:
             row
             for row in self._begun
             if (row.role, row.replicate, row.task) == (role, replicate, task)
-            and _same(row.challenger, challenger)
-            and _same(row.commit, commit)
+            and same(row.challenger, challenger)
+            and same(row.commit, commit)
             and row.harness == self.instrument
             and row.seed is not None
         )
@@ -419,157 +413,6 @@ class History:
     def transferred(self, commit: str, task: str) -> float | None:
         """The return of a commit's file on a task that it was tried on; None if it was not."""
         return self.replicate(Role.TRANSFER, commit, 1).get(task)
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """Where search and proof are on a branch; files by their names.
-
-    Attributes:
-      incumbent: that is proved.
-      stack: accepted edits on top of it, in their order.
-      made_on: of each edit the lead that it was made on.
-      aside: edits that were set aside, those that were stopped among them.
-      confirmations: that were begun.
-      simpler: those of them that asked if the lead is as good and simpler; the others, if better.
-      keeps: of the others, counted by themselves, the numbers of those that kept something.
-      simpler_keeps: the same of those.
-      proved: the incumbent that the last of all these made; empty if there is none.
-      before_simpler: the incumbent before those that were proved to be as good and simpler, and
-        nothing else, last; empty if none was.
-      simplified: edits after which the file that they were made on is simpler.
-      in_a_row: edits set aside since the lead changed or was run.
-      begun: the confirmation that goes on; None if none does.
-      unproved: the one that has proved nothing, where the search has no score since; None else.
-      falling: the run after which the lead has to be set back, which it is not yet; None if none.
-    """
-
-    incumbent: str
-    stack: tuple[str, ...] = ()
-    made_on: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    aside: tuple[str, ...] = ()
-    confirmations: int = 0
-    simpler: int = 0
-    keeps: tuple[int, ...] = ()
-    simpler_keeps: tuple[int, ...] = ()
-    proved: str = ""
-    before_simpler: str = ""
-    simplified: frozenset[str] = frozenset()
-    in_a_row: int = 0
-    begun: ConfirmationBegun | None = None
-    unproved: ConfirmationBegun | None = None
-    falling: Run | None = None
-
-    @property
-    def lead(self) -> str:
-        """The file that edits are made on."""
-        return self.stack[-1] if self.stack else self.incumbent
-
-    @property
-    def yardstick(self) -> str:
-        """The file with which a simpler one is compared, so that small losses do not add up.
-
-        It is the incumbent that was proved to be better last, or that the branch began with.
-        """
-        return self.before_simpler or self.incumbent
-
-    def file(self, name: str) -> File:
-        """A file before any score of it."""
-        return File(name, self.made_on.get(name), simpler=name in self.simplified)
-
-    def repeats(self, lots: Lots) -> bool:
-        """Whether a confirmation of the lead asks again what was just asked in vain."""
-        before = self.unproved
-        return (
-            before is not None
-            and before.lots is not None
-            and _same(before.challenger, self.lead)
-            and (before.lots.incumbent, before.lots.simpler) == (lots.incumbent, lots.simpler)
-        )
-
-    def level(self, simpler: bool = False) -> float:
-        """The level of the next confirmation that asks one question or the other."""
-        if simpler:
-            return confirmation.level(self.simpler + 1, self.simpler_keeps)
-        return confirmation.level(self.confirmations - self.simpler + 1, self.keeps)
-
-
-def _progress(entries: Sequence[Entry], first: str) -> Progress:
-    """Where a branch is after these rows, the first of which ran `first`."""
-    there = Progress(first)
-    for entry in entries:
-        there = after(there, entry)
-    return there
-
-
-def after(there: Progress, entry: Entry) -> Progress:
-    """Where a branch is after one more of its rows."""
-    if isinstance(entry, Run) and entry.scored and entry.role in (Role.CHALLENGER, Role.INCUMBENT):
-        there = dataclasses.replace(there, unproved=None)
-    match entry:
-        case ConfirmationBegun(lots=lots) if lots is not None:
-            there = dataclasses.replace(
-                there, begun=entry, confirmations=lots.number, simpler=there.simpler + lots.simpler
-            )
-        case Simpler():
-            there = dataclasses.replace(there, simplified=there.simplified | {entry.challenger})
-        case SetBack():
-            stack = there.stack[: _height(there, entry.challenger)]
-            there = dataclasses.replace(there, stack=stack, falling=None, in_a_row=0, begun=None)
-        case Run(role=Role.INCUMBENT) if not entry.begun and not entry.status.cut_off:
-            there = dataclasses.replace(there, in_a_row=0)
-        case Run(role=Role.CHALLENGER):
-            there = _after_trial(there, entry)
-        case Run(role=Role.CONFIRMATION, verdict=Verdict.KEEP):
-            return _after_keep(there, entry.challenger)
-        case Run(role=Role.CONFIRMATION, verdict=Verdict.UNPROVED):
-            vain = None if entry.status.cut_off else there.begun
-            there = dataclasses.replace(there, begun=None, unproved=vain, falling=entry)
-    return there
-
-
-def _after_keep(there: Progress, name: str) -> Progress:
-    """After a confirmation that has proved a lead."""
-    lots = there.begun.lots if there.begun else None
-    if lots is not None and lots.simpler:
-        keeps, simpler_keeps = there.keeps, (*there.simpler_keeps, there.simpler)
-        before = there.yardstick
-    else:
-        keeps = (*there.keeps, there.confirmations - there.simpler)
-        simpler_keeps, before = there.simpler_keeps, ""
-    return dataclasses.replace(
-        there, incumbent=name, proved=name, stack=there.stack[_height(there, name) :],
-        keeps=keeps, simpler_keeps=simpler_keeps, before_simpler=before, begun=None, unproved=None,
-        in_a_row=0,
-    )  # fmt: skip
-
-
-def _height(there: Progress, name: str) -> int:
-    """How many accepted edits there are up to a file; none up to the incumbent."""
-    return next((i for i, one in enumerate(there.stack, start=1) if _same(one, name)), 0)
-
-
-def _after_trial(there: Progress, row: Run) -> Progress:
-    """After a row of an edit's trial."""
-    name = row.challenger
-    if name in (*there.stack, there.incumbent):  # the lead, once more
-        ended = row.verdict == Verdict.NONE and (row.scored or row.status.at_fault)
-        return dataclasses.replace(there, falling=row) if ended and there.stack else there
-    if name not in there.made_on:
-        there = dataclasses.replace(there, made_on={**there.made_on, name: there.lead})
-    aside = tuple(one for one in there.aside if one != name)
-    match row.verdict:
-        case Verdict.ACCEPT:
-            stack = (*there.stack, name)
-            return dataclasses.replace(there, stack=stack, aside=aside, in_a_row=0)
-        case Verdict.KEEP:  # of a branch without leads
-            return dataclasses.replace(
-                there, incumbent=name, before_simpler="", stack=(), in_a_row=0
-            )
-        case Verdict.DISCARD | Verdict.INCONCLUSIVE:
-            aside = aside if row.status.at_fault or row.status.cut_off else (*aside, name)
-            return dataclasses.replace(there, aside=aside, in_a_row=there.in_a_row + 1)
-    return there
 
 
 def with_score(file: File, role: Role, score: float) -> File:
@@ -610,18 +453,13 @@ def _name(role: Role, challenger: str, commit: str, replicate: int) -> RunName:
     return role, challenger[:NAME_LENGTH], commit[:NAME_LENGTH], replicate
 
 
-def _same(one: str, other: str) -> bool:
-    """Whether two names, short or whole, are of one commit."""
-    return one[:NAME_LENGTH] == other[:NAME_LENGTH]
-
-
 def fails_fresh(row: Run) -> bool:
     """Whether a row is of an incumbent's run that was measured for its own sake, and failed.
 
     In an estimate it counts as the lowest, and as the highest where an edit is compared. If it were
     made again, a file could fail where its own return is low, and be measured without its bad runs.
     """
-    return row.role in FRESH and _same(row.commit, row.challenger) and row.status.at_fault
+    return row.role in FRESH and same(row.commit, row.challenger) and row.status.at_fault
 
 
 def incumbents_returns(rows: Sequence[Run], task: str, instrument: str) -> list[float]:

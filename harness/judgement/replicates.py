@@ -7,7 +7,8 @@ from harness.checkout.branch import Branch
 from harness.contract.order import Assignment, Order, Stop, draw_seed
 from harness.judgement import rulings
 from harness.judgement.experiment import Part, Request, Summary
-from harness.judgement.history import NAME_LENGTH, Conditions, History
+from harness.judgement.history import Conditions, History
+from harness.judgement.progress import NAME_LENGTH
 from harness.measurement.sites import Site
 from harness.places import LEDGER
 from harness.record.entries import Entry, Role, Run, Status

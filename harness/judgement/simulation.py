@@ -1,7 +1,8 @@
 """Simulated nights: what a keep rule does where the truth is known.
 
 Scores are a true value plus noise of standard deviation one. The night of the shipped rule calls
-`verdict.judge` itself and counts every run that it would make, the incumbent's own included.
+`search` and `confirmation` themselves and counts every run that it would make, the incumbent's own
+included.
 """
 
 import dataclasses

@@ -10,8 +10,9 @@ from typing import Any
 
 from harness.errors import InputError, LedgerError
 from harness.evaluate import MAX_RETURN
-from harness.judgement import estimate, history, objective
-from harness.judgement.history import NAME_LENGTH, SEEN, Progress, fails_fresh, incumbents_returns
+from harness.judgement import estimate, history, objective, progress
+from harness.judgement.history import SEEN, fails_fresh, incumbents_returns
+from harness.judgement.progress import NAME_LENGTH, Progress
 from harness.places import SUMMARY, TURN, run_folder
 from harness.record.entries import (
     ALONE,
@@ -317,7 +318,7 @@ class _Reader:
         for row in self._all:
             if isinstance(row, Run):
                 self._run(row)
-            before, self._there = self._there, history.after(self._there, row)
+            before, self._there = self._there, progress.after(self._there, row)
             match row:
                 case ConfirmationBegun(lots=lots) if lots is not None:
                     self._confirmations.append(self._begun(row))

@@ -17,7 +17,8 @@ from harness.errors import IntegrityError, PolicyError, StorageError, TrainingEr
 from harness.judgement import ablation, estimate, prospects, search
 from harness.judgement.batches import LOST_RUNS
 from harness.judgement.contest import Contest
-from harness.judgement.history import NAME_LENGTH, History
+from harness.judgement.history import History
+from harness.judgement.progress import NAME_LENGTH
 from harness.judgement.rulings import LOSSES
 from harness.night import agents, brief, memory, tuners
 from harness.night.agents import Answer
