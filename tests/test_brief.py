@@ -72,7 +72,7 @@ def test_an_edit_is_told_with_its_scores_its_gain_and_its_pace(ongoing):
     assert (worse.pace, worse.updates) == (pytest.approx(0.5), 0.5)
     better = attempt(ongoing, 6, "better")
     assert (better.group, better.pace) == (Group.KEPT, pytest.approx(1.0))
-    assert len(better.scores) >= search.LEAST_LOOKS
+    assert len(better.scores) >= search.LOOKS
     failed = attempt(ongoing, 0, "crash")
     assert (failed.group, failed.scores, failed.gain) == (Group.FAILED, (), None)
     again = attempt(ongoing, 0, "as the first file was")

@@ -431,7 +431,7 @@ def test_a_confirmation_of_another_instrument_is_given_up_and_proved_anew(root):
     fresh = [row for row in rows(root) if row.harness == other.site.instrument]
     assert [row.role for row in fresh][: search.BASELINE_RUNS] == ["incumbent"] * 4
     looked = [row for row in fresh if row.role == Role.CHALLENGER]
-    assert len(looked) == search.LEAST_LOOKS  # the lead is known by the new one, too
+    assert len(looked) == search.LOOKS  # the lead is known by the new one, too
     proof = [row for row in fresh if row.role == Role.CONFIRMATION]
     assert {row.replicate // 100 for row in proof} == {2}
     assert proof[-1].verdict == Verdict.KEEP
@@ -469,7 +469,7 @@ def test_the_lead_is_run_once_more_where_nothing_is_accepted_for_long(root, monk
         ongoing.challenge(f"skill {skill}", file(skill))
     assert ongoing.advance() == ["the lead was run once more"]
     assert ongoing.advance() == []
-    assert len(ongoing.read().scores(Role.CHALLENGER, lead)) == search.LEAST_LOOKS + 1
+    assert len(ongoing.read().scores(Role.CHALLENGER, lead)) == search.LOOKS + 1
     assert ongoing.read().progress().stack == (lead,)
     assert entries(root, SetBack)[-1].reason.startswith("The lead stays")
 
@@ -723,7 +723,7 @@ def test_a_keep_of_an_edit_that_a_kill_has_left_without_refs_comes_into_effect(r
 def test_an_edit_far_above_all_others_is_no_chance_and_one_far_below_is_no_hope(root):
     ongoing = begun(root)
     far = ongoing.challenge("far better", file(1000))
-    assert (far.verdict, len(far.scores)) == (Verdict.ACCEPT, search.LEAST_LOOKS)
+    assert (far.verdict, len(far.scores)) == (Verdict.ACCEPT, search.LOOKS)
     worse = ongoing.challenge("far worse", file(-1000))
     assert (worse.verdict, len(worse.scores)) == (Verdict.DISCARD, 1)
     assert ongoing.look_again() is None

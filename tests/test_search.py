@@ -209,7 +209,7 @@ def test_an_edit_that_is_no_better_is_set_aside_at_once():
 
 def test_no_edit_is_looked_at_for_ever():
     for score in np.arange(-1.0, 3.0, 0.25):
-        assert search.is_accepted(outlook(*[score] * search.MOST_LOOKS), "1") is not None
+        assert search.is_accepted(outlook(*[score] * search.LOOKS), "1") is not None
 
 
 def test_a_second_look_goes_to_the_best_that_was_set_aside():

@@ -281,7 +281,7 @@ def test_a_proof_that_was_killed_goes_on_with_its_lots(contest, monkeypatch):
 
 
 def test_what_is_fixed_of_a_proof_is_what_the_ledger_says(tmp_path):
-    lots = Lots(1, "a" * 12, 0.05, 3.0, [[1, 0], [0, 1]], margin=3.0, lines=[10, 12])
+    lots = Lots(1, "a" * 12, 0.05, 3.0, [[1, 0], [0, 1]], 0, margin=3.0, lines=[10, 12])
     ledger = Ledger(tmp_path / LEDGER)
     ledger.prepare()
     shared = {"run_id": "20260101-000000-lots", "commit": "a" * 12, "branch": "autorl/x"}

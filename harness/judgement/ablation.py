@@ -171,7 +171,7 @@ def step(ongoing: Contest, left: float = math.inf, runs: int = BLOCKS) -> str | 
     there = edits(ongoing, whole)
     if (made := measure(ongoing, whole, there, runs, left)) is not None:
         return made
-    return propose(ongoing, whole, there) if left >= search.MOST_LOOKS else None
+    return propose(ongoing, whole, there) if left >= search.LOOKS else None
 
 
 def measure(

@@ -58,6 +58,9 @@ EXACT_UP_TO = 50_000
 SAMPLED = 9_999, 999_999
 """Random ways: so many at least, and at most."""
 
+WAYS = 2**31
+"""Seeds for the random ways."""
+
 GRAINS = 10
 """Of the chance by random ways, that a level has: the finer it is, the more of them are drawn."""
 
@@ -96,8 +99,8 @@ class Design:
         where it is right, and errs no more where it is wrong.
       noise: of the scores.
       picks: in how many ways the runs could have been picked by who cut some off.
-      seed: of the random ways, where there are too many to look at all of them; another one in
-        each confirmation.
+      seed: of the random ways, where there are too many to look at all of them; drawn for each
+        confirmation.
     """
 
     level: float

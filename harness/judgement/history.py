@@ -233,7 +233,7 @@ class History:
             jump=begun.lots.jump,
             noise=before.outlook().noise,
             picks=confirmation.picks(places, runs),
-            seed=begun.lots.number,
+            seed=begun.lots.ways,
         )
 
     def places(self, begun: ConfirmationBegun) -> list[list[float | None]]:

@@ -65,7 +65,7 @@ class Proof:
             begun = None
         if begun is None:
             past = self._batches.fill(History.missing, "the incumbent")
-            for _ in range(search.LEAST_LOOKS):
+            for _ in range(search.LOOKS):
                 if not self._lacks_looks(past):
                     break
                 yield self._run_lead(past)
@@ -87,7 +87,7 @@ class Proof:
     def _lacks_looks(self, past: History) -> bool:
         """Whether the lead was accepted by runs that count no more, for want of its instrument."""
         there = past.progress()
-        return bool(there.stack) and len(past.files()[there.lead].scores) < search.LEAST_LOOKS
+        return bool(there.stack) and len(past.files()[there.lead].scores) < search.LOOKS
 
     def _run_lead(self, past: History) -> str:
         """Run the lead once more, and set it back where that says so."""
@@ -137,7 +137,7 @@ class Proof:
         if search.is_due(outlook, left, closing, level):
             blocks = _drawn(search.pairs(left, closing, level))
             jump = search.jump(outlook)
-            return Lots(number, there.incumbent, level, jump, blocks)
+            return Lots(number, there.incumbent, level, jump, blocks, _ways())
         level = there.level(simpler=True)
         if not closing or not search.is_simpler_due(outlook, there.yardstick, left, level):
             return None
@@ -146,7 +146,7 @@ class Proof:
             return None
         margin = past.margin()
         blocks = _drawn(confirmation.simpler_pairs(level))
-        return Lots(number, there.yardstick, level, margin, blocks, margin, lines)
+        return Lots(number, there.yardstick, level, margin, blocks, _ways(), margin, lines)
 
     def _prove(self, past: History) -> str:
         """Make the runs of a confirmation, block by block, to its end; what it has decided."""
@@ -190,6 +190,11 @@ class Proof:
 def _drawn(pairs: Sequence[int]) -> list[list[int]]:
     """The places of blocks by lot: 1 where the lead runs."""
     return [_shuffled([1] * count + [0] * count) for count in pairs]
+
+
+def _ways() -> int:
+    """A seed for the random ways to hand out the places."""
+    return secrets.randbelow(confirmation.WAYS)
 
 
 def _shuffled(places: list[int]) -> list[int]:

@@ -29,20 +29,20 @@ from harness.judgement.noise import Noise
 BASELINE_RUNS = 4
 """Of a branch's first file, before anything is compared with it."""
 
-ACCEPT = 0.35
+ACCEPT = 0.25
 """Expected gain of an edit that becomes the lead."""
 
 LOOK_AGAIN = 0.31
-"""Expected gain of an edit that is run again where it is not accepted."""
+"""Expected gain after its first run of an edit that is run again."""
 
-SIMPLICITY = 0.55
+SIMPLICITY = 0.45
 """What fewer lines are worth: an edit that makes the file simpler leads where it is expected to
 lose no more than a fifth of a deviation. One that is as good does so in six of ten cases, one that
 is worse by a deviation in two. Where a quarter of the edits are such, a night gains as much as
 without."""
 
-LEAST_LOOKS, MOST_LOOKS = 2, 4
-"""Runs of an edit: one alone makes no lead, and with so many what is not accepted is set aside."""
+LOOKS = 2
+"""Runs of an edit that gives hope: one alone makes no lead, and after these it is decided."""
 
 BAR = 0.9
 """Share of `ACCEPT` that a first run has to be above the lead's value to give hope."""
@@ -86,13 +86,13 @@ LONG_ASIDE = 40
 """Edits set aside in a row after which the lead is run once more: an unlucky look of it would keep
 all others out."""
 
-SECOND_LOOKS = 30
+SECOND_LOOKS = 60
 """At edits that were set aside, when there is nothing better to do."""
 
 SECOND_LOOK = -1.0
 """Expected gain that one of those must have."""
 
-MOST_SECOND_LOOKS = 4
+MOST_SECOND_LOOKS = 6
 """Runs of an edit, those of the first trial included."""
 
 ANCESTORS = 12
@@ -196,11 +196,18 @@ class Outlook:
 def is_accepted(outlook: Outlook, name: str) -> bool | None:
     """Whether an edit becomes the lead, after a run of it; None if it is run once more."""
     looks, gain = outlook.files[name].looks, outlook.gain(name) + outlook.bonus(name)
-    if gain > ACCEPT and looks >= LEAST_LOOKS:
-        return True
-    if gain < LOOK_AGAIN or looks >= MOST_LOOKS:
-        return False
-    return None
+    if looks >= LOOKS:
+        return gain > ACCEPT
+    return None if gain >= LOOK_AGAIN else False
+
+
+def reserve(stack: Sequence[str]) -> float:
+    """Runs below which no new edit is begun: what is left is for proving the lead, if there is one.
+
+    Args:
+      stack: names of the accepted edits.
+    """
+    return RESERVE if stack else 1
 
 
 def second_look(outlook: Outlook, aside: Sequence[str], hopes: Mapping[str, float]) -> str | None:

@@ -229,6 +229,7 @@ class _Searcher:
         self._hopes: dict[str, float] = {}
         self._confirmations, self._keeps = 0, list[int]()
         self._in_a_row = 0
+        self._asked_in_vain: tuple[str, str, int] | None = None
         self._known: tuple[object, Outlook] | None = None
         self._add("0", None, 0.0)
         scores: list[float] = []
@@ -244,7 +245,7 @@ class _Searcher:
 
     def is_over(self) -> bool:
         """Whether no new edit is begun."""
-        return self.left < (search.RESERVE if self._stack else 1 + search.ESTIMATE_RUNS)
+        return self.left < search.reserve(self._stack)
 
     def challenge(self, effect: float) -> None:
         """An edit, to its verdict, and what follows from it."""
@@ -265,8 +266,7 @@ class _Searcher:
                 break
             self._aside[lead].remove(name)
             self._look(name, lead, first=False)
-        if search.is_due(self._outlook(), self.left, True, self._level()):
-            self._confirm(closing=True)
+        self._confirm_if_due(closing=True)
         self.night.morning = self._estimate() if not self._keeps else self.night.errors[-1]
 
     def _lead(self) -> str:
@@ -337,7 +337,7 @@ class _Searcher:
         while accepted is None:
             accepted = search.is_accepted(self._outlook(), name)
             if accepted is None:
-                if self.left < 1 + search.ESTIMATE_RUNS:
+                if self.left < 1:
                     accepted = False
                 else:
                     self._see(name, 1)
@@ -354,8 +354,14 @@ class _Searcher:
             self._see(self._lead())
             self._in_a_row = 0
             self._fall()
-        if search.is_due(self._outlook(), self.left, False, self._level()):
-            self._confirm(closing=False)
+        self._confirm_if_due(closing=False)
+
+    def _confirm_if_due(self, closing: bool) -> None:
+        """A confirmation, where one is due that was not just spent in vain."""
+        asked = self._lead(), self._incumbent, len(self._courses)
+        due = search.is_due(self._outlook(), self.left, closing, self._level())
+        if due and asked != self._asked_in_vain:
+            self._confirm(closing)
 
     def _level(self) -> float:
         """Of the next confirmation."""
@@ -373,7 +379,7 @@ class _Searcher:
             search.pairs(self.left, closing, level),
             search.jump(outlook),
             outlook.noise,
-            seed=self._confirmations + 1,
+            seed=self._generator.randrange(confirmation.WAYS),
         )
         self._confirmations += 1
         self._runs.challenger()
@@ -400,6 +406,7 @@ class _Searcher:
                 return
             if not search.keeps_on(self._outlook()):
                 break
+        self._asked_in_vain = lead, self._incumbent, len(self._courses)
         self._fall()
 
     def _keep(self, lead: str) -> None:

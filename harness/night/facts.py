@@ -76,5 +76,5 @@ def _of_beliefs(past: History) -> list[str]:
         ahead,
         f"The lead is thought to be worth {mean:,.4g}. A first run of an edit gives hope from "
         f"{outlook.bar():,.4g} on; an edit leads that is thought to gain "
-        f"{search.ACCEPT:+.2f} deviations after {search.LEAST_LOOKS} runs",
+        f"{search.ACCEPT:+.2f} deviations after {search.LOOKS} runs",
     ]

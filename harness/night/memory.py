@@ -100,9 +100,7 @@ class Memory:
 
     def closes(self) -> bool:
         """Whether what is left is for the last confirmation: no new edit is begun."""
-        there = self.past.progress()
-        needed = search.RESERVE if there.stack else 1 + search.ESTIMATE_RUNS
-        return self.runs_left() < needed
+        return self.runs_left() < search.reserve(self.past.progress().stack)
 
     def left(self) -> str:
         """Hours and runs, in words."""

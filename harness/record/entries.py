@@ -276,6 +276,7 @@ class Lots:
       level: how often what changes nothing may be kept.
       jump: by how much the lead is thought to be better, in scores.
       blocks: for each block and each of its places, in order, 1 if the lead runs there, else 0.
+      ways: the seed of the random ways to hand out the places, where there are too many for all.
       margin: by less than how much, in scores, the lead is to be worse; 0 where it is to be better.
       lines: of code, of the lead and of the incumbent; none where it is to be better.
     """
@@ -285,6 +286,7 @@ class Lots:
     level: float
     jump: float
     blocks: list[list[int]]
+    ways: int
     margin: float = 0.0
     lines: list[int] = dataclasses.field(default_factory=list)
 
