@@ -236,6 +236,7 @@ class _Searcher:
         self._runs.fresh(0.0, scores, search.BASELINE_RUNS)
         for score in scores:
             self._put("0", score)
+        self._own = scores
         self.night.errors.append(statistics.fmean(scores))
 
     @property
@@ -267,7 +268,8 @@ class _Searcher:
             self._aside[lead].remove(name)
             self._look(name, lead, first=False)
         self._confirm_if_due(closing=True)
-        self.night.morning = self._estimate() if not self._keeps else self.night.errors[-1]
+        first = statistics.fmean(self._own)  # of value zero
+        self.night.morning = self.night.errors[-1] if self._keeps else first
 
     def _lead(self) -> str:
         return self._stack[-1] if self._stack else self._incumbent
@@ -285,11 +287,12 @@ class _Searcher:
         self._known[1].files = self._files
         return self._known[1]
 
-    def _see(self, name: str, looks: int = 0) -> None:
+    def _see(self, name: str, looks: int = 0) -> float:
         """A whole run whose score the search sees."""
         score = self._runs.run(self._truth[name], "challenger")
         assert score is not None
         self._put(name, score, looks)
+        return score
 
     def _put(self, name: str, score: float, looks: int = 0, course: Course | None = None) -> None:
         file = self._files[name]
@@ -351,7 +354,9 @@ class _Searcher:
     def _go_on(self) -> None:
         """What is due between two edits."""
         if self._in_a_row >= search.LONG_ASIDE and self.left > search.RESERVE:
-            self._see(self._lead())
+            score = self._see(self._lead())
+            if not self._stack and not self._keeps:
+                self._own.append(score)
             self._in_a_row = 0
             self._fall()
         self._confirm_if_due(closing=False)
