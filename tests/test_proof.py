@@ -16,11 +16,12 @@ import pytest
 from harness.checkout.branch import Branch, create
 from harness.confinement import sandbox
 from harness.errors import BusyError, InputError, IntegrityError, TrainingError, WorkerError
-from harness.judgement import confirmation, contest, proof, search
+from harness.judgement import confirmation, contest, progress, proof, search
 from harness.judgement.batches import Batches
 from harness.judgement.contest import Contest
 from harness.judgement.history import RUNS_PER_END, Conditions, History
 from harness.judgement.rulings import LOSSES
+from harness.morning import findings
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import ConfirmationBegun, Role, Run, SetBack, Status, Verdict
 from harness.record.ledger import Ledger
@@ -53,6 +54,7 @@ def repeatable(**options):
 def _same_lots(monkeypatch):
     """Lots that fall the same way in all branches."""
     monkeypatch.setattr(proof, "_shuffled", lambda places: [*places[::2], *places[1::2]])
+    monkeypatch.setattr(proof, "_ways", lambda: 1)
 
 
 def begun(root, site=None, conditions=HALF_CHEETAH):
@@ -311,9 +313,57 @@ def test_runs_of_a_confirmation_that_were_cut_off_divide_its_level(root):
     ongoing.advance()
     first = next(row for row in beside(root) if row.replicate == 106)
     share = (3 / 7) ** confirmation.SPENDING * confirmation.level(1, ()) / math.comb(15, 2)
-    said = f"where {share:.2g} is allowed (1/105 of what it would be, for in so many ways could who"
+    said = f"where {share:.2g} is allowed (divided by 105, for runs were cut off)"
     assert said in first.reason
     assert first.reason.endswith("it goes on.")
+
+
+def test_of_several_tasks_each_run_could_have_been_picked(root):
+    both = dataclasses.replace(HALF_CHEETAH, tasks=("HalfCheetah-v5", "Hopper-v5"))
+    ongoing = begun(root, repeatable(), both)
+    lead_at(ongoing, 5)
+    ongoing._proof.draw_lots(16.0, closing=True)
+    (lots,) = entries(root, ConfirmationBegun)
+    places = sum(map(len, lots.lots.blocks))
+    assert ongoing.read().design(lots, more=1).picks == 2 * places
+
+
+def test_a_confirmation_that_could_keep_nothing_any_more_ends(root):
+    site = repeatable()
+    ongoing = begun(root, site)
+    lead_at(ongoing, 5)
+    ended = site.ending(lambda row, _: row.replicate == 101, KeyboardInterrupt())
+    with ended, pytest.raises(KeyboardInterrupt):
+        ongoing.advance(10.0, closing=True)
+    (lots,) = entries(root, ConfirmationBegun)
+    assert [len(block) for block in lots.lots.blocks] == [8]  # 70 ways, divided by 8
+    (last,) = beside(root)
+    assert (last.status, last.verdict) == (Status.INTERRUPTED, Verdict.UNPROVED)
+    assert "no order of its runs is rare enough" in last.reason
+
+
+def test_a_confirmation_whose_row_is_damaged_has_spent_its_level(root):
+    ongoing = begun(root)
+    lead_at(ongoing, 5)
+    ongoing._proof.draw_lots(16.0, closing=True)
+    whole = Ledger(root / LEDGER).read().entries
+    damaged = dataclasses.replace(entries(root, ConfirmationBegun)[0], lots=None)
+    there = progress.reached([*whole[:-1], damaged], ongoing.read().incumbent)
+    assert (there.confirmations, there.begun) == (1, None)
+    assert there.level() == confirmation.level(2, ())
+
+
+def test_an_edit_that_was_made_beside_another_one_is_proved_without_it(root):
+    ongoing = begun(root)
+    refs, past = ongoing.branch.read(), ongoing.read()
+    one, other = (ongoing.enter(file(skill), "an edit", refs, past) for skill in (5, 9))
+    for name in (one, other):
+        assert ongoing.pursue(name, "an edit", ongoing.read()).verdict == Verdict.ACCEPT
+    ongoing.advance(LEFT, closing=True)
+    assert ongoing.branch.edit_of("tip") == file(9)
+    found = findings.read(root / LEDGER)
+    assert [one.number for one in found.kept] == [2]
+    assert "is without it" in found.experiments[0].reason
 
 
 def test_a_confirmation_that_is_cut_off_three_times_is_unproved_and_the_next_one_begins_anew(root):

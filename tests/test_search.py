@@ -347,3 +347,19 @@ def test_a_branch_of_thousands_of_edits_is_thought_through_in_a_moment():
     search.second_look(there, [name for name in files if name not in (*stack, "0")], {})
     search.falls(there)
     assert time.perf_counter() - begun < 1.5
+
+
+@pytest.mark.parametrize("number", [1, 2, 4, 10, 100])
+def test_an_edit_of_two_runs_leaves_enough_for_a_proof(number):
+    level = confirmation.level(number, ())
+    left = search.reserve(level) - search.LOOKS
+    pairs = search.pairs(left, True, level)
+    assert confirmation.can_keep(pairs, level)
+    assert 2 * sum(pairs) + search.ESTIMATE_RUNS <= left
+
+
+def test_without_a_lead_a_night_uses_its_last_run():
+    assert not search.is_over((), 1, 0.01)
+    assert search.is_over((), 0.9, 0.01)
+    assert search.is_over(("edit",), search.RESERVE - 1, confirmation.level(1, ()))
+    assert not search.is_over(("edit",), search.RESERVE, confirmation.level(1, ()))

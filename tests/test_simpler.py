@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -103,6 +104,36 @@ def test_a_file_that_is_worse_by_the_margin_is_proved_no_more_often_than_the_lev
     assert 0 < kept / len(ways) <= level
 
 
+def test_a_file_that_fails_where_it_is_good_makes_no_other_one_better():
+    """The lead loses the margin; the other one fails in half of its places."""
+    base = np.random.default_rng(2).exponential(size=8)
+    level, margin = 0.1, 0.75
+    design = Design(level, (4,), margin, noise.fit([base]))
+    kept = 0
+    ways = list(itertools.combinations(range(8), 4))
+    for way in ways:
+        lead = tuple(place in way for place in range(8))
+        scores = tuple(
+            score - margin if mine else math.inf if score > np.median(base) else score
+            for score, mine in zip(map(float, base), lead, strict=True)
+        )
+        kept += confirmation.look(design, confirmation.raised([Block(scores, lead)], margin)).kept
+    assert kept / len(ways) <= level
+
+
+def test_a_run_that_failed_counts_as_the_highest_of_its_block_the_margin_included():
+    block = Block((1.0, math.inf, 0.0, 2.0), (True, False, True, False))
+    assert confirmation.raised([block], 3.0)[0].scores == (4.0, 4.0, 3.0, 2.0)
+    assert confirmation.raised([block])[0].scores == (1.0, 2.0, 0.0, 2.0)
+
+
+def test_the_number_of_a_run_has_room_for_all_places_of_such_a_proof():
+    for number in (1, 12, 1000):
+        pairs = confirmation.simpler_pairs(confirmation.level(number, ()))
+        assert 2 * sum(pairs) <= confirmation.MOST_PLACES
+        assert confirmation.can_keep(pairs, confirmation.level(number, ()))
+
+
 def test_the_runs_of_such_a_proof_are_those_that_its_power_needs():
     level, pairs = 0.077, confirmation.simpler_pairs(0.077)
     error = (2 / sum(pairs)) ** 0.5  # of the difference of means, in deviations
@@ -173,6 +204,18 @@ def test_a_simpler_edit_is_proved_with_an_improvement_on_top(contest):
 def closed(contest):
     """The branch after a night's end; what came of it."""
     return contest.advance(closing=True)[-1]
+
+
+def test_an_edit_that_scatters_gives_no_other_one_room(contest):
+    past = contest.read()
+    known = past.outlook().unit
+    assert past.margin() == pytest.approx(confirmation.TOLERANCE * known)
+    scores = iter((3.0, -90.0))
+    contest.site._score = lambda order, text: next(scores)
+    contest.challenge("scatters", file(3.0, 4))
+    past = contest.read()
+    assert past.outlook().unit > 10 * known
+    assert past.margin() == pytest.approx(confirmation.TOLERANCE * known)
 
 
 def test_a_lead_that_is_only_simpler_is_proved_not_to_be_worse(contest):

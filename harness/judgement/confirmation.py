@@ -46,6 +46,9 @@ take twice the runs."""
 POWER = 0.8
 """How often it is proved of a simpler lead that is exactly as good, by the normal distribution."""
 
+MOST_PLACES = 99
+"""Runs of a confirmation, so that its number and their places make one number of each run."""
+
 SIMPLER_BLOCK = 4
 """Runs of each file in a block of such a confirmation."""
 
@@ -140,38 +143,46 @@ def level(number: int, keeps: Sequence[int]) -> float:
 def simpler_pairs(level: float) -> tuple[int, ...]:
     """Runs of each file by block, for a proof that a lead is not worse by `TOLERANCE`.
 
+    There are no more than `MOST_PLACES`; where the level would need more, it is proved more rarely.
+
     Args:
       level: of the confirmation.
     """
     distance = float(special.ndtri(1 - level) + special.ndtri(POWER))
-    count = math.ceil(2 * (distance / TOLERANCE) ** 2)
+    count = min(math.ceil(2 * (distance / TOLERANCE) ** 2), MOST_PLACES // 2)
     whole, rest = divmod(count, SIMPLER_BLOCK)
     return (SIMPLER_BLOCK,) * whole + ((rest,) if rest else ())
 
 
-def raised(blocks: Sequence[Block], margin: float) -> list[Block]:
-    """Blocks with a margin added to the lead's scores; as they are with none."""
-    return [
-        dataclasses.replace(
-            block,
-            scores=tuple(
-                score + margin * is_lead
-                for score, is_lead in zip(block.scores, block.lead, strict=True)
-            ),
-        )
-        for block in blocks
-    ]
+def raised(blocks: Sequence[Block], margin: float = 0.0) -> list[Block]:
+    """Blocks as they are compared: with a margin added to the lead's scores.
+
+    An incumbent's run that failed has a score of infinity; it counts as the highest of its block,
+    the margin included: whoever fails lowers no bar.
+    """
+    found = []
+    for block in blocks:
+        scores = [
+            score + margin * is_lead
+            for score, is_lead in zip(block.scores, block.lead, strict=True)
+        ]
+        highest = max((score for score in scores if score < math.inf), default=0.0)
+        there = tuple(min(score, highest) for score in scores)
+        found.append(dataclasses.replace(block, scores=there))
+    return found
 
 
-def can_keep(pairs: Sequence[int], level: float) -> bool:
+def can_keep(pairs: Sequence[int], level: float, picks: int = 1) -> bool:
     """Whether a design has ways enough for its level, so that the best of them can be kept.
 
     Args:
       pairs: runs of each file, by block.
       level: of the confirmation.
+      picks: as of `Design`.
     """
     ways = _count(pairs)
-    return level * (ways if ways <= EXACT_UP_TO else min(ways, 1 + SAMPLED[1])) >= 1 - ROUNDING
+    looked_at = ways if ways <= EXACT_UP_TO else min(ways, 1 + SAMPLED[1])
+    return level / picks * looked_at >= 1 - ROUNDING
 
 
 def picks(runs: int, again: int) -> int:

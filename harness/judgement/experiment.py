@@ -49,7 +49,7 @@ FAILURE_SHOWN = 200
 STATUSES: dict[type[BaseException], Status] = {
     KeyboardInterrupt: Status.INTERRUPTED,
     StandstillError: Status.INTERRUPTED,
-    EndedError: Status.INTERRUPTED,
+    EndedError: Status.LOST,
     OutOfTimeError: Status.TIMEOUT,
     IntegrityError: Status.TAMPERED,
     TrainingError: Status.CRASH,

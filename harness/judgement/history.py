@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from harness.judgement import confirmation, objective, progress, search
+from harness.judgement import confirmation, noise, objective, progress, search
 from harness.judgement.confirmation import Block, Design
 from harness.judgement.progress import NAME_LENGTH, Progress, same
 from harness.judgement.search import File, Outlook
@@ -37,7 +37,7 @@ FRESH = (Role.INCUMBENT, Role.ESTIMATE)
 STOPPED_COUNTS = 0.4
 """Of a run: most of the stopped ones end at a quarter of the budget, after their start."""
 
-PLACES_NUMBERED = 100
+PLACES_NUMBERED = confirmation.MOST_PLACES + 1
 """A confirmation's runs are numbered by their place, after this many times its own number."""
 
 RunName = tuple[Role, str, str, int]
@@ -218,21 +218,35 @@ class History:
         return History(self._entries, self._entries[0].branch, instrument)
 
     def margin(self) -> float:
-        """By less than how much a simpler file may be worse, in scores."""
-        return confirmation.TOLERANCE * self.outlook().noise.deviation
+        """By less than how much a simpler file may be worse, in scores; 0 while that is not known.
 
-    def design(self, begun: ConfirmationBegun) -> Design:
-        """What was fixed before a confirmation's first run."""
+        In deviations of the file that it is compared with, or of all files where that is less: an
+        edit that scatters gives no other one room.
+        """
+        there = self._files.get(self.progress().yardstick)
+        if there is None or len(there.scores) < search.BASELINE_RUNS:
+            return 0.0
+        own = noise.fit([there.scores]).deviation
+        return confirmation.TOLERANCE * min(own, self.outlook().noise.deviation)
+
+    def design(self, begun: ConfirmationBegun, more: int = 0) -> Design:
+        """What was fixed before a confirmation's first run, and in how many ways it was picked.
+
+        Args:
+          begun: its row.
+          more: runs that are cut off, besides those that are known.
+        """
         assert begun.lots is not None
+        assert self.conditions is not None
         before = History(self._entries[: self._entries.index(begun)], begun.branch, self.instrument)
-        runs = len(self.cut_off(Role.CONFIRMATION, confirmation=begun.lots.number))
-        places = sum(map(len, begun.lots.blocks))
+        ended = len(self.cut_off(Role.CONFIRMATION, confirmation=begun.lots.number))
+        runs = sum(map(len, begun.lots.blocks)) * len(self.conditions.tasks)
         return Design(
             level=begun.lots.level,
             pairs=tuple(len(block) // 2 for block in begun.lots.blocks),
             jump=begun.lots.jump,
             noise=before.outlook().noise,
-            picks=confirmation.picks(places, runs),
+            picks=confirmation.picks(runs, ended + more),
             seed=begun.lots.ways,
         )
 
@@ -435,17 +449,15 @@ def confirmation_of(replicate: int) -> int:
 def blocks(begun: ConfirmationBegun, places: Sequence[Sequence[float | None]]) -> list[Block]:
     """The complete blocks of a confirmation, up to the first one that is not.
 
-    An incumbent's run that failed counts as the highest of its block: whoever fails lowers no bar.
+    An incumbent's run that failed is infinite, see `confirmation.raised`.
     """
     assert begun.lots is not None
     found: list[Block] = []
     for lead, scores in zip(begun.lots.blocks, places, strict=True):
-        known = [score for score in scores if score is not None]
+        known = tuple(score for score in scores if score is not None)
         if len(known) < len(lead):
             break
-        highest = max((score for score in known if math.isfinite(score)), default=0.0)
-        there = tuple(highest if score == math.inf else score for score in known)
-        found.append(Block(there, tuple(map(bool, lead))))
+        found.append(Block(known, tuple(map(bool, lead))))
     return found
 
 

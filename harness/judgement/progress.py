@@ -110,6 +110,8 @@ def after(there: Progress, entry: Entry) -> Progress:
             there = dataclasses.replace(
                 there, begun=entry, confirmations=lots.number, simpler=there.simpler + lots.simpler
             )
+        case ConfirmationBegun():  # its row was damaged: it has spent its level
+            there = dataclasses.replace(there, begun=None, confirmations=there.confirmations + 1)
         case Simpler():
             there = dataclasses.replace(there, simplified=there.simplified | {entry.challenger})
         case SetBack():

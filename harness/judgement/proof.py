@@ -43,7 +43,7 @@ class Proof:
         """Whether `advance` would do anything; arguments as there, with what was measured."""
         if past.progress().begun is not None or past.missing() or self._lacks_looks(past):
             return True
-        refreshes = past.progress().in_a_row >= search.LONG_ASIDE and left > search.RESERVE
+        refreshes = self._refreshes(past, left)
         return refreshes or self._due(past, left, closing, asked) is not None
 
     def advance(self, left: float, closing: bool, asked: bool = False) -> Iterator[str]:
@@ -70,7 +70,7 @@ class Proof:
                     break
                 yield self._run_lead(past)
                 past = self._replicates.read()
-            if past.progress().in_a_row >= search.LONG_ASIDE and left > search.RESERVE:
+            if self._refreshes(past, left):
                 yield self._run_lead(past)
                 past = self._replicates.read()
             if self._lacks_looks(past) or self._due(past, left, closing, asked) is None:
@@ -78,6 +78,11 @@ class Proof:
             past = self.draw_lots(left, closing, asked)
             yield f"confirmation {past.progress().confirmations}: the lead against the incumbent"
         yield self._prove(past)
+
+    def _refreshes(self, past: History, left: float) -> bool:
+        """Whether the lead is run once more, for so many edits of it were set aside."""
+        there = past.progress()
+        return there.in_a_row >= search.LONG_ASIDE and left > search.reserve(there.level())
 
     def _given_up(self, past: History) -> Entry:
         """The row that ends a confirmation of another instrument: runs of two are no comparison."""
@@ -145,6 +150,8 @@ class Proof:
         if lines is None:
             return None
         margin = past.margin()
+        if not margin > 0:
+            return None
         blocks = _drawn(confirmation.simpler_pairs(level))
         return Lots(number, there.yardstick, level, margin, blocks, _ways(), margin, lines)
 

@@ -80,12 +80,14 @@ def _figures(outlook: Outlook, name: str) -> str:
     rival = outlook.files[outlook.lead].scores
     if outlook.lead == outlook.incumbent:
         whom = "incumbent"
+    one = outlook.files[name].looks < search.LOOKS
+    needed = (search.LOOK_AGAIN if one else search.ACCEPT) - outlook.bonus(name)
     return (
-        f"{statistics.fmean(scores):,.4g} in {_runs(len(scores))} against "
-        f"{statistics.fmean(rival):,.4g} in {_runs(len(rival))} of the {whom}, which is thought "
-        f"to be a gain of {outlook.gain(name):+.2f} deviations (more than "
-        f"{search.ACCEPT - outlook.bonus(name):+.2f} leads"
-        f"{', for it makes the file simpler' if outlook.bonus(name) else ''})"
+        f"{statistics.fmean(scores):,.4g} ({_runs(len(scores))}) against the {whom}'s "
+        f"{statistics.fmean(rival):,.4g} ({_runs(len(rival))}): the expected gain is "
+        f"{outlook.gain(name):+.2f} deviations, and {needed:+.2f} is needed to "
+        f"{'be run again' if one else 'lead'}"
+        f"{', for it makes the file simpler' if outlook.bonus(name) else ''}"
     )
 
 
@@ -129,11 +131,11 @@ def _looked_at(
     blocks, design = history.blocks(begun, places), past.design(begun)
     partly = any(score is not None for block in places[len(blocks) :] for score in block)
     if partly or not blocks:
-        return _goes_on("The block is not complete.")
+        return _goes_on(_so_far(places))
     lots = begun.lots
     assert lots is not None
     said = confirmation.look(design, confirmation.raised(blocks, lots.margin))
-    lead, incumbent = _sides(blocks)
+    lead, incumbent = _sides(confirmation.raised(blocks))
     whom = "incumbent" if lots.incumbent == past.incumbent else "last file that was better"
     figures = (
         f"The lead has {statistics.fmean(lead):,.4g} and the {whom} "
@@ -152,6 +154,15 @@ def _looked_at(
     return _goes_on(f"{figures}: it goes on.")
 
 
+def _so_far(places: Sequence[Sequence[float | None]]) -> str:
+    """How far the first incomplete block is, in words."""
+    for number, block in enumerate(places, start=1):
+        done = sum(score is not None for score in block)
+        if done < len(block):
+            return f"Block {number}: {done} of {len(block)} runs."
+    return ""
+
+
 def _keeps_on(outlook: Outlook, lots: Lots) -> bool:
     """Whether more runs of a confirmation may prove what it asks for."""
     if lots.simpler:
@@ -163,10 +174,7 @@ def _divided(design: Design) -> str:
     """What runs that were cut off have cost, in words; nothing where there was none."""
     if design.picks == 1:
         return ""
-    return (
-        f" (1/{design.picks:,} of what it would be, for in so many ways could who cut off runs "
-        "have picked these)"
-    )
+    return f" (divided by {design.picks:,}, for runs were cut off)"
 
 
 def _null(lots: Lots) -> str:
@@ -211,10 +219,7 @@ def _failed(past: History, part: Part, status: Status) -> Ruling:
     if part.role == Role.CHALLENGER and _is_accepted(past, part.challenger):
         return Ruling(status, reason=f"The lead, once more: it ended as {status}.")
     if not status.at_fault:
-        beside = part.role == Role.CONFIRMATION
-        number = history.confirmation_of(part.replicate) if beside else None
-        ends = len(past.cut_off(part.role, part.challenger, confirmation=number))
-        return _cut_off(part, status) if ends + 1 >= LOSSES else Ruling(status)
+        return _cut_off(past, part, status)
     if part.role == Role.CHALLENGER:
         reason = f"Replicate {part.replicate} ended as {status}."
         return Ruling(status, Verdict.DISCARD, reason)
@@ -237,7 +242,24 @@ def _failed_beside(past: History, part: Part, status: Status) -> Ruling:
     return dataclasses.replace(said, status=status, reason=f"{why} {said.reason}")
 
 
-def _cut_off(part: Part, status: Status) -> Ruling:
+def _cut_off(past: History, part: Part, status: Status) -> Ruling:
+    """The ruling on a run that something else than its file has ended."""
+    beside = part.role == Role.CONFIRMATION
+    number = history.confirmation_of(part.replicate) if beside else None
+    ends = len(past.cut_off(part.role, part.challenger, confirmation=number))
+    if ends + 1 >= LOSSES:
+        return _too_often(part, status)
+    begun = _begun(past, part) if beside else None
+    if begun is None:
+        return Ruling(status)
+    design = past.design(begun, more=1)
+    if confirmation.can_keep(design.pairs, design.level, design.picks):
+        return Ruling(status)
+    reason = f"With a run that ended as {status} no order of its runs is rare enough to prove it."
+    return Ruling(status, Verdict.UNPROVED, reason)
+
+
+def _too_often(part: Part, status: Status) -> Ruling:
     """The ruling on a run that is the last one to be cut off."""
     often = f"cut off too often: {LOSSES} times, the last one as {status}."
     if part.role == Role.CHALLENGER:

@@ -80,7 +80,8 @@ ESTIMATE_RUNS = 2
 """Of a new incumbent, after the decision and seen by no other one: its estimate."""
 
 RESERVE = 11
-"""Runs that are left for the confirmation that closes a night, and the estimate after it."""
+"""Runs that are left for the confirmation that closes a night, and the estimate after it. Where its
+level is so fine that it needs more, it is more."""
 
 LONG_ASIDE = 40
 """Edits set aside in a row after which the lead is run once more: an unlucky look of it would keep
@@ -201,13 +202,31 @@ def is_accepted(outlook: Outlook, name: str) -> bool | None:
     return None if gain >= LOOK_AGAIN else False
 
 
-def reserve(stack: Sequence[str]) -> float:
-    """Runs below which no new edit is begun: what is left is for proving the lead, if there is one.
+def reserve(level: float) -> float:
+    """Runs below which, if there is a lead, no new edit is begun: what is left is for its proof.
+
+    An edit of `LOOKS` runs that is begun with so many leaves what a confirmation needs to keep.
+
+    Args:
+      level: of the confirmation.
+    """
+    most = 2 * CLOSING_PAIRS[2] + ESTIMATE_RUNS
+    enough = (
+        left for left in range(RESERVE, most)
+        if confirmation.can_keep(pairs(left - LOOKS, True, level), level)
+    )  # fmt: skip
+    return next(enough, most)
+
+
+def is_over(stack: Sequence[str], left: float, level: float) -> bool:
+    """Whether no new edit is begun.
 
     Args:
       stack: names of the accepted edits.
+      left: runs that the night still has.
+      level: of the next confirmation.
     """
-    return RESERVE if stack else 1
+    return left < (reserve(level) if stack else 1)
 
 
 def second_look(outlook: Outlook, aside: Sequence[str], hopes: Mapping[str, float]) -> str | None:

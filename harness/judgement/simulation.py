@@ -246,7 +246,7 @@ class _Searcher:
 
     def is_over(self) -> bool:
         """Whether no new edit is begun."""
-        return self.left < search.reserve(self._stack)
+        return search.is_over(self._stack, self.left, self._level())
 
     def challenge(self, effect: float) -> None:
         """An edit, to its verdict, and what follows from it."""
@@ -263,7 +263,7 @@ class _Searcher:
         for _ in range(search.SECOND_LOOKS):
             lead = self._lead()
             name = search.second_look(self._outlook(), self._aside.get(lead, []), self._hopes)
-            if name is None or self.left <= search.RESERVE:
+            if name is None or self.left <= search.reserve(self._level()):
                 break
             self._aside[lead].remove(name)
             self._look(name, lead, first=False)
@@ -353,7 +353,7 @@ class _Searcher:
 
     def _go_on(self) -> None:
         """What is due between two edits."""
-        if self._in_a_row >= search.LONG_ASIDE and self.left > search.RESERVE:
+        if self._in_a_row >= search.LONG_ASIDE and self.left > search.reserve(self._level()):
             score = self._see(self._lead())
             if not self._stack and not self._keeps:
                 self._own.append(score)

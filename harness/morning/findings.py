@@ -286,6 +286,18 @@ def figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def _origins(there: Progress, name: str) -> set[str]:
+    """A file and those that it was made on, one after the other.
+
+    An edit that was made beside another one leads with its own file, without the other.
+    """
+    found: set[str] = set()
+    while name not in found:
+        found.add(name)
+        name = there.made_on.get(name, name)
+    return found
+
+
 class _Reader:
     """Goes through a branch's rows once."""
 
@@ -415,8 +427,12 @@ class _Reader:
             since = [*self._trials].index(row.challenger) + 1
         if there.incumbent != before.incumbent:
             self._reigns.append((there.incumbent, since))
-            proved = [one for one in before.stack if one not in there.stack]
+            moved = [one for one in before.stack if one not in there.stack]
+            within = _origins(there, there.incumbent)
+            proved = [one for one in moved if one in within]
             self._proved += proved or [there.incumbent]
+            beside = " What is proved was made beside it, and is without it."
+            self._later |= dict.fromkeys(moved, beside)
             said = "has proved it since"
             if before.begun is not None and before.begun.lots and before.begun.lots.simpler:
                 self._simpler += proved

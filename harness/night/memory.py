@@ -100,7 +100,8 @@ class Memory:
 
     def closes(self) -> bool:
         """Whether what is left is for the last confirmation: no new edit is begun."""
-        return self.runs_left() < search.reserve(self.past.progress().stack)
+        there = self.past.progress()
+        return search.is_over(there.stack, self.runs_left(), there.level())
 
     def left(self) -> str:
         """Hours and runs, in words."""

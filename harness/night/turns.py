@@ -100,7 +100,7 @@ class Night:
         if self._plan is not None:
             self._begin(self._plan)
         self._serve(plan) if self._contest.site.slots == 1 else self._serve_together(plan)
-        over = self._over(self._now(plan)) or "what is left is for proving the lead"
+        over = self._over(self._now(plan)) or "too few runs are left for an edit and its proof"
         self._close(plan)
         self._say(f"the night is over: {over}")
 
@@ -116,12 +116,21 @@ class Night:
         """
         for _ in range(search.SECOND_LOOKS):
             now = self._now(plan)
-            if now.runs_left() <= search.RESERVE or (said := self._contest.look_again()) is None:
+            if now.runs_left() <= search.reserve(now.past.progress().level()):
+                break
+            if (said := self._contest.look_again()) is None:
                 break
             self._say(said)
         self._prove(plan)
         while self._take_apart(plan):
             self._prove(plan)
+        past = self._contest.read()
+        if count := len(past.progress().stack):
+            self._say(
+                f"{words.counted(count, 'edit')} of the lead not proved: it is thought to be "
+                f"{past.outlook().ahead():+.2f} deviations ahead of the incumbent. The next night "
+                "goes on from there"
+            )
 
     def _prove(self, plan: Plan) -> None:
         """The confirmation that closes the night, where one is due."""

@@ -286,7 +286,7 @@ class Lots:
     level: float
     jump: float
     blocks: list[list[int]]
-    ways: int
+    ways: int = 0
     margin: float = 0.0
     lines: list[int] = dataclasses.field(default_factory=list)
 
