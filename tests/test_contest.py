@@ -7,7 +7,14 @@ import re
 import pytest
 
 from harness.checkout.branch import create
-from harness.errors import BusyError, IncumbentError, InputError, IntegrityError, TrainingError
+from harness.errors import (
+    BusyError,
+    EndedError,
+    IncumbentError,
+    InputError,
+    IntegrityError,
+    TrainingError,
+)
 from harness.judgement import confirmation, experiment, objective, rulings, search
 from harness.judgement.batches import FAILURES_IN_A_ROW
 from harness.judgement.contest import Contest
@@ -358,7 +365,7 @@ def test_what_is_refused_before_it_begins_costs_a_trial_nothing(root, ongoing):
     assert all(row.status != "tampered" for row in rows(root))
 
 
-def test_a_trial_that_was_given_up_has_used_its_level(root, ongoing, site):
+def test_a_trial_that_was_given_up_keeps_its_number(root, ongoing, site):
     """Neither another file nor the same one again is where the first one was."""
     numbers = []
     for text in ("# one", "# two", "# one"):
@@ -369,6 +376,17 @@ def test_a_trial_that_was_given_up_has_used_its_level(root, ongoing, site):
         (on_trial,) = ongoing.branch.trials()
         numbers.append(ongoing.read().number(on_trial))
     assert numbers == [1, 2, 3]
+
+
+def test_a_training_that_a_signal_has_ended_is_lost_by_itself(ongoing, site):
+    """It is one of those that go on, as a dead worker's is, and not all of them."""
+    offer(ongoing.branch.root, 0, "# one")
+    ended = site.ending(of_a_challenger, EndedError("by signal 9"))
+    with ended, pytest.raises(EndedError):
+        ongoing.challenge("one")
+    last = ongoing.read().runs[-1]
+    assert last.status == Status.LOST
+    assert last.status.cut_off
 
 
 @pytest.mark.parametrize(
