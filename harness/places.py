@@ -1,5 +1,6 @@
 """Where things are: every path of the package, of a checkout and of a run's folder, once."""
 
+import re
 from pathlib import Path
 
 from platformdirs.unix import Unix
@@ -31,6 +32,9 @@ SUMMARY, ERROR = "summary.json", "error.txt"
 CURVE, LOG, POLICY = "curve.csv", "train.log", "policy"
 """Of a run's folder: the learning curve, what the training has printed, the policy's folder."""
 
+POLICIES = re.compile(r"policy(-[0-9]{1,2})?")
+"""Names of the folders of policies, in a run's folder; see `policy_folder`."""
+
 TURN = "turn.json"
 """Of a turn's folder: what an agent has left."""
 
@@ -46,6 +50,16 @@ def run_folder(root: Path, run_id: str) -> Path:
       run_id: as in the ledger.
     """
     return root / RUNS / run_id
+
+
+def policy_folder(run: Path, index: int = 0) -> Path:
+    """Where a run leaves the policy of one of its seeds: `policy`, `policy-1`, `policy-2`, …
+
+    Args:
+      run: the run's folder.
+      index: of the seed, from 0.
+    """
+    return run / (f"{POLICY}-{index}" if index else POLICY)
 
 
 def state_folder() -> Path:

@@ -48,13 +48,15 @@ class Log:
 
 @dataclasses.dataclass(frozen=True)
 class Publish:
-    """A policy; the payload is its program and its parameters.
+    """A policy for each seed; the payload is the program of all, and the parameters of each.
 
     Attributes:
-      program_bytes: of the payload; 0 where the program is that of the last policy.
+      program_bytes: of the payload; 0 where the program is that of the last policies.
+      params_bytes: of the payload, of all policies but the last, which has what is left.
     """
 
     program_bytes: int
+    params_bytes: list[int] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)

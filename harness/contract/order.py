@@ -5,11 +5,15 @@ training. Each value stands in it once.
 """
 
 import dataclasses
+import hashlib
 import math
 import secrets
 
 SEED_BITS = 31
 """Assigned seeds fit a signed 32-bit integer everywhere."""
+
+MAX_SEEDS = 32
+"""Of one training: each has a policy, whose evaluation takes some ten seconds of a processor."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +25,26 @@ class Assignment:
       backend: one of `backends.BACKENDS`; the training resolves `auto`, for it knows its devices.
       seed: for all randomness.
       budget: seconds of training.
+      num_seeds: policies that are trained side by side, each from a seed of its own.
+
+    Raises:
+      ValueError: there are too many of them, or none.
     """
 
     task_id: str
     backend: str
     seed: int
     budget: float
+    num_seeds: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_seeds <= MAX_SEEDS:
+            raise ValueError(f"{self.num_seeds} seeds; 1 to {MAX_SEEDS} can be trained at once")
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of all policies: the seed, and what follows from it. Nobody chooses among them."""
+        return self.seed, *(_following(self.seed, index) for index in range(1, self.num_seeds))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +87,12 @@ class Order:
     eval_engine: str | None = None
     allowance: float | None = None
     stops: tuple[Stop, ...] = ()
+
+
+def _following(seed: int, index: int) -> int:
+    """The seed of a further policy: the first bits of a hash of the first one's, and its number."""
+    digest = hashlib.sha256(f"{seed} {index}".encode()).digest()
+    return int.from_bytes(digest[:4], "little") % 2**SEED_BITS
 
 
 def draw_seed() -> int:

@@ -93,6 +93,31 @@ def _only(what: str, batch: Any) -> jax.Array:
 
 def pack(params: Any, carry: Any) -> bytes:
     """The arrays of a policy as an uncompressed npz archive; arguments as for `export`."""
+    return _archive(_arrays(params, carry))
+
+
+def pack_each(params: Any, carry: Any, count: int) -> list[bytes]:
+    """The arrays of several policies, an archive each.
+
+    Args:
+      params: as for `export`, with an axis in front: the policy.
+      carry: likewise.
+      count: of the policies.
+
+    Raises:
+      PolicyError: an array has no row for each policy.
+    """
+    arrays = _arrays(params, carry)
+    if strange := {x.shape for x in arrays.values() if x.shape[:1] != (count,)}:
+        raise PolicyError(
+            f"Parameters of shape {', '.join(map(str, sorted(strange)))} are not those of {count} "
+            "policies: the first axis of each array has to be the seed."
+        )
+    return [_archive({name: x[i] for name, x in arrays.items()}) for i in range(count)]
+
+
+def _arrays(params: Any, carry: Any) -> dict[str, np.ndarray]:
+    """The arrays of a policy by their names in an archive."""
 
     def named(prefix: str, tree: Any) -> dict[str, np.ndarray]:
         # By way of JAX, so that dtypes are those that `export` saw (float32 for a NumPy float64).
@@ -104,8 +129,11 @@ def pack(params: Any, carry: Any) -> bytes:
             )
         return {f"{prefix}_{i:03}": x for i, x in enumerate(leaves)}
 
+    return named("param", params) | named("carry", carry)
+
+
+def _archive(arrays: dict[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
-    arrays = named("param", params) | named("carry", carry)
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 

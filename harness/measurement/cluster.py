@@ -30,13 +30,13 @@ from harness.contract.order import Order
 from harness.errors import HarnessError, InputError, StorageError, WorkerError
 from harness.measurement import instrument, sites
 from harness.measurement.sites import Announce, Measurement, Site, Watch
-from harness.places import PACKAGE, TRAIN_FILE
+from harness.places import PACKAGE, POLICIES, TRAIN_FILE
 from harness.system import processes, words
 
 CORES = 2
 """Of a run on a cluster, where nothing else is asked for and there is no GPU."""
 
-SENT = re.compile(r"train\.log|curve\.csv|policy/\w[\w.-]*")
+SENT = re.compile(rf"train\.log|curve\.csv|{POLICIES.pattern}/\w[\w.-]*")
 """Files of a run that a worker sends back, by their names in its folder."""
 
 LARGEST_FILE, MOST_FILES = 2**30, 100

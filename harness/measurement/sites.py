@@ -12,18 +12,20 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.contract.artifact import Artifact
 from harness.contract.order import Order
 from harness.errors import (
     EndedError,
     IntegrityError,
     OutOfTimeError,
+    PolicyError,
     StandstillError,
     TrainingError,
 )
 from harness.evaluate import Evaluation
 from harness.measurement import instrument, kernels, scoring
 from harness.measurement.training import Training, train
-from harness.places import CURVE, LOG, POLICY
+from harness.places import CURVE, LOG, policy_folder
 from harness.system import machine, processes, words
 
 LOG_TAIL = 25
@@ -42,7 +44,8 @@ class Measurement:
 
     Attributes:
       training: how it went.
-      score: in the reference simulator; None where the training was stopped.
+      scores: of the policy of each seed, in the reference simulator; none where the training was
+        stopped.
       second: in the second one, where that was asked for.
       machine: in words.
       versions: of Python and what is installed, see `machine`.
@@ -52,8 +55,8 @@ class Measurement:
     """
 
     training: Training
-    score: scoring.Score | None
-    second: Evaluation | None = None
+    scores: tuple[scoring.Score, ...]
+    second: tuple[Evaluation, ...] = ()
     machine: str = ""
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
     variables: list[str] = dataclasses.field(default_factory=list)
@@ -101,7 +104,7 @@ def measure(
     announce: Announce = lambda text: None,
     tool: str = "",
 ) -> Measurement:
-    """Train once and score the policy, on this machine; a training that is stopped has no score.
+    """Train once and score each policy, on this machine; a training that is stopped has no score.
 
     Args:
       order: what to measure.
@@ -120,16 +123,17 @@ def measure(
     try:
         compiled = kernels.ready(order.assignment, tool)
         training = _train(order, folder, root, watch, compiled)
-        score = second = None
+        scores: tuple[scoring.Score, ...] = ()
+        second: tuple[Evaluation, ...] = ()
         if training.stopped is None:
-            score, second = _scored(training, order, root, announce)
+            scores, second = _scored(training, order, root, announce)
         _check(tool)
     except BaseException:
         with processes.uninterrupted():
             processes.end_all()
         raise
     return Measurement(
-        training, score, second,
+        training, scores, second,
         machine=instrument.where(), versions=machine.versions(), variables=machine.variables(),
         doubt=" ".join(filter(None, (
             instrument.doubt(training.device), kernels.doubt(compiled, training.backend),
@@ -139,24 +143,43 @@ def measure(
 
 def _scored(
     training: Training, order: Order, root: Path, announce: Announce
-) -> tuple[scoring.Score, Evaluation | None]:
-    """The score of a training's policy, and what it gives in the second simulator.
+) -> tuple[tuple[scoring.Score, ...], tuple[Evaluation, ...]]:
+    """The score of each of a training's policies, and what it gives in the second simulator.
+
+    Raises:
+      PolicyError: one was refused, or failed.
+    """
+    scores: list[scoring.Score] = []
+    second: list[Evaluation] = []
+    for number, artifact in enumerate(training.policies, start=1):
+        which = f"policy {number} of {training.num_seeds}: " if training.num_seeds > 1 else ""
+        try:
+            score, again = _scored_alone(
+                artifact, order, root, lambda text, which=which: announce(f"{which}{text}")
+            )
+        except PolicyError as error:
+            raise type(error)(f"{which.capitalize()}{error}") from error
+        scores.append(score)
+        second += again
+    return tuple(scores), tuple(second)
+
+
+def _scored_alone(
+    artifact: Artifact, order: Order, root: Path, announce: Announce
+) -> tuple[scoring.Score, list[Evaluation]]:
+    """The same of one policy: by processes, a nonce and seeds of its own, whatever others do.
 
     Raises:
       PolicyError: it was refused, or failed.
     """
     announce(f"evaluating {order.episodes} episodes")
-    place = scoring.Place(root, order.confinement)
-    assert training.artifact is not None
-    task_id = order.assignment.task_id
-    score = scoring.score(training.artifact, task_id, order.episodes, place)
+    place, task_id = scoring.Place(root, order.confinement), order.assignment.task_id
+    score = scoring.score(artifact, task_id, order.episodes, place)
     if order.eval_engine is None:
-        return score, None
+        return score, []
     announce(f"evaluating in {order.eval_engine}")
     seeds = score.evaluation.seeds
-    return score, scoring.evaluate_apart(
-        training.artifact, task_id, seeds, order.eval_engine, place
-    )
+    return score, [scoring.evaluate_apart(artifact, task_id, seeds, order.eval_engine, place)]
 
 
 def _check(wanted: str) -> None:
@@ -182,8 +205,8 @@ def _train(order: Order, folder: Path, root: Path, watch: Watch, compiled: Path 
     """
     training = train(order, folder, root, watch, compiled)
     _write_curve(folder / CURVE, training)
-    if training.artifact is not None and training.stopped is None:
-        training.artifact.save(folder / POLICY)
+    for index, artifact in enumerate(training.policies if training.stopped is None else ()):
+        artifact.save(policy_folder(folder, index))
     if training.unmeasured:
         raise StandstillError(
             f"The harness stood still for {training.stood_still:.1f} s while it held the clock "
@@ -195,7 +218,7 @@ def _train(order: Order, folder: Path, root: Path, watch: Watch, compiled: Path 
             f"The training process was ended by signal {training.signal}: somebody has killed it, "
             "or the system had no memory left (dmesg says so). Nothing of the run counts."
         )
-    if training.stopped is None and (training.artifact is None or not training.started):
+    if training.stopped is None and not (training.policies and training.started):
         raise _failure(training, folder / LOG)
     return training
 
@@ -209,7 +232,7 @@ def _failure(training: Training, log_file: Path) -> TrainingError:
             f"The training process was ended, because it sent {training.protocol_error}. It may "
             f"talk to the harness through the calls of harness.trial only.{shown}"
         )
-    if training.exit_code and training.artifact is None:
+    if training.exit_code and not training.policies:
         return TrainingError(
             f"The training process ended with exit code {training.exit_code} before it published "
             f"a policy{_conditions()}.{shown}"

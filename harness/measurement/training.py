@@ -105,8 +105,8 @@ class Training:
       excess: seconds that it did so after the clock had started by itself.
       startup_cpu_seconds: processor time of the child and its descendants when the clock started.
       stood_still: seconds that this process stood still meanwhile.
-      artifact: the last policy received in time.
-      published: how many policies arrived in time.
+      policies: the last ones received in time, one for each seed; none before.
+      published: how often policies arrived in time.
       late: how many arrived after the deadline.
       updates: how many log messages arrived in time.
       diverged: the sum of their `DIVERGED`.
@@ -119,6 +119,7 @@ class Training:
       protocol_error: what was wrong with a message that was not understood.
       stops: where it ends early, those that are still ahead.
       stopped: which of them it was; None where it was none.
+      num_seeds: as it was told.
     """
 
     budget: float
@@ -130,7 +131,7 @@ class Training:
     excess: float = 0.0
     startup_cpu_seconds: float = 0.0
     stood_still: float = 0.0
-    artifact: Artifact | None = None
+    policies: tuple[Artifact, ...] = ()
     published: int = 0
     late: int = 0
     updates: int = 0
@@ -143,6 +144,7 @@ class Training:
     protocol_error: str = ""
     stops: tuple[Stop, ...] = ()
     stopped: Stopped | None = None
+    num_seeds: int = 1
     _names: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -218,7 +220,7 @@ class Training:
                 case Log():
                     self._log(message, now)
                 case Publish():
-                    self._publish(message.program_bytes, payload)
+                    self._publish(message, payload)
         except ValueError as error:
             kind = header["kind"]
             raise wire.WireError(f"a message {kind!r} that makes no sense: {error}") from error
@@ -256,14 +258,15 @@ class Training:
                 raise ValueError(f"over {MAX_METRICS} names of metrics")
         return self._names[name]
 
-    def _publish(self, program_bytes: int, payload: bytes) -> None:
-        if not 0 <= program_bytes <= len(payload):
-            raise ValueError("a program that is longer than the message")
-        program = payload[:program_bytes]
-        if not program and self.artifact is None:
+    def _publish(self, told: Publish, payload: bytes) -> None:
+        """Take the policies of all seeds, or none."""
+        program, *params = wire.split(payload, told.program_bytes, *told.params_bytes)
+        if len(params) != self.num_seeds:
+            raise ValueError(f"policies of {len(params)} seeds, not of {self.num_seeds}")
+        if not program and not self.policies:
             raise ValueError("parameters without a program")
-        program = program or self.artifact.program  # type: ignore[union-attr]
-        self.artifact = Artifact(program, payload[program_bytes:])
+        program = program or self.policies[0].program
+        self.policies = tuple(Artifact(program, one) for one in params)
         self.published += 1
 
 
@@ -318,7 +321,10 @@ def _train(
         sandbox.forget(mounts)
     ours, theirs = socket.socketpair()
     ours.sendall(wire.encode(wire.header(order.assignment)))
-    training = Training(order.assignment.budget, _allowance(order), stops=order.stops)
+    training = Training(
+        order.assignment.budget, _allowance(order), stops=order.stops,
+        num_seeds=order.assignment.num_seeds,
+    )  # fmt: skip
     with ours, open(folder / LOG, "wb") as log:
         child = sandbox.start(
             order.confinement,
