@@ -53,7 +53,7 @@ def run_folder(root: Path, run_id: str) -> Path:
 
 
 def policy_folder(run: Path, index: int = 0) -> Path:
-    """Where a run leaves the policy of one of its seeds: `policy`, `policy-1`, `policy-2`, …
+    """Where a run leaves the policy of one of its seeds: in `policy`, `policy-1`, and so on.
 
     Args:
       run: the run's folder.

@@ -18,6 +18,7 @@ task for a short budget and print what they are told; nothing is scored.
 """
 
 import dataclasses
+import math
 import os
 import socket
 import sys
@@ -27,6 +28,8 @@ from typing import Any
 
 import gymnasium
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from harness import envs, tasks
 from harness.contract import policy, wire
@@ -66,6 +69,8 @@ class Trial:
     Attributes:
       task: its id and spaces.
       seed: all randomness of the training comes from it; assigned by the harness.
+      seeds: the same where several policies are trained side by side, one from each; `seed` is the
+        first of them, and mostly the only one.
       num_envs_hint: a good number of environments for this engine and device.
     """
 
@@ -74,7 +79,7 @@ class Trial:
         accelerator = jax.default_backend() != "cpu"
         self._backend = backends.resolve(task, assignment.backend, accelerator)
         self.task = TaskInfo(assignment.task_id, *backends.spaces(task, self._backend))
-        self.seed = assignment.seed
+        self.seed, self.seeds = assignment.seed, assignment.seeds
         self.num_envs_hint = backends.num_envs(self._backend, accelerator, jax.device_count())
         self._budget = assignment.budget
         self._channel = channel
@@ -115,10 +120,15 @@ class Trial:
         """Report progress; call it once an update.
 
         Args:
-          step: environment steps so far, all environments counted.
-          **metrics: numbers; `charts/episodic_return` is what the progress display shows.
+          step: environment steps so far, all environments counted, of all seeds.
+          **metrics: numbers, or [seeds] numbers, of which the mean is reported, NaN aside;
+            `charts/episodic_return` is what the progress display shows.
+
+        Raises:
+          ValueError: a metric has another shape.
         """
-        numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        told = jax.device_get(metrics).items()
+        numbers = {name: _number(name, value, len(self.seeds)) for name, value in told}
         if self._channel is None:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
             print(f"{self._budget - self.time_left():7.1f} s  step {step:>10,}  {shown}")
@@ -137,14 +147,46 @@ class Trial:
             -> (action, carry)`. What it may carry and compute: docs/threat-model.md.
           params: pytree of arrays.
           carry: for recurrent policies, the initial carry of one environment (no batch axis).
+
+        Raises:
+          RuntimeError: there are several seeds.
         """
+        if len(self.seeds) > 1:
+            raise RuntimeError(
+                f"trial.publish hands over one policy, and this trial has {len(self.seeds)} seeds: "
+                "train one from each of trial.seeds, and use trial.publish_each."
+            )
+        self._hand_over(act, lambda: (params, carry), [policy.pack(params, carry)])
+
+    def publish_each(self, act: policy.Act, params: Any, carry: Any = None) -> None:
+        """Hand over a policy for each of `seeds`, all or none; each is scored by itself.
+
+        The last ones that arrive before the deadline count, and the score is their mean.
+
+        Args:
+          act: as for `publish`: the same function for all.
+          params: pytree of arrays [seeds, …].
+          carry: likewise, or None.
+
+        Raises:
+          PolicyError: an array has no row for each seed.
+        """
+        each = policy.pack_each(params, carry, len(self.seeds))
+        self._hand_over(
+            act, lambda: jax.tree.map(lambda x: jnp.asarray(x)[0], (params, carry)), each
+        )
+
+    def _hand_over(
+        self, act: policy.Act, first: Callable[[], tuple[Any, Any]], packed: list[bytes]
+    ) -> None:
+        """Send a policy for each seed; the first one's params and carry are what `act` takes."""
         program = b""
         if act is not self._program:
-            program = policy.export(act, params, carry, self.task.observation_space)
+            program = policy.export(act, *first(), self.task.observation_space)
             self._program = act
-        arrays = policy.pack(params, carry)
         if self._channel is not None:
-            self._send(wire.header(Publish(len(program))), program + arrays)
+            sizes = [len(one) for one in packed[:-1]]
+            self._send(wire.header(Publish(len(program), sizes)), program + b"".join(packed))
 
     def _send(self, header: dict[str, Any], payload: bytes = b"") -> None:
         assert self._channel is not None
@@ -160,6 +202,18 @@ class Trial:
     def _count_compilation(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith("/jax/core/compile"):
             self._compile_seconds += duration_secs
+
+
+def _number(name: str, value: Any, count: int) -> float:
+    """A metric; where it has a number for each of `count` seeds, the mean of those that are any."""
+    values = np.asarray(value, np.float64)
+    if values.shape not in ((), (count,)):
+        raise ValueError(
+            f"trial.log was given {name} of shape {values.shape}: one number is needed, or one for "
+            f"each of {count} seeds."
+        )
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else math.nan
 
 
 def connect() -> Trial:
