@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import secrets
 import statistics
 import sys
@@ -29,7 +30,9 @@ from harness.errors import (
 )
 from harness.judgement import pace
 from harness.judgement.history import History
+from harness.evaluate import Evaluation
 from harness.measurement import sites, tracking
+from harness.measurement.scoring import Score
 from harness.measurement.sites import Announce, Measurement, Site, Watch
 from harness.measurement.training import MAX_STEP, Training
 from harness.places import ERROR, LEDGER, SUMMARY, TRAIN_FILE, run_folder
@@ -119,8 +122,8 @@ class Summary:
     """What a run says of itself: the `---` block, and the first part of summary.json.
 
     Attributes:
-      avg_return, std_return, min_return, max_return: over the episodes; None where the run was
-        stopped.
+      avg_return, std_return, min_return, max_return: over the episodes, of all policies; None where
+        the run was stopped.
       total_timesteps: environment steps at the last log message.
       training_seconds: on the clock until the last log message, at most the budget.
       startup_seconds: from the start of the training process to that of the clock.
@@ -134,6 +137,7 @@ class Summary:
       task, backend, seed, run_id, verdict: as in the ledger.
       reason: of the verdict, where there is one.
       second_return: the average return in the second simulator, where one was asked for.
+      policy_returns: the average return of each policy, where there are several.
     """
 
     avg_return: float | None
@@ -157,6 +161,7 @@ class Summary:
     verdict: Verdict = Verdict.NONE
     reason: str | None = None
     second_return: float | None = None
+    policy_returns: tuple[float, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,6 +205,7 @@ class _Underway:
             harness=request.site.instrument,
             reason=ruling.reason,
             startup=summary.startup_seconds if summary else None,
+            num_seeds=assignment.num_seeds,
         )
 
 
@@ -397,8 +403,10 @@ def _measure(this: _Underway, watch: Watch, announce: Announce) -> Measurement:
 
 def _summarise(this: _Underway, measured: Measurement) -> Summary:
     """What a run says of itself, before anything is ruled."""
-    training, second, assignment = measured.training, measured.second, this.request.order.assignment
+    training, assignment = measured.training, this.request.order.assignment
+    evaluations = [score.evaluation for score in measured.scores]
     returns, curve = _returns(measured), training.curve
+    second = [value for again in measured.second for value in again.returns]
     return Summary(
         avg_return=statistics.fmean(returns) if returns else None,
         std_return=statistics.pstdev(returns) if returns else None,
@@ -408,7 +416,7 @@ def _summarise(this: _Underway, measured: Measurement) -> Summary:
         training_seconds=curve[-1][0] if curve else 0.0,
         startup_seconds=training.startup_seconds,
         compile_seconds=training.compile_seconds,
-        eval_seconds=measured.score.evaluation.seconds if measured.score else 0.0,
+        eval_seconds=math.fsum(evaluation.seconds for evaluation in evaluations),
         total_seconds=time.monotonic() - this.begun,
         num_updates=training.updates,
         steps_per_second=training.steps_per_second,
@@ -418,26 +426,48 @@ def _summarise(this: _Underway, measured: Measurement) -> Summary:
         backend=training.backend or assignment.backend,
         seed=assignment.seed,
         run_id=this.run_id,
-        second_return=statistics.fmean(second.returns) if second else None,
+        second_return=statistics.fmean(second) if second else None,
+        policy_returns=(
+            tuple(statistics.fmean(evaluation.returns) for evaluation in evaluations)
+            if len(evaluations) > 1
+            else None
+        ),
     )
 
 
 def _returns(measured: Measurement) -> list[float]:
-    """Of the episodes; none where the training was stopped."""
-    return measured.score.evaluation.returns if measured.score else []
+    """Of the episodes of all policies; none where the training was stopped."""
+    return [value for score in measured.scores for value in score.evaluation.returns]
 
 
 def _evaluated(this: _Underway, measured: Measurement) -> dict[str, Any]:
     """What summary.json holds of the evaluation: every episode; or where the training stopped."""
-    score, second, stopped = measured.score, measured.second, measured.training.stopped
+    stopped = measured.training.stopped
     if stopped is not None:
         return {"stopped": {**dataclasses.asdict(stopped.stop), "reported": stopped.reported}}
-    assert score is not None
+    order = this.request.order
+    second = measured.second or (None,) * len(measured.scores)
+    told = [
+        _policy_told(score, again) for score, again in zip(measured.scores, second, strict=True)
+    ]
+    several = {
+        "policies": [
+            {"seed": seed, **policy}
+            for seed, policy in zip(order.assignment.seeds, told, strict=True)
+        ]
+    }
+    return {
+        **(told[0] if order.assignment.num_seeds == 1 else several),
+        "second_simulator": order.eval_engine,
+    }
+
+
+def _policy_told(score: Score, second: Evaluation | None) -> dict[str, Any]:
+    """What summary.json holds of a policy's evaluation."""
     return {
         "episode_returns": score.evaluation.returns,
         "episode_lengths": score.evaluation.lengths,
         "episode_seeds": score.evaluation.seeds,
-        "second_simulator": this.request.order.eval_engine,
         "second_episode_returns": second.returns if second else None,
         "evaluation_nonce": score.nonce,
         "artifact_sha256": score.digest,
@@ -456,6 +486,7 @@ def _details(this: _Underway, measured: Measurement) -> dict[str, Any]:
         "training_exit_code": training.exit_code,
         "training_protocol_error": training.protocol_error,
         "budget": order.assignment.budget,
+        "num_seeds": order.assignment.num_seeds,
         "comparable": this.request.comparable,
         "description": this.request.message,
         "sandbox": order.confinement,

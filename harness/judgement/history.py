@@ -58,6 +58,9 @@ class Conditions:
       episodes: of an evaluation.
       sandbox: the confinement of training and evaluation; the best there is if None.
       stopping: whether hopeless runs are stopped.
+      num_seeds: policies that a run trains side by side. It is the same for all files, because a
+        mean over more of them scatters less: an edit that had another number would be told apart
+        by that.
     """
 
     tasks: tuple[str, ...]
@@ -66,6 +69,7 @@ class Conditions:
     episodes: int
     sandbox: str | None = None
     stopping: bool = False
+    num_seeds: int = 1
 
     @property
     def objective(self) -> str:
@@ -132,6 +136,7 @@ class History:
             episodes=first.episodes,
             sandbox=first.sandbox,
             stopping=first.stopping,
+            num_seeds=first.num_seeds,
         )
 
     @property

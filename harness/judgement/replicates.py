@@ -119,7 +119,9 @@ class Replicates:
             root=self._branch.root,
             source=self._branch.edit_of(part.commit),
             order=Order(
-                Assignment(task, backend, seed, self._conditions.budget),
+                Assignment(
+                    task, backend, seed, self._conditions.budget, self._conditions.num_seeds
+                ),
                 episodes=self._conditions.episodes,
                 confinement=self._confinement,
                 allowance=past.allowance(task),

@@ -169,7 +169,8 @@ class Run(Entry):
       status: `begun` in its first row.
       avg_return: mean over the episodes; None where there is no score.
       std_return: over the episodes; likewise.
-      seed: of the training; None where the run was refused before it began.
+      seed: of the training, or the first of several; None where the run was refused before it
+        began.
       challenger: which edit the run was made for.
       replicate: which of the runs of its role that were made for this edit, from 1.
       budget: seconds.
@@ -185,6 +186,8 @@ class Run(Entry):
         nothing is known of it, or the ledger was begun without this column.
       stopping: whether hopeless runs of the branch are stopped; not where the ledger was begun
         without this column.
+      num_seeds: policies that were trained side by side, from `seed` and those that follow from it;
+        the score is that of all of them. 1 where the ledger was begun without this column.
     """
 
     task: str
@@ -205,6 +208,7 @@ class Run(Entry):
     reason: str = ""
     startup: float | None = None
     stopping: bool = False
+    num_seeds: int = 1
 
     @property
     def scored(self) -> bool:

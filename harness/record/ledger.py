@@ -155,8 +155,11 @@ class Ledger:
         Raises:
           LedgerError: it was begun without them.
         """
-        lacking = [name for name in ("sandbox", "branch") if name not in there.columns]
-        if "sandbox" in lacking or (lacking and entry.branch != ALONE):
+        needed = ["sandbox"]
+        needed += ["branch"] if entry.branch != ALONE else []
+        needed += ["num_seeds"] if isinstance(entry, Run) and entry.num_seeds > 1 else []
+        lacking = [name for name in needed if name not in there.columns]
+        if lacking:
             raise LedgerError(
                 f"{self.path} was begun by a harness that did not record {lacking[0]}, and cannot "
                 f"hold this row. Move it away and delete {self.head.path}, and the next run begins "

@@ -23,6 +23,7 @@ VERSIONS = (
     "branch role objective episodes harness reason",
     "startup",
     "stopping",
+    "num_seeds",
 )
 """The columns of the first version of the record, and what each further one has added to them. A
 ledger keeps the columns that it was begun with."""
