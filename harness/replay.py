@@ -44,8 +44,14 @@ def replay(
         root=root,
         source=options.training_file(record.folder / TRAIN_FILE),
         order=Order(
-            Assignment(details["task"], details["backend"], details["seed"], details["budget"]),
-            episodes=len(record.returns),
+            Assignment(
+                details["task"],
+                details["backend"],
+                details["seed"],
+                details["budget"],
+                len(record.policies),
+            ),
+            episodes=len(record.policies[0].returns),
             confinement=sandbox.NONE if no_sandbox else sandbox.as_safe_as(details["sandbox"]),
             allowance=details.get("startup_allowance"),
         ),
@@ -119,8 +125,8 @@ def _siblings(root: Path, mine: Run, instrument: str) -> list[float]:
     same = [
         run.avg_return
         for run in Ledger(root / LEDGER).runs()
-        if (run.commit, run.task, run.budget, run.backend, run.comparable)
-        == (mine.commit, mine.task, mine.budget, mine.backend, True)
+        if (run.commit, run.task, run.budget, run.backend, run.num_seeds, run.comparable)
+        == (mine.commit, mine.task, mine.budget, mine.backend, mine.num_seeds, True)
         and run.harness == mine.harness == instrument
         and not run.commit.endswith(("+", "-"))  # an edit that no commit names
     ]

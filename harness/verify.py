@@ -88,13 +88,17 @@ def _faults(root: Path, run_id: str, run: Run) -> list[str]:
 
 
 def _scores_again(record: Record, root: Path) -> bool:
-    """Whether the policy gives the recorded returns over the recorded seeds."""
+    """Whether each policy gives the recorded returns over the recorded seeds."""
     details = record.details
     place = scoring.Place(root, sandbox.as_safe_as(details["sandbox"]))
-    again = scoring.evaluate_apart(
-        record.artifact(), details["task"], details["episode_seeds"], REFERENCE, place
-    )
-    return again.returns == record.returns and again.lengths == details["episode_lengths"]
+    same = True
+    for policy in record.policies:
+        again = scoring.evaluate_apart(
+            policy.artifact(), details["task"], policy.seeds, REFERENCE, place
+        )
+        there = policy.returns, policy.details["episode_lengths"]
+        same &= (again.returns, again.lengths) == there
+    return same
 
 
 def _elsewhere(details: dict[str, Any]) -> str:

@@ -28,9 +28,9 @@ from harness.errors import (
     TrainingError,
     WorkerError,
 )
+from harness.evaluate import Evaluation
 from harness.judgement import pace
 from harness.judgement.history import History
-from harness.evaluate import Evaluation
 from harness.measurement import sites, tracking
 from harness.measurement.scoring import Score
 from harness.measurement.sites import Announce, Measurement, Site, Watch

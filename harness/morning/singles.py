@@ -6,6 +6,7 @@ from pathlib import Path
 from harness.morning.findings import check, details_of
 from harness.record.entries import ALONE, Run
 from harness.record.ledger import Ledger
+from harness.record.runs import evaluated
 
 
 def are_all(ledger: Path) -> bool:
@@ -43,6 +44,7 @@ def best(runs: Sequence[Run], task: str) -> Run | None:
 def episodes(root: Path, run: Run) -> list[float]:
     """The returns of a run's episodes; none where its folder is gone or holds none."""
     try:
-        return [float(value) for value in details_of(root, run.run_id)["episode_returns"]]
+        policies = evaluated(details_of(root, run.run_id))
+        return [float(value) for policy in policies for value in policy["episode_returns"]]
     except (KeyError, TypeError, ValueError):
         return []

@@ -85,7 +85,8 @@ def make(root: Path, run_id: str, seconds: float = MAX_SECONDS, width: int = VID
             f"0, and the width is {NARROWEST} to {WIDEST}."
         )
     record = Record.load(root, run_id)
-    episodes = choose(record.returns)
+    policy = record.policies[0]
+    episodes = choose(policy.returns)
     place = Place(root, sandbox.as_safe_as(record.details["sandbox"]))
     try:
         way, no_opengl = opengl.find(place.confinement), None
@@ -93,15 +94,15 @@ def make(root: Path, run_id: str, seconds: float = MAX_SECONDS, width: int = VID
         way, no_opengl = opengl.OFF, str(error)
     script = Script(
         task=record.details["task"],
-        seeds=record.details["episode_seeds"],
-        returns=record.returns,
+        seeds=policy.seeds,
+        returns=policy.returns,
         roles=episodes,
         seconds=seconds,
         width=width // 2 * 2,
         footer=f"{record.details['task']}  ·  run {run_id}",
         no_opengl=no_opengl,
     )
-    artifact = record.artifact()
+    artifact = policy.artifact()
     question = Shoot(len(artifact.program), len(artifact.params))
     payload = artifact.program + artifact.params + wire.text(script)
     answer, files = scoring.run_apart(
@@ -114,7 +115,7 @@ def make(root: Path, run_id: str, seconds: float = MAX_SECONDS, width: int = VID
         _save(content, record.folder / name)
         for name, content in zip((MP4, GIF), contents, strict=True)
     )
-    recorded = {title: record.returns[i] for title, i in episodes.items()}
+    recorded = {title: policy.returns[i] for title, i in episodes.items()}
     return Video(mp4, gif, episodes, recorded, told.replayed, told.seconds, told.speed)
 
 

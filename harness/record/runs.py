@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,59 @@ from harness.contract import reports
 from harness.contract.artifact import Artifact
 from harness.errors import InputError
 from harness.evaluate import episode_seeds
-from harness.places import CURVE, ERROR, POLICY, RUNS, SUMMARY, run_folder
+from harness.places import CURVE, ERROR, RUNS, SUMMARY, policy_folder, run_folder
 from harness.record.entries import FORMATS, Run, Status
 
 ROUNDED = 1e-5
 """Of the largest report: a mean from curve.csv is that of numbers with six digits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredPolicy:
+    """A policy of a run, as it was scored.
+
+    Attributes:
+      folder: that holds it.
+      details: what summary.json holds of its evaluation.
+    """
+
+    folder: Path
+    details: Mapping[str, Any]
+
+    def artifact(self) -> Artifact:
+        """The policy itself.
+
+        Raises:
+          InputError: it was deleted.
+        """
+        try:
+            return Artifact.load(self.folder)
+        except FileNotFoundError as error:
+            raise InputError(
+                f"The policy of run {self.folder.parent.name} is gone: there is no "
+                f"{error.filename}."
+            ) from error
+
+    @property
+    def returns(self) -> list[float]:
+        """Of the episodes, as they were scored."""
+        return self.details["episode_returns"]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of the episodes."""
+        return self.details["episode_seeds"]
+
+    def faults(self) -> list[str]:
+        """What of it does not agree with itself; without simulation."""
+        details, found = self.details, []
+        if self.artifact().digest != details["artifact_sha256"]:
+            found.append("the policy is not the one that was scored")
+        count = len(self.returns)
+        seeds = episode_seeds(details["artifact_sha256"], details["evaluation_nonce"], count)
+        if self.seeds != seeds:
+            found.append("the episode seeds do not follow from policy and nonce")
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,37 +117,32 @@ class Record:
                 "what the run's score was."
             ) from error
 
-    def artifact(self) -> Artifact:
-        """The policy that was scored.
-
-        Raises:
-          InputError: it was deleted.
-        """
-        try:
-            return Artifact.load(self.folder / POLICY)
-        except FileNotFoundError as error:
-            raise InputError(
-                f"The policy of run {self.folder.name} is gone: there is no {error.filename}."
-            ) from error
+    @property
+    def policies(self) -> list[ScoredPolicy]:
+        """The policies that were scored: one for each seed, and mostly one."""
+        return [
+            ScoredPolicy(policy_folder(self.folder, index), told)
+            for index, told in enumerate(evaluated(self.details))
+        ]
 
     @property
     def returns(self) -> list[float]:
-        """Of the episodes, as they were scored."""
-        return self.details["episode_returns"]
+        """Of the episodes of all policies, as they were scored."""
+        return [value for policy in self.policies for value in policy.returns]
 
     def faults(self, row: Run) -> list[str]:
         """What in the folder does not agree with itself or with the row; without simulation."""
         if row.status == Status.STOPPED:
             return self._faults_of_a_stop()
-        details, found = self.details, []
+        details = self.details
+        found: list[str] = []
         try:
-            digest = self.artifact().digest
-            if digest != details["artifact_sha256"]:
-                found.append("the policy is not the one that was scored")
-            count = len(self.returns)
-            seeds = episode_seeds(details["artifact_sha256"], details["evaluation_nonce"], count)
-            if details["episode_seeds"] != seeds:
-                found.append("the episode seeds do not follow from policy and nonce")
+            policies = self.policies
+            found += [fault for policy in policies for fault in policy.faults()]
+            if len(policies) != row.num_seeds or len({len(one.returns) for one in policies}) > 1:
+                found.append(
+                    "it has not as many policies as seeds, or not as many episodes of each"
+                )
             if details["avg_return"] != statistics.fmean(self.returns):
                 found.append("the average is not that of the episodes")
             if float(f"{details['avg_return']:{FORMATS['avg_return']}}") != row.avg_return:
@@ -125,6 +168,11 @@ class Record:
         except (KeyError, TypeError, ValueError) as error:
             return [f"its files cannot be read ({error!r})"]
         return found
+
+
+def evaluated(details: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What a summary.json holds of the evaluation of each policy."""
+    return details.get("policies") or [details]
 
 
 def medians(root: Path, runs: Iterable[Run], figure: str) -> dict[str, float]:
