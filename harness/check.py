@@ -11,7 +11,7 @@ import typer
 from harness.checkout import branch
 from harness.checkout.branch import Branch
 from harness.confinement import sandbox, view
-from harness.contract.order import Assignment, Order, draw_seed
+from harness.contract.order import MAX_SEEDS, Assignment, Order, draw_seed
 from harness.engines import backends
 from harness.evaluate import TASK, TIME_BUDGET
 from harness.judgement import contest, objective
@@ -70,20 +70,32 @@ def check(
         bool,
         typer.Option("--no-sandbox", help="As in harness.run.", envvar="AUTORL_NO_SANDBOX"),
     ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Policies that are trained side by side; the branch's, or else 1, if left out.",
+            min=1,
+            max=MAX_SEEDS,
+            envvar="AUTORL_SEEDS",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Compile the training file, train for a few seconds, and say what is wrong, if anything.
 
     Everything is as in a run: the same confinement, the same clock, the same checks of the policy.
     But there is no score, no row in the ledger, and no verdict, and nothing is left behind.
     """
-    laid = _conditions(task, budget, backend, no_sandbox)
+    laid = _conditions(task, budget, backend, no_sandbox, seeds)
     source = options.training_file(train or Path(EDITABLE))
     confinement = sandbox.available() if laid.sandbox is None else sandbox.demand(laid.sandbox)
     if confinement == sandbox.NONE:
         print(UNCONFINED, file=sys.stderr)
     _give_way(laid.backends)
     for task_id, engine in zip(laid.tasks, laid.backends, strict=True):
-        assignment = Assignment(task_id, engine, draw_seed(), min(seconds, laid.budget))
+        assignment = Assignment(
+            task_id, engine, draw_seed(), min(seconds, laid.budget), laid.num_seeds
+        )
         print(f"checking {train or EDITABLE}: {task_id}, {assignment.budget:g} s", file=sys.stderr)
         seen = rehearsal.rehearse(
             source, Order(assignment, rehearsal.EPISODES, confinement), Path.cwd()
@@ -92,7 +104,11 @@ def check(
 
 
 def _conditions(
-    task: str | None, budget: float | None, backend: str | None, no_sandbox: bool
+    task: str | None,
+    budget: float | None,
+    backend: str | None,
+    no_sandbox: bool,
+    seeds: int | None = None,
 ) -> Conditions:
     """What the branch that is checked out has, and what was given instead.
 
@@ -113,6 +129,7 @@ def _conditions(
         options.check_budget(there.budget if there and budget is None else budget),
         rehearsal.EPISODES,
         sandbox.NONE if no_sandbox else there.sandbox if there else None,
+        num_seeds=seeds or (there.num_seeds if there else 1),
     )
 
 

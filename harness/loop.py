@@ -13,6 +13,7 @@ import typer
 from harness.checkout import branch
 from harness.checkout.branch import Branch
 from harness.confinement import sandbox
+from harness.contract.order import MAX_SEEDS
 from harness.errors import InputError
 from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
 from harness.judgement import contest, experiment, objective
@@ -113,6 +114,16 @@ def loop(
             help="For a new branch: hopeless runs are not stopped before their end.",
         ),
     ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Policies that each training trains side by side, for a new branch, where there "
+            "is an accelerator; 1 if left out.",
+            min=1,
+            max=MAX_SEEDS,
+            show_default=False,
+        ),
+    ] = None,
     list_agents: Annotated[
         bool, typer.Option("--list-agents", help="Print the presets and exit.")
     ] = False,
@@ -150,13 +161,16 @@ def loop(
             ongoing = contest.resume(Path.cwd(), options.confinement, run, site)
             if ongoing is None:
                 chosen = task or TASK, options.check_budget(budget), backend or "auto"
+                num_seeds = (seeds or 1) if ray else options.check_seeds(seeds)
                 made, conditions = _begin(
-                    tag, *chosen, sandbox.NONE if no_sandbox else None, no_stopping
+                    tag, *chosen, sandbox.NONE if no_sandbox else None, no_stopping, num_seeds
                 )
                 ongoing = Contest(
                     made, conditions, options.confinement(conditions.sandbox), run, site
                 )
-            options.check_conditions(ongoing, tag, task, budget, backend, no_stopping=no_stopping)
+            options.check_conditions(
+                ongoing, tag, task, budget, backend, no_stopping=no_stopping, seeds=seeds
+            )
             Night(ongoing, plan, _say).run()
             print(f"next: {cli.python()} -m harness.report", file=sys.stderr)
     finally:
@@ -201,14 +215,22 @@ def _site(workers: int, ray: str, cores: int | None) -> Site:
 
 
 def _begin(
-    tag: str, task: str, budget: float, backend: str, confinement: str | None, no_stopping: bool
+    tag: str,
+    task: str,
+    budget: float,
+    backend: str,
+    confinement: str | None,
+    no_stopping: bool,
+    num_seeds: int,
 ) -> tuple[Branch, Conditions]:
     """A new branch, and the conditions of the command line."""
     tasks = objective.parse(task)
     stopping = options.stopping(Path.cwd(), tasks, no_stopping)
     made = branch.create(Path.cwd(), tag or f"{datetime.now():%b%d-%H%M}".lower())
     engines = (backend,) * len(tasks)
-    return made, Conditions(tasks, engines, budget, NUM_EVAL_EPISODES, confinement, stopping)
+    return made, Conditions(
+        tasks, engines, budget, NUM_EVAL_EPISODES, confinement, stopping, num_seeds
+    )
 
 
 def _become_a_copy() -> None:

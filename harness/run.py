@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from harness import tasks
 from harness.checkout import branch
 from harness.checkout.branch import Branch
 from harness.confinement import sandbox
-from harness.contract.order import SEED_BITS, Assignment, Order, draw_seed
+from harness.contract.order import MAX_SEEDS, SEED_BITS, Assignment, Order, draw_seed
 from harness.engines import backends
 from harness.errors import InputError
 from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
@@ -64,6 +64,16 @@ def run(
         int | None,
         typer.Option(help=f"Episodes of the evaluation; {NUM_EVAL_EPISODES} if left out.", min=1),
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Policies that one training trains side by side, where there is an accelerator; 1 "
+            "if left out.",
+            min=1,
+            max=MAX_SEEDS,
+            show_default=False,
+        ),
+    ] = None,
     init: Annotated[
         str | None,
         typer.Option(
@@ -98,7 +108,8 @@ def run(
     On an experiment branch (see --init) the training file is tried against the lead: it is
     committed, run as often as the keep rule asks for, and leads or is set aside. What leads is
     proved against the incumbent when it is far ahead, or with --confirm. With --task, --budget,
-    --backend, --seed, --train, --episodes or --no-sandbox it is one run that no verdict counts.
+    --backend, --seed, --seeds, --train, --episodes or --no-sandbox it is one run that no verdict
+    counts.
     """
     if wandb:
         tracking.use_wandb(wandb)
@@ -107,20 +118,21 @@ def run(
         options.check_task(one, backend)
         if eval_engine is not None:
             backends.check_evaluation(tasks.get(one), eval_engine)
-    by_hand = (task, budget, seed, train, episodes, eval_engine) != (None,) * 6
+    by_hand = (task, budget, seed, train, episodes, eval_engine, seeds) != (None,) * 7
     conditions = Conditions(
         tasks=task_ids,
         backends=(backend,) * len(task_ids),
         budget=options.check_budget(budget),
         episodes=episodes or NUM_EVAL_EPISODES,
         sandbox=sandbox.NONE if no_sandbox else None,
+        num_seeds=options.check_seeds(seeds),
     )
     if init is not None:
         if (seed, train, eval_engine, aa) != (None,) * 4 or confirm:
             raise InputError("--init takes no --seed, --train, --eval-engine, --aa or --confirm.")
         options.training_file(Path.cwd() / EDITABLE)
         if (ongoing := _begun(init)) is not None:
-            given = (task, budget, backend, episodes, no_stopping)
+            given = (task, budget, backend, episodes, no_stopping, seeds)
             options.check_conditions(ongoing, init, *given)
         with options.at_work(Path.cwd()):
             stopping = ongoing is None and options.stopping(Path.cwd(), task_ids, no_stopping)
@@ -141,7 +153,9 @@ def run(
         )
     if len(task_ids) > 1:
         raise InputError("Several tasks are the objective of an experiment branch: give --init.")
-    assignment = Assignment(task_ids[0], backend, _seed(seed), conditions.budget)
+    assignment = Assignment(
+        task_ids[0], backend, _seed(seed), conditions.budget, conditions.num_seeds
+    )
     source = options.training_file(train or Path(EDITABLE))
     confinement = options.confinement(conditions.sandbox)
     request = Request(
@@ -149,7 +163,7 @@ def run(
         source=source,
         order=Order(assignment, conditions.episodes, confinement, eval_engine),
         message=message,
-        comparable=(seed, budget, episodes, train) == (None,) * 4,
+        comparable=(seed, budget, episodes, train, seeds) == (None,) * 5,
     )
     _run_alone(request, train)
 
@@ -295,7 +309,14 @@ def _print_block(summary: Summary) -> None:
     print("---")
     shown = {k: v for k, v in dataclasses.asdict(summary).items() if v is not None}
     for name, value in shown.items():
-        print(f"{name}: {value:.2f}" if isinstance(value, float) else f"{name}: {value}")
+        print(f"{name}: {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """A value of the block."""
+    if isinstance(value, tuple):
+        return " ".join(map(_shown, value))
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _explain(summary: Summary, budget: float, train: Path | None, backend: str) -> None:

@@ -133,7 +133,19 @@ def _task(conditions: Conditions, situation: Situation) -> str:
         f"the file that it was made on, `git show COMMIT:{EDITABLE}` the whole file, and "
         "`runs/RUN/curve.csv` the learning curve of its last run.\n\n"
         f"- Objective: {conditions.objective}, {conditions.budget:g} seconds of training each\n"
+        f"{_side_by_side(conditions.num_seeds)}"
         f"- Incumbent: {situation.estimate}\n- Left: {situation.left}"
+    )
+
+
+def _side_by_side(num_seeds: int) -> str:
+    """That a training has several seeds; nothing where it has one."""
+    if num_seeds == 1:
+        return ""
+    return (
+        f"- Each training has {num_seeds} seeds (`trial.seeds`): one policy is trained from each, "
+        "side by side and apart from the others, and all are published at once "
+        "(`trial.publish_each`). The score is their mean.\n"
     )
 
 
@@ -217,6 +229,7 @@ def _variables(conditions: Conditions) -> dict[str, str]:
         "AUTORL_BUDGET": f"{conditions.budget:g}",
         "AUTORL_BACKEND": engines.pop() if len(engines) == 1 else "auto",
         "AUTORL_NO_SANDBOX": str(int(conditions.sandbox == sandbox.NONE)),
+        "AUTORL_SEEDS": str(conditions.num_seeds),
     }
 
 

@@ -139,10 +139,10 @@ class Record:
         try:
             policies = self.policies
             found += [fault for policy in policies for fault in policy.faults()]
-            if len(policies) != row.num_seeds or len({len(one.returns) for one in policies}) > 1:
-                found.append(
-                    "it has not as many policies as seeds, or not as many episodes of each"
-                )
+            if len(policies) != row.num_seeds:
+                found.append(f"it has {len(policies)} policies, the ledger {row.num_seeds} seeds")
+            if len({len(policy.returns) for policy in policies}) > 1:
+                found.append("its policies have not played equally many episodes")
             if details["avg_return"] != statistics.fmean(self.returns):
                 found.append("the average is not that of the episodes")
             if float(f"{details['avg_return']:{FORMATS['avg_return']}}") != row.avg_return:

@@ -17,6 +17,7 @@ from harness.judgement import contest, experiment, objective, prospects, purpose
 from harness.judgement.contest import Contest
 from harness.judgement.experiment import Request, Summary
 from harness.judgement.history import History
+from harness.measurement import instrument
 from harness.places import LEDGER
 from harness.record.entries import Role
 from harness.record.ledger import Ledger
@@ -168,6 +169,22 @@ def stopping(root: Path, task_ids: tuple[str, ...], unwanted: bool) -> bool:
     return not reason
 
 
+def check_seeds(count: int | None) -> int:
+    """The policies that a training trains side by side.
+
+    Raises:
+      InputError: there are several, and nothing but processors to train them.
+    """
+    if count is None or count == 1:
+        return 1
+    if not instrument.accelerators():
+        raise InputError(
+            f"--seeds {count} needs an accelerator, which one training does not fill: on "
+            "processors as many policies take as many times as long. Leave it out."
+        )
+    return count
+
+
 def check_conditions(
     ongoing: Contest,
     tag: str,
@@ -176,6 +193,7 @@ def check_conditions(
     backend: str | None,
     episodes: int | None = None,
     no_stopping: bool = False,
+    seeds: int | None = None,
 ) -> None:
     """Make sure that nothing else is asked for than the conditions of the branch.
 
@@ -187,6 +205,7 @@ def check_conditions(
       backend: likewise; `auto` is what the branch has.
       episodes: likewise.
       no_stopping: whether it was given.
+      seeds: as given on the command line; None if not.
 
     Raises:
       InputError: something else is.
@@ -199,6 +218,7 @@ def check_conditions(
         "--backend": (None if backend in (None, "auto") else {backend}, set(laid.backends)),
         "--episodes": (episodes, laid.episodes),
         "--no-stopping": (False if no_stopping else None, laid.stopping),
+        "--seeds": (seeds, laid.num_seeds),
     }
     names = [name for name, (want, has) in asked.items() if want is not None and want != has]
     if names:
