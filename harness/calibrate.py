@@ -53,7 +53,8 @@ def _report(ongoing: Contest, scores: list[float]) -> None:
     print(f"std_between_runs: {statistics.stdev(scores):.4g}")
     for task in ongoing.conditions.tasks:
         inside = [r.std_return for r in runs if r.task == task and r.std_return is not None]
-        error = statistics.fmean(s**2 for s in inside) ** 0.5 / ongoing.conditions.episodes**0.5
+        episodes = ongoing.conditions.episodes * ongoing.conditions.num_seeds
+        error = statistics.fmean(s**2 for s in inside) ** 0.5 / episodes**0.5
         print(f"std_between_episodes_{task}: {statistics.fmean(inside):.4g}")
         print(f"std_of_a_score_from_episodes_{task}: {error:.4g}")
     _print_needed(ongoing, scores)

@@ -87,8 +87,9 @@ class Site:
         self._report(training, score + noise.gauss(0, NOISE))
         sites._write_curve(folder / CURVE, training)
         if training.stopped is not None:
-            return Measurement(training, None)
-        return Measurement(training, scoring.Score(Evaluation([score], [1], [0], 0.0), "00", "00"))
+            return Measurement(training, ())
+        scored = scoring.Score(Evaluation([score], [1], [0], 0.0), "00", "00")
+        return Measurement(training, (scored,))
 
     def _report(self, training: Training, value: float) -> None:
         """Equal reports, up to the end or a stop."""

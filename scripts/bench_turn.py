@@ -58,7 +58,7 @@ def measure(this, *_) -> Measurement:  # type: ignore[no-untyped-def]
     """A score around the file's number."""
     skill = float(this.request.source.split()[2]) + random.Random(this.run_id).gauss(0, 1)
     evaluation = Evaluation([skill, skill], [1, 1], [0, 1], 0.0)
-    return Measurement(Training(1.0), scoring.Score(evaluation, "00", "00"))
+    return Measurement(Training(1.0), (scoring.Score(evaluation, "00", "00"),))
 
 
 def become_a_copy() -> None:

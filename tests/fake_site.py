@@ -79,7 +79,8 @@ class FakeSite:
             self._report(training, self._reported(text, score))
             sites._write_curve(folder / CURVE, training)
         ended = training.stopped is not None
-        measured = Measurement(training, None if ended else scoring.Score(evaluation, "00", "00"))
+        scored = scoring.Score(evaluation, "00", "00")
+        measured = Measurement(training, () if ended else (scored,) * order.assignment.num_seeds)
         self.after(row, measured)
         return measured
 
@@ -106,7 +107,7 @@ class FakeSite:
         """Runs end with an error instead of their score, where `which` of row and score is so."""
 
         def end(row: Run, measured: Measurement) -> None:
-            if which(row, statistics.fmean(measured.score.evaluation.returns)):
+            if which(row, statistics.fmean(measured.scores[0].evaluation.returns)):
                 raise error
 
         with pytest.MonkeyPatch.context() as patch:

@@ -195,8 +195,8 @@ def attempt(world, name, kind, budget=BUDGET, compiled=None, **changes):
 
 def action(result, folder):
     """What the policy that would be scored does."""
-    assert result.artifact is not None, (folder / "train.log").read_text()
-    with np.load(io.BytesIO(result.artifact.params)) as arrays:
+    assert result.policies, (folder / "train.log").read_text()
+    with np.load(io.BytesIO(result.policies[0].params)) as arrays:
         return float(arrays["param_000"].flat[0])
 
 
@@ -219,8 +219,8 @@ def look(world, kind, names):
     result, folder = attempt(world, "tries_everything", kind)
     for other in others:
         other.wait()  # with a training all children of ours are ended
-    assert result.artifact is not None, (folder / "train.log").read_text()
-    with np.load(io.BytesIO(result.artifact.params)) as arrays:
+    assert result.policies, (folder / "train.log").read_text()
+    with np.load(io.BytesIO(result.policies[0].params)) as arrays:
         (gained,) = (arrays[name] for name in arrays if name.startswith("param"))
     assert set(gained) <= {np.float32(HONEST), np.float32(GAINED)}
     return dict(zip(names, gained == np.float32(GAINED), strict=True)), folder

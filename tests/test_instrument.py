@@ -226,7 +226,7 @@ def test_a_training_on_another_device_than_the_instruments_is_told(
     note = instrument.doubt(device)
     assert bool(note) == doubted
     assert "kept" not in note  # whatever it says is not for the record
-    measured = experiment.Measurement(experiment.Training(1.0), None, doubt=note)
+    measured = experiment.Measurement(experiment.Training(1.0), (), doubt=note)
     noted = experiment._noted(Ruling("scored", "go on", "As it was."), measured)
     assert noted == Ruling("scored", "go on", f"As it was. {note}".strip())
 

@@ -153,7 +153,7 @@ def test_a_training_is_ended_at_the_share_and_nothing_of_it_is_taken(tmp_path):
     (tmp_path / TRAIN_FILE).write_text(reporting(12.0))
     measured = sites.measure(order(3.0, HALFWAY), tmp_path, tmp_path)
     seen = measured.training
-    assert (seen.stopped.reported, measured.score, measured.second) == (12.0, None, None)
+    assert (seen.stopped.reported, measured.scores, measured.second) == (12.0, (), ())
     assert 1.5 < seen.seconds(seen.ended) < 1.5 + 1.0
     assert seen.exit_code is None  # it was ended
     assert seen.curve[-1][0] < 2.0
@@ -172,7 +172,7 @@ def test_a_training_that_reports_enough_or_nothing_is_scored(tmp_path, text):
     (tmp_path / TRAIN_FILE).write_text(text)
     measured = sites.measure(order(1.0, HALFWAY), tmp_path, tmp_path)
     assert measured.training.stopped is None
-    assert len(measured.score.evaluation.returns) == 2
+    assert len(measured.scores[0].evaluation.returns) == 2
 
 
 def test_a_run_in_which_we_stood_still_is_no_measurement_though_it_reported_too_little(

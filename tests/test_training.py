@@ -40,7 +40,7 @@ def published_value(result):
     """The first parameter of the policy that will be scored."""
     import io
 
-    with np.load(io.BytesIO(result.artifact.params)) as arrays:
+    with np.load(io.BytesIO(result.policies[0].params)) as arrays:
         return float(arrays["param_000"].flat[0])
 
 
@@ -144,7 +144,7 @@ def test_a_training_is_told_its_assignment_and_no_more(tmp_path):
     assert wire.read(told, Assignment) == assignment
     assert told == {
         "kind": "assignment", "task_id": "Hopper-v5", "backend": "gymnasium",
-        "seed": 2**31 - 1, "budget": 0.125,
+        "seed": 2**31 - 1, "budget": 0.125, "num_seeds": 1,
     }  # fmt: skip
 
 
@@ -194,7 +194,7 @@ def test_environments_do_not_step_before_the_clock_starts(tmp_path):
 def test_nothing_of_a_training_survives_it(tmp_path):
     before = set(psutil.pids())
     result = run("leaves_daemon.py", tmp_path)
-    assert result.artifact is not None
+    assert result.policies
     assert psutil.Process().children(recursive=True) == []
     left = [p for p in set(psutil.pids()) - before if "sleep(600)" in " ".join(_command(p))]
     assert left == []
@@ -210,7 +210,7 @@ def _command(pid):
 def test_a_message_that_makes_no_sense_ends_the_training(tmp_path):
     result = run("speaks_nonsense.py", tmp_path)
     assert "not a JSON object" in result.protocol_error
-    assert result.artifact is None
+    assert result.policies == ()
 
 
 LOG = {"kind": "log", "step": 1, "metrics": {}, "compile_seconds": 0}
@@ -247,6 +247,8 @@ LOG = {"kind": "log", "step": 1, "metrics": {}, "compile_seconds": 0}
         {"kind": "publish", "program_bytes": -1},
         {"kind": "publish", "program_bytes": 4},
         {"kind": "publish", "program_bytes": True},
+        {"kind": "publish", "program_bytes": 1, "params_bytes": [1]},
+        {"kind": "publish", "program_bytes": 1, "params_bytes": 1},
         {"kind": "score", "avg_return": 10_000},
         {"kind": ["log"]},
         {},
@@ -256,7 +258,7 @@ def test_malformed_messages_are_refused(header):
     seen = training.Training(10.0)
     with pytest.raises(wire.WireError):
         seen.take(header, b"abc", time.monotonic())
-    assert (seen.clock_start, seen.started, seen.artifact, seen.curve) == (None, False, None, [])
+    assert (seen.clock_start, seen.started, seen.policies, seen.curve) == (None, False, (), [])
 
 
 @pytest.mark.parametrize(
@@ -331,7 +333,7 @@ def test_a_policy_of_which_a_part_arrives_late_is_late():
     assert decoder.feed(frame[:-1]) == []
     ((header, payload),) = decoder.feed(frame[-1:])
     seen.take(header, payload, 1.1)
-    assert (seen.artifact, seen.published, seen.late) == (None, 0, 1)
+    assert (seen.policies, seen.published, seen.late) == ((), 0, 1)
 
 
 def test_a_curve_keeps_its_ends_and_takes_no_more_memory_than_it_may(monkeypatch):
