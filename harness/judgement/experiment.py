@@ -309,7 +309,8 @@ def _record(ledger: Ledger, this: _Underway, measured: Measurement) -> Summary:
 def _noted(ruling: Ruling, measured: Measurement) -> Ruling:
     """A ruling whose reason says what else is to be known of the run."""
     training = measured.training
-    notes = [ruling.reason, _hopeless(training), _overtime(training), measured.doubt]
+    notes = [ruling.reason, _hopeless(training), _spread(measured), _overtime(training),
+             measured.doubt]  # fmt: skip
     return dataclasses.replace(ruling, reason=" ".join(filter(None, notes)))
 
 
@@ -332,6 +333,14 @@ def _hopeless(training: Training) -> str:
         f"Stopped at {share} of the budget: it reported {low} where {high} was the least that "
         "still gives hope."
     )
+
+
+def _spread(measured: Measurement) -> str:
+    """How far the policies of a run are apart, in words; nothing where it has one."""
+    means = _means(measured)
+    if len(means) < 2:
+        return ""
+    return f"Its {len(means)} policies have {min(means):,.4g} to {max(means):,.4g}."
 
 
 def _told_apart(*figures: float) -> list[str]:
@@ -427,17 +436,18 @@ def _summarise(this: _Underway, measured: Measurement) -> Summary:
         seed=assignment.seed,
         run_id=this.run_id,
         second_return=statistics.fmean(second) if second else None,
-        policy_returns=(
-            tuple(statistics.fmean(evaluation.returns) for evaluation in evaluations)
-            if len(evaluations) > 1
-            else None
-        ),
+        policy_returns=_means(measured) if len(evaluations) > 1 else None,
     )
 
 
 def _returns(measured: Measurement) -> list[float]:
     """Of the episodes of all policies; none where the training was stopped."""
     return [value for score in measured.scores for value in score.evaluation.returns]
+
+
+def _means(measured: Measurement) -> tuple[float, ...]:
+    """The average return of each policy."""
+    return tuple(statistics.fmean(score.evaluation.returns) for score in measured.scores)
 
 
 def _evaluated(this: _Underway, measured: Measurement) -> dict[str, Any]:
