@@ -33,9 +33,10 @@ def fit(trial):
         state, gain = jax.lax.scan(step, state, None, STEPS)
         return weights + RATE * jnp.tensordot(gain.sum(0), noise, 1), state, key
 
+    begin, update = jax.jit(jax.vmap(begin)), jax.jit(jax.vmap(update))
     seeds = jnp.array(trial.seeds, jnp.uint32)
-    begin = jax.jit(jax.vmap(begin)).lower(seeds).compile()
-    update = jax.jit(jax.vmap(update)).lower(*jax.eval_shape(begin, seeds)).compile()
+    update = update.lower(*jax.eval_shape(begin, seeds)).compile()
+    begin = begin.lower(seeds).compile()
     trial.start()
     state = begin(seeds)
     for _ in range(UPDATES):
