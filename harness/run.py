@@ -200,6 +200,8 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
     print(f"branch: {started.branch.name}")
     print(f"objective: {started.conditions.objective}")
     print(f"stopping: {'yes' if started.conditions.stopping else 'no'}")
+    if started.conditions.num_seeds > 1:
+        print(f"seeds: {started.conditions.num_seeds}")
     print(f"incumbent: {estimate.told(scores)}")
     message = '--message "what was changed, why"'
     _advise(

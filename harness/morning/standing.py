@@ -41,6 +41,7 @@ class Status:
       objective: its tasks; empty before its first run has ended.
       budget: seconds of a training; likewise.
       stopping: whether hopeless runs are stopped.
+      num_seeds: policies that a training trains side by side.
       found: what its rows say; None while the baseline is measured.
       night: used and planned hours and runs, in words; empty without a night.
       unfinished: whether that night has hours and runs left.
@@ -51,6 +52,7 @@ class Status:
     objective: str
     budget: str
     stopping: bool
+    num_seeds: int
     found: Findings | None
     night: str
     unfinished: bool
@@ -101,6 +103,7 @@ def read(root: Path) -> Status:
         objective=first.objective if first else "",
         budget=f"{first.budget:g}" if first else "",
         stopping=first.stopping if first else False,
+        num_seeds=first.num_seeds if first else 1,
         found=found,
         night=_night(past),
         unfinished=_has_time(past),
@@ -111,7 +114,8 @@ def read(root: Path) -> Status:
 def lines(now: Status) -> list[str]:
     """A status in words, a line a thing."""
     ends = "hopeless runs are stopped" if now.stopping else "no run is stopped"
-    said = [f"{now.branch}: {now.objective}, {now.budget} s of training a run; {ends}"]
+    each = f" from {now.num_seeds} seeds" if now.num_seeds > 1 else ""
+    said = [f"{now.branch}: {now.objective}, {now.budget} s of training a run{each}; {ends}"]
     if not now.objective:
         said = [f"{now.branch}: no run has ended yet"]
     said += ["incumbent: the baseline is being measured"] if now.found is None else _of(now.found)
