@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harness import verify
+from harness import check, verify
 from harness.checkout.branch import create
 from harness.confinement import sandbox
 from harness.contract import wire
@@ -23,7 +23,9 @@ from harness.judgement.contest import Contest
 from harness.measurement import cluster, instrument, scoring, sites
 from harness.measurement.training import Training
 from harness.morning import singles
+from harness.night import brief
 from harness.places import LEDGER
+from harness.record.entries import ConfirmationBegun, Role
 from harness.record.ledger import Ledger
 from harness.record.runs import Record
 from harness.record.snapshot import HEADERS
@@ -258,7 +260,22 @@ def side_by_side_branch(root):
     return contest, orders
 
 
-def test_the_number_of_seeds_is_a_condition_of_a_branch(side_by_side_branch):
+def test_a_place_of_a_confirmation_is_a_process_and_not_a_seed(side_by_side_branch):
+    """Seeds of one process share what happens to it: lots are drawn over what does not."""
+    contest, _ = side_by_side_branch
+    contest.challenge("an edit", b"SKILL = 9\n")
+    assert contest.advance(closing=True, asked=True)
+    entries = Ledger(contest.branch.root / LEDGER).read().entries
+    (begun,) = [row for row in entries if isinstance(row, ConfirmationBegun)]
+    runs = [row for row in contest.read().runs if row.role == Role.CONFIRMATION]
+    assert {row.num_seeds for row in runs} == {COUNT}
+    assert len({row.replicate for row in runs}) == len(runs)
+    places = [is_lead for block in begun.lots.blocks for is_lead in block]
+    ran = [row.commit == row.challenger for row in runs]
+    assert ran == [bool(is_lead) for is_lead in places[: len(ran)]]
+
+
+def test_the_number_of_seeds_is_a_condition_of_a_branch(side_by_side_branch, monkeypatch):
     """The same for all files, and told before each run: no file and no edit chooses it."""
     contest, orders = side_by_side_branch
     assert len(orders) == len(contest.read().runs) == search.BASELINE_RUNS  # one row a process
@@ -268,6 +285,13 @@ def test_the_number_of_seeds_is_a_condition_of_a_branch(side_by_side_branch):
     entries = Ledger(contest.branch.root / LEDGER).read().entries
     begun = [row for row in entries if getattr(row, "begun", False)]
     assert {row.num_seeds for row in begun} == {COUNT}
+    told = brief._variables(contest.conditions)
+    assert told["AUTORL_SEEDS"] == str(COUNT)
+    assert "`trial.publish_each`" in brief._side_by_side(COUNT)
+    assert brief._side_by_side(1) == ""
+    monkeypatch.chdir(contest.branch.root)
+    assert check._conditions(None, None, None, False).num_seeds == COUNT
+    assert check._conditions(None, None, None, False, 1).num_seeds == 1
     with pytest.raises(InputError, match="another --seeds has no effect"):
         options.check_conditions(contest, "tag", None, None, None, seeds=COUNT + 1)
     options.check_conditions(contest, "tag", None, None, None, seeds=COUNT)
