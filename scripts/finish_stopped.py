@@ -38,7 +38,7 @@ def finish(root: Path, run: Run, seed: int, episodes: int) -> float:
         root=root,
         source=(run_folder(root, run.run_id) / TRAIN_FILE).read_bytes(),
         order=Order(
-            Assignment(run.task, details["backend"], seed, run.budget),
+            Assignment(run.task, details["backend"], seed, run.budget, run.num_seeds),
             episodes=episodes,
             confinement=sandbox.as_safe_as(details["sandbox"]),
             allowance=details.get("startup_allowance"),
