@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harness import check, verify
+from harness import check, tasks, verify
 from harness.checkout.branch import create
 from harness.confinement import sandbox
 from harness.contract import wire
 from harness.contract.messages import Log, Publish
 from harness.contract.order import MAX_SEEDS, SEED_BITS, Assignment, Order
+from harness.contract.policy import load
+from harness.engines import backends
 from harness.errors import InputError, LedgerError, PolicyError, TaskError
 from harness.evaluate import evaluate
 from harness.judgement import experiment, search
@@ -41,6 +43,12 @@ SEED, COUNT, EPISODES = 7, 3, 2
 
 def trial_of(count, seed=SEED, backend="native", channel=None):
     return Trial(Assignment(TASK, backend, seed, 60.0, count), channel)
+
+
+def played(artifact, seeds):
+    """The episodes of one policy by itself, in this process."""
+    spaces = backends.spaces(tasks.get(TASK), "native")
+    return evaluate(load(artifact, *spaces), TASK, seeds)
 
 
 def test_seeds_follow_from_the_first_and_nobody_chooses_them():
@@ -81,7 +89,7 @@ def test_each_policy_is_of_its_seed_and_scored_by_itself(scored):
     for seed, policy in zip(seeds, record.policies, strict=True):
         with np.load(io.BytesIO(policy.artifact().params)) as arrays:
             assert {np.float32(seed)} <= {x.item() for x in map(np.ravel, arrays.values())}
-        assert policy.returns == evaluate(policy.artifact(), TASK, policy.seeds).returns
+        assert policy.returns == played(policy.artifact(), policy.seeds).returns
     assert len({policy.details["evaluation_nonce"] for policy in record.policies}) == COUNT
     means = [statistics.fmean(policy.returns) for policy in record.policies]
     assert summary.policy_returns == tuple(means)
@@ -132,7 +140,7 @@ def test_each_policy_of_a_run_is_scored_again(scored, monkeypatch):
 
     def again(artifact, task_id, seeds, simulator, place):
         asked.append(artifact.digest)
-        return evaluate(artifact, task_id, seeds)
+        return played(artifact, seeds)
 
     monkeypatch.setattr(scoring, "evaluate_apart", again)
     assert verify._scores_again(record, folder)
