@@ -64,10 +64,13 @@ def test_seeds_follow_from_the_first_and_nobody_chooses_them():
 
 @pytest.mark.slow
 def test_seeds_side_by_side_learn_what_each_learns_alone():
-    together = trial_of(COUNT, backend="mjx")
-    weights = side_by_side.fit(together)
+    trial = trial_of(COUNT, backend="mjx")
+    env = trial.make_env(side_by_side.NUM_ENVS)
+    all_of_them, one = (side_by_side.compiled(env, count) for count in (COUNT, 1))
+    trial.start()
+    weights = side_by_side.fit(*all_of_them, trial.seeds)
     assert weights.shape[0] == COUNT
-    alone = [side_by_side.fit(trial_of(1, seed, "mjx"))[0] for seed in together.seeds]
+    alone = [side_by_side.fit(*one, [seed])[0] for seed in trial.seeds]
     np.testing.assert_allclose(weights, alone, rtol=1e-4, atol=1e-5)
     assert np.ptp(weights, axis=0).min() > 0.01  # each has learned something else
 

@@ -153,10 +153,12 @@ def _scored(
     second: list[Evaluation] = []
     for number, artifact in enumerate(training.policies, start=1):
         which = f"policy {number} of {training.num_seeds}: " if training.num_seeds > 1 else ""
+
+        def told(text: str, which: str = which) -> None:
+            announce(f"{which}{text}")
+
         try:
-            score, again = _scored_alone(
-                artifact, order, root, lambda text, which=which: announce(f"{which}{text}")
-            )
+            score, again = _scored_alone(artifact, order, root, told)
         except PolicyError as error:
             raise type(error)(f"{which.capitalize()}{error}") from error
         scores.append(score)

@@ -13,9 +13,8 @@ def act(weights, obs):
     return obs @ weights
 
 
-def fit(trial):
-    """The weights [seeds, observation, action] after the updates."""
-    env = trial.make_env(NUM_ENVS)
+def compiled(env, count):
+    """`begin(seeds)` and `update(weights, state, key)`, for so many seeds."""
     shape = env.observation_space.shape[0], env.action_space.shape[0]
 
     def begin(seed):
@@ -33,12 +32,14 @@ def fit(trial):
         state, gain = jax.lax.scan(step, state, None, STEPS)
         return weights + RATE * jnp.tensordot(gain.sum(0), noise, 1), state, key
 
-    begin, update = jax.jit(jax.vmap(begin)), jax.jit(jax.vmap(update))
-    seeds = jnp.array(trial.seeds, jnp.uint32)
-    update = update.lower(*jax.eval_shape(begin, seeds)).compile()
-    begin = begin.lower(seeds).compile()
-    trial.start()
-    state = begin(seeds)
+    begin = jax.jit(jax.vmap(begin)).lower(jax.ShapeDtypeStruct((count,), jnp.uint32))
+    update = jax.jit(jax.vmap(update)).lower(*begin.out_info)
+    return begin.compile(), update.compile()
+
+
+def fit(begin, update, seeds):
+    """The weights [seeds, observation, action] after the updates."""
+    state = begin(jnp.array(seeds, jnp.uint32))
     for _ in range(UPDATES):
         state = update(*state)
     return state[0]
@@ -46,4 +47,6 @@ def fit(trial):
 
 if __name__ == "__main__":
     trial = connect()
-    trial.publish_each(act, fit(trial))
+    programs = compiled(trial.make_env(NUM_ENVS), len(trial.seeds))
+    trial.start()
+    trial.publish_each(act, fit(*programs, trial.seeds))
