@@ -401,7 +401,7 @@ def test_a_failure_is_told_as_it_was_seen(tmp_path, monkeypatch):
     assert "JAX_ENABLE_X64=1" in crashed
     assert crashed.endswith("the last line")
     policy = Artifact(b"program", b"params")
-    left = failure(tmp_path, exit_code=0, begun=0.0, ended=4.0, artifact=policy)
+    left = failure(tmp_path, exit_code=0, begun=0.0, ended=4.0, policies=(policy,))
     assert "never called trial.start(), and ended after 4 s (exit code 0)" in left
     slow = failure(tmp_path, begun=0.0, ended=25.0, clock_start=12.0, allowance=12.0)
     assert "never called trial.start(), in the 12 s after which its clock started by" in slow
