@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from harness.checkout.branch import Branch
 from harness.confinement import sandbox
 from harness.contract.order import Order
 from harness.engines import backends
-from harness.errors import HarnessError, InputError
+from harness.errors import InputError, LedgerError
 from harness.evaluate import TIME_BUDGET
 from harness.judgement import contest, experiment, objective, prospects, purpose
 from harness.judgement.contest import Contest
@@ -22,7 +22,7 @@ from harness.judgement.history import History
 from harness.measurement.sites import Announce, Measurement, Site, Watch
 from harness.morning import aftermath
 from harness.places import LEDGER
-from harness.record.entries import Role
+from harness.record.entries import Entry, Role
 from harness.record.ledger import Ledger
 from harness.system import words
 from harness.terminal.display import Display
@@ -45,15 +45,20 @@ def at_work(root: Path) -> Iterator[None]:
         for note in (Ledger(root / LEDGER).renew(), integrity.unguarded(root)):
             if note:
                 print(note, file=sys.stderr)
-        known = {entry.run_id for entry in Ledger(root / LEDGER).read().entries}
+        known = {entry.run_id for entry in _rows(root)}
         try:
             yield
         except KeyboardInterrupt:
-            with contextlib.suppress(HarnessError):  # a ledger that is damaged has told so
-                entries = Ledger(root / LEDGER).read().entries
-                for line in aftermath.of_interruption(entries, known):
-                    print(line, file=sys.stderr)
+            for line in aftermath.of_interruption(_rows(root), known):
+                print(line, file=sys.stderr)
             raise
+
+
+def _rows(root: Path) -> Sequence[Entry]:
+    """What the ledger holds; nothing where it is damaged, which whoever needs it tells."""
+    with contextlib.suppress(LedgerError):
+        return Ledger(root / LEDGER).read().entries
+    return ()
 
 
 def shown(request: Request) -> Summary:
