@@ -64,6 +64,7 @@ def write(
         found=found,
         instrument=found.instrument.partition(" ")[2] or "unknown hardware",
         began=min(stamp(row) for row in found.rows),
+        lasted=words.lasting(found.hours * words.HOUR),
         runs=sum(run.role in COUNTED for run in found.runs),
         came=came(found),
         proofs=proofs(found),
