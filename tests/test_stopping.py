@@ -257,6 +257,8 @@ def test_a_record_with_a_stopped_run_is_whole(stopped):
     done = command(stopped.root, "harness.verify")
     assert done.returncode == 0, done.stderr
     assert "1 that were stopped" in done.stdout
+    written = (stopped.root / LEDGER).read_text().splitlines()[1:]  # without the header
+    assert done.stdout.startswith(f"{len(written)} rows, ")
 
 
 @pytest.mark.parametrize(
@@ -283,7 +285,7 @@ def test_nobody_takes_a_stopped_run_for_one_with_a_policy(stopped):
 def test_a_status_and_a_page_say_what_was_stopped(stopped):
     said = "\n".join(standing.lines(standing.read(stopped.root)))
     assert "hopeless runs are stopped" in said
-    assert "tried: 1: 0 proved, 1 stopped" in said
+    assert "tried: 1 edit; 0 proved, 1 stopped" in said
     assert re.search("stopped +hopeless", said)
     found = findings.read(stopped.root / LEDGER)
     (experiment,) = found.experiments

@@ -107,7 +107,7 @@ class Memory:
         """Hours and runs, in words."""
         hours, runs = self.used()
         seconds = max(self.plan.hours - hours, 0) * 3600
-        left = f"{seconds / 3600:.1f} hours{self._of_runs(seconds)}"
+        left = f"{words.lasting(seconds)}{self._of_runs(seconds)}"
         if self.plan.runs >= UNLIMITED:
             return left
         return f"{left}; {words.counted(max(self.plan.runs - runs, 0), 'run')} at most"
