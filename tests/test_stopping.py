@@ -28,8 +28,8 @@ from harness.measurement import cluster, instrument, sites, training
 from harness.measurement.training import Training
 from harness.morning import charts, findings, page, standing
 from harness.night.memory import Memory
-from harness.places import CURVE, EDITABLE, LEDGER, POLICY, SUMMARY, TRAIN_FILE
-from harness.record.entries import Plan, Role, Status, Verdict
+from harness.places import CURVE, EDITABLE, LEDGER, POLICY, SUMMARY, TRAIN_FILE, run_folder
+from harness.record.entries import UNLIMITED, Plan, Role, Status, Verdict
 from harness.record.ledger import Ledger
 from harness.record.runs import Record
 from harness.record.snapshot import HEADERS
@@ -319,6 +319,21 @@ def test_a_tuner_is_told_how_far_a_stopped_run_had_got(stopped):
     memory = Memory(stopped.root, stopped.ongoing.read(), Plan("tpe", 1.0, 1, 1.0), 0)
     assert memory.stopped() == {stopped.row.challenger: (0.25, 12.0)}
     assert memory.tried().keys() == {stopped.ongoing.read().incumbent}
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_the_runs_that_are_left_are_whole_ones_in_all_slots(stopped, slots, monkeypatch):
+    past = stopped.ongoing.read()
+    assert any(run.status == Status.STOPPED for run in past.runs)
+    for run in past.runs:
+        summary = run_folder(stopped.root, run.run_id) / SUMMARY
+        seconds = 15.0 if run.status == Status.STOPPED else 60.0
+        summary.write_text(
+            json.dumps({**json.loads(summary.read_text()), "total_seconds": seconds})
+        )
+    monkeypatch.setattr(Memory, "used", lambda memory: (0.5, 0))
+    memory = Memory(stopped.root, past, Plan("tpe", 1.0, UNLIMITED, 1.0), 0, slots)
+    assert memory.runs_left() == pytest.approx(slots * 1800 / 60)
 
 
 def test_an_incumbent_is_never_stopped(root, site):
