@@ -6,6 +6,7 @@ import re
 import pytest
 
 from harness import run
+from harness.checkout import git
 from harness.errors import InputError, IntegrityError, TrainingError
 from harness.judgement import search
 from harness.judgement.search import Outlook
@@ -32,9 +33,10 @@ def edited(ongoing, skill, message="an edit", more=""):
     run._go_on(ongoing, message, None, False)
 
 
-def named(said):
-    """The ref under which an edit stays in git, as it is printed."""
-    return re.search(rf"git show (refs/autorl/night/discarded/\S+):{EDITABLE}", said).group(1)
+def shown(ongoing, said):
+    """The file of the edit that stays in git, by the command that is printed for it."""
+    (name,) = re.findall(rf"git show (refs/autorl/night/discarded/\S+:{EDITABLE})$", said, re.M)
+    return git.text(ongoing.branch.root, "show", name)
 
 
 def test_an_accepted_edit_leads_and_what_proves_it_is_said(ongoing, capsys):
@@ -70,7 +72,7 @@ def test_an_edit_that_is_set_aside_says_what_leads(ongoing, capsys):
     assert summary_block(said.out)["ahead"] == "0 edits"
     assert "The edit is set aside: too little speaks for it." in said.err
     assert "--confirm" not in said.err  # there is nothing to confirm
-    assert ongoing.branch.edit_of(named(said.err)).startswith(b"SKILL = -9")
+    assert shown(ongoing, said.err).startswith("SKILL = -9")
 
 
 def test_an_edit_that_fails_says_what_follows_and_where_it_is(ongoing, capsys):
@@ -81,12 +83,13 @@ def test_an_edit_that_fails_says_what_follows_and_where_it_is(ongoing, capsys):
     assert (block["verdict"], block["ahead"]) == ("discard", "0 edits")
     assert block["reason"] == ongoing.read().runs[-1].reason
     assert f"The edit is set aside: its file failed. {EDITABLE} is again the file" in said.err
-    assert ongoing.branch.edit_of(named(said.err)).endswith(b"crash\n")
+    assert shown(ongoing, said.err).endswith("crash")
     assert ongoing.branch.edit() == ongoing.branch.edit_of("lead")
 
 
 def test_a_trial_that_goes_on_keeps_the_message_that_git_has(ongoing, capsys):
-    stray = ongoing.branch.root / "stray.py"
+    root = ongoing.branch.root
+    stray = root / "stray.py"
     stray.touch()
     with pytest.raises(IntegrityError, match=r"stray\.py"):
         edited(ongoing, -9, "the first words\n\nand more")
@@ -98,7 +101,7 @@ def test_a_trial_that_goes_on_keeps_the_message_that_git_has(ongoing, capsys):
     past = ongoing.read()
     row = past.runs[-1]
     assert row.description == "the first words and more"
-    commit = ongoing.branch.discarded(row.run_id)
+    commit = git.text(root, "rev-parse", ongoing.branch.discarded(row.run_id))
     assert ongoing.branch.description(commit) == "the first words\n\nand more"
     edited(ongoing, -9, "other words")  # its trial is over: this is another one
     assert "first message" not in capsys.readouterr().err
@@ -133,10 +136,10 @@ def test_what_an_interrupted_confirmation_costs_is_said_and_what_goes_on_with_it
 
 def test_the_third_run_that_is_cut_off_ends_a_confirmation_and_that_is_said(ongoing):
     edited(ongoing, 5)
-    in_it = ongoing.site.ending(lambda row, _: row.role == Role.CONFIRMATION, KeyboardInterrupt())
-    for _ in range(3):
-        with pytest.raises(KeyboardInterrupt), in_it:
-            run._go_on(ongoing, "", None, True)
+    with ongoing.site.ending(lambda row, _: row.role == Role.CONFIRMATION, KeyboardInterrupt()):
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                run._go_on(ongoing, "", None, True)
     entries = Ledger(ongoing.branch.root / LEDGER).read().entries
     (said,) = aftermath.of_interruption(entries, [])
     assert said.startswith("confirmation 1 has ended, and proved nothing: ")

@@ -165,7 +165,7 @@ def test_the_page_shows_every_experiment_confirmation_and_the_diffs_of_what_is_a
     assert "-SKILL = 12 # truly 12 # 4" in text  # what leads, against what is proved
     assert "+SKILL = 15 # truly 15 # 7" in text
     assert "SKILL = 17" not in text  # of what fell back there is no diff
-    assert "1 edit ahead of the incumbent, not proved yet: 7" in text
+    assert "1 edit ahead of the incumbent, not proved yet: experiment 7" in text
     assert "alert(&#34;x&#34;)" in text  # an agent's words are words
     assert "<script" not in text
     assert (tmp_path / "out" / "progress.png").read_bytes().startswith(b"\x89PNG")
