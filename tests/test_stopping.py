@@ -324,10 +324,10 @@ def test_a_tuner_is_told_how_far_a_stopped_run_had_got(stopped):
 @pytest.mark.parametrize("slots", [1, 2])
 def test_the_runs_that_are_left_are_whole_ones_in_all_slots(stopped, slots, monkeypatch):
     past = stopped.ongoing.read()
-    assert any(run.status == Status.STOPPED for run in past.runs)
-    for run in past.runs:
-        summary = run_folder(stopped.root, run.run_id) / SUMMARY
-        seconds = 15.0 if run.status == Status.STOPPED else 60.0
+    assert any(row.status == Status.STOPPED for row in past.runs)
+    for row in past.runs:
+        summary = run_folder(stopped.root, row.run_id) / SUMMARY
+        seconds = 15.0 if row.status == Status.STOPPED else 60.0
         summary.write_text(
             json.dumps({**json.loads(summary.read_text()), "total_seconds": seconds})
         )
