@@ -223,7 +223,7 @@ def test_an_experiment_says_as_it_goes_what_runs_and_why_it_goes_on(root, site, 
     count = len(outcome.scores)
     assert said[0] == "HalfCheetah-v5, the edit, run 1: wider, 1 s of training"
     assert said[1].startswith("HalfCheetah-v5, the edit, run 1: ")
-    assert "of the incumbent" in said[1]
+    assert "against the incumbent's" in said[1]
     assert f"HalfCheetah-v5, the edit, run {count}: {outcome.scores[-1]:,.2f}" in said
     ongoing.advance(closing=True)
     said = capsys.readouterr().err

@@ -28,7 +28,7 @@ from harness.measurement import cluster, instrument, sites, training
 from harness.measurement.training import Training
 from harness.morning import charts, findings, page, standing
 from harness.night.memory import Memory
-from harness.places import CURVE, EDITABLE, LEDGER, POLICY, SUMMARY, TRAIN_FILE, run_folder
+from harness.places import CURVE, EDITABLE, LEDGER, POLICY, SUMMARY, TRAIN_FILE
 from harness.record.entries import UNLIMITED, Plan, Role, Status, Verdict
 from harness.record.ledger import Ledger
 from harness.record.runs import Record
@@ -322,17 +322,16 @@ def test_a_tuner_is_told_how_far_a_stopped_run_had_got(stopped):
 
 
 @pytest.mark.parametrize("slots", [1, 2])
-def test_the_runs_that_are_left_are_whole_ones_in_all_slots(stopped, slots, monkeypatch):
+def test_the_runs_that_are_left_are_whole_ones_in_all_slots(stopped, slots, tmp_path, monkeypatch):
     past = stopped.ongoing.read()
     assert any(row.status == Status.STOPPED for row in past.runs)
     for row in past.runs:
-        summary = run_folder(stopped.root, row.run_id) / SUMMARY
         seconds = 15.0 if row.status == Status.STOPPED else 60.0
-        summary.write_text(
-            json.dumps({**json.loads(summary.read_text()), "total_seconds": seconds})
-        )
+        folder = tmp_path / "runs" / row.run_id
+        folder.mkdir(parents=True)
+        (folder / SUMMARY).write_text(json.dumps({"total_seconds": seconds}))
     monkeypatch.setattr(Memory, "used", lambda memory: (0.5, 0))
-    memory = Memory(stopped.root, past, Plan("tpe", 1.0, UNLIMITED, 1.0), 0, slots)
+    memory = Memory(tmp_path, past, Plan("tpe", 1.0, UNLIMITED, 1.0), 0, slots)
     assert memory.runs_left() == pytest.approx(slots * 1800 / 60)
 
 
