@@ -10,6 +10,7 @@ from harness.errors import InputError
 from harness.judgement import contest, estimate, noise, power, search, simulation
 from harness.judgement.contest import Contest
 from harness.record.entries import Role
+from harness.system import words
 from harness.terminal import cli, options
 
 ENOUGH_TO_RESAMPLE = 20
@@ -69,13 +70,14 @@ def _print_needed(ongoing: Contest, scores: list[float]) -> None:
     spread, there = noise.fit([scores]), ongoing.read().progress()
     level = there.level()
     print(f"level_of_the_next_confirmation: {level:.3g}")
-    hours = ongoing.conditions.budget * len(ongoing.conditions.tasks) / 3600
+    seconds = ongoing.conditions.budget * len(ongoing.conditions.tasks)
     for shift in SHIFTS:
         needed = power.enough(shift, spread, draw, level)
         runs = 2 * (needed or search.CLOSING_PAIRS[2])
         enough = f"{runs} runs, half of each file" if needed else f"more than {runs} runs"
-        print(f"to_prove_{shift:g}_deviations: {enough}, {runs * hours:.2g} hours of training "
-              f"(better by {shift * statistics.stdev(scores):.4g})")  # fmt: skip
+        better = shift * statistics.stdev(scores)
+        print(f"to_prove_{shift:g}_deviations: {enough}, {words.lasting(runs * seconds)} of "
+              f"training (better by {better:.4g})")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -172,6 +172,10 @@ def loop(
                 ongoing, tag, task, budget, backend, no_stopping=no_stopping, seeds=seeds
             )
             Night(ongoing, plan, _say).run()
+            from harness.morning import standing  # noqa: PLC0415  (charts: only in the morning)
+
+            for line in standing.summary(standing.read(Path.cwd())):
+                _say(line)
             print(f"next: {cli.python()} -m harness.report", file=sys.stderr)
     finally:
         shutil.rmtree(os.environ[COPY], ignore_errors=True)

@@ -13,7 +13,7 @@ from harness.checkout.branch import Branch
 from harness.confinement import sandbox
 from harness.contract.order import MAX_SEEDS, SEED_BITS, Assignment, Order, draw_seed
 from harness.engines import backends
-from harness.errors import InputError
+from harness.errors import HarnessError, InputError, LedgerError
 from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
 from harness.judgement import contest, estimate, objective
 from harness.judgement.contest import Contest, Outcome
@@ -22,10 +22,13 @@ from harness.judgement.history import Conditions, History
 from harness.measurement import tracking
 from harness.morning import aftermath, findings, meaning
 from harness.places import EDITABLE, LEDGER
-from harness.record.entries import Verdict
+from harness.record.entries import Role, Run, Verdict
 from harness.record.ledger import Ledger
 from harness.system import words
 from harness.terminal import cli, options
+
+TRY = 'harness.run --message "what was changed, why"'
+"""The command that tries an edit."""
 
 
 def run(
@@ -203,9 +206,8 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
     if started.conditions.num_seeds > 1:
         print(f"seeds: {started.conditions.num_seeds}")
     print(f"incumbent: {estimate.told(scores)}")
-    message = '--message "what was changed, why"'
     _advise(
-        (f"harness.run {message}", f"after an edit of {EDITABLE}: it is tried, and leads or not"),
+        (TRY, f"after an edit of {EDITABLE}: it is tried, and leads or not"),
         ("harness.run --confirm", "what leads is proved, or not"),
         ("harness.loop --agent claude --hours 8", "a night of an agent's edits"),
         ("harness.status", "its progress"),
@@ -231,10 +233,15 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
     _note_a_change(ongoing)
     if aa is None:
         options.training_file(Path(EDITABLE))
-        outcome = ongoing.challenge(message)
+        outcome = _tried(ongoing, message)
         _print_outcome(ongoing, outcome)
-        _tell(*aftermath.of_trial(ongoing.read(), outcome.verdict))
+        past = ongoing.read()
+        run = past.verdict(outcome.challenger)
+        assert run is not None
+        _note_another_message(run, message)
+        _tell(*aftermath.of_trial(past, run, ongoing.branch.discarded(run.run_id)))
         _print_confirmation(ongoing, ongoing.advance())
+        _advise_next(ongoing)
         return
     ongoing.settle()
     ongoing.measure()
@@ -254,6 +261,36 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
     print(f"false_keeps: {aftermath.false_keeps(there, before)}")
 
 
+def _tried(ongoing: Contest, message: str) -> Outcome:
+    """Try the file of the working tree; where that fails by its fault, say what follows.
+
+    Raises:
+      HarnessError: as `Contest.challenge`.
+    """
+    ledger = Ledger(ongoing.branch.root / LEDGER)
+    known = {entry.run_id for entry in ledger.read().entries}
+    try:
+        return ongoing.challenge(message)
+    except LedgerError:
+        raise  # it cannot be asked
+    except HarnessError:
+        past = ongoing.read()
+        ended = (run for run in reversed(past.runs) if run.run_id not in known)
+        run = next((run for run in ended if run.role == Role.CHALLENGER), None)
+        if run is not None and run.verdict.final:  # else it stays on trial
+            _print_verdict(ongoing, past, run)
+            _tell(*aftermath.of_trial(past, run, ongoing.branch.discarded(run.run_id)))
+            _advise_next(ongoing)
+        raise
+
+
+def _note_another_message(run: Run, message: str) -> None:
+    """Say so where a trial that went on has kept the message of its commit."""
+    if message and words.line(message) != run.description:
+        print(f"note: this file was on trial already, and goes on under its first message: "
+              f"{run.description}", file=sys.stderr)  # fmt: skip
+
+
 def _confirm(ongoing: Contest) -> None:
     """Spend a confirmation on the lead.
 
@@ -266,6 +303,7 @@ def _confirm(ongoing: Contest) -> None:
     while said := ongoing.advance(closing=True, asked=True):
         if aftermath.last_confirmation(ongoing.read()) != before:
             _print_confirmation(ongoing, said)
+            _advise_next(ongoing)
             return
         print(*said, sep="\n", flush=True)
     raise InputError(aftermath.undue(ongoing.read()))
@@ -277,9 +315,7 @@ def _print_confirmation(ongoing: Contest, said: list[str]) -> None:
     decided = aftermath.last_confirmation(past)
     if not said or decided is None or decided.reason not in said[-1]:
         return
-    print(f"---\nconfirmation: {past.progress().confirmations}")
-    print(f"verdict: {decided.verdict}\nreason: {decided.reason}")
-    _print_standing(ongoing, past)
+    _print_verdict(ongoing, past, decided, f"confirmation: {past.progress().confirmations}")
     _tell(*aftermath.of_confirmation(past, decided.verdict))
 
 
@@ -297,6 +333,12 @@ def _print_outcome(ongoing: Contest, outcome: Outcome) -> None:
     print(f"replicates: {len(outcome.scores)}")
     print(f"replicate_scores: {' '.join(f'{score:.2f}' for score in outcome.scores)}")
     _print_standing(ongoing, ongoing.read())
+
+
+def _print_verdict(ongoing: Contest, past: History, run: Run, *first: str) -> None:
+    """The block of a verdict that has no score of its own."""
+    print("---", *first, f"verdict: {run.verdict}", f"reason: {run.reason}", sep="\n")
+    _print_standing(ongoing, past)
 
 
 def _print_standing(ongoing: Contest, past: History) -> None:
@@ -358,6 +400,17 @@ def _advise(*steps: tuple[str, str]) -> None:
     width = max(len(command) for command, _ in steps)
     for command, purpose in steps:
         print(f"  {cli.python()} -m {command:{width}}  {purpose}", file=sys.stderr)
+
+
+def _advise_next(ongoing: Contest) -> None:
+    """What may be done after a verdict."""
+    past = ongoing.read()
+    steps = [(TRY, f"after the next edit of {EDITABLE}")]
+    if aftermath.is_confirmable(past):
+        steps.append(("harness.run --confirm", "prove what leads, now"))
+    if past.progress().proved:
+        steps.append(("harness.report", "what was found, as a page"))
+    _advise(*steps, ("harness.status", "how the branch stands"))
 
 
 def _seed(given: int | None) -> int:

@@ -61,7 +61,7 @@ def verify(
     ended = f", {len(stopped)} that were stopped" if stopped else ""
     proofs = sum(isinstance(row, ConfirmationBegun) for row in rows)
     ended += f", {words.counted(proofs, 'confirmation')}" if proofs else ""
-    print(f"{len(rows)} rows, {whole}; {len(scored)} scored runs, "
+    print(f"{len(entries)} rows, {whole}; {len(scored)} scored runs, "
           f"{len(scored) - len(there)} of them without their folder{ended}.")  # fmt: skip
     broken = {fault.split(":")[0] for fault in faults}
     for run_id in sorted(there - broken) if rescore else run_ids or ():

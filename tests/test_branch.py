@@ -109,7 +109,7 @@ def test_a_better_edit_leads_and_is_kept_and_measured_anew_once_it_is_proved(roo
     edit(root, 5)
     outcome = contest.challenge("five more")
     assert outcome.verdict == "accept"
-    assert f"in {len(outcome.scores)} runs against" in outcome.reason
+    assert f"({len(outcome.scores)} runs) against" in outcome.reason
     assert (contest.branch.tip(), contest.branch.stack()) == (before, [outcome.challenger])
     assert contest.branch.edit() == contest.branch.edit_of("lead") == b"SKILL = 5 \n"
     assert contest.branch.edit_of("tip") == b"SKILL = 0\n"

@@ -103,6 +103,7 @@ def test_a_night_that_is_interrupted_leaves_nothing_and_goes_on(checkout):
     assert done.returncode == 0, done.stderr
     assert "discard" in done.stdout
     assert "the night is over: 1 run made" in done.stdout
+    assert "autorl/night, in all: 1 edit; 0 proved, " in done.stdout
     assert [turn.status for turn in turns(checkout)] == ["edit"]
     assert (checkout / EDITABLE).read_bytes() == (TRAIN_FILES / "honest.py").read_bytes()
 

@@ -319,7 +319,9 @@ def test_runs_of_a_confirmation_that_were_cut_off_divide_its_level(root):
 
 
 def test_of_several_tasks_each_run_could_have_been_picked(root):
-    both = dataclasses.replace(HALF_CHEETAH, tasks=("HalfCheetah-v5", "Hopper-v5"))
+    both = dataclasses.replace(
+        HALF_CHEETAH, tasks=("HalfCheetah-v5", "Hopper-v5"), backends=("auto",) * 2
+    )
     ongoing = begun(root, repeatable(), both)
     lead_at(ongoing, 5)
     ongoing._proof.draw_lots(16.0, closing=True)
@@ -354,16 +356,21 @@ def test_a_confirmation_whose_row_is_damaged_has_spent_its_level(root):
 
 
 def test_an_edit_that_was_made_beside_another_one_is_proved_without_it(root):
-    ongoing = begun(root)
+    site = repeatable()
+    ongoing = begun(root, site)
     refs, past = ongoing.branch.read(), ongoing.read()
     one, other = (ongoing.enter(file(skill), "an edit", refs, past) for skill in (5, 9))
+    ended = site.ending(lambda row, _: row.role == Role.CHALLENGER, KeyboardInterrupt())
+    with ended, pytest.raises(KeyboardInterrupt):
+        ongoing.pursue(other, "an edit", past)  # it was begun before the other one leads
     for name in (one, other):
         assert ongoing.pursue(name, "an edit", ongoing.read()).verdict == Verdict.ACCEPT
     ongoing.advance(LEFT, closing=True)
     assert ongoing.branch.edit_of("tip") == file(9)
     found = findings.read(root / LEDGER)
-    assert [one.number for one in found.kept] == [2]
-    assert "is without it" in found.experiments[0].reason
+    assert [there.commit for there in found.kept] == [other]
+    (without,) = [there for there in found.experiments if there.commit == one]
+    assert "is without it" in without.reason
 
 
 def test_a_confirmation_that_is_cut_off_three_times_is_unproved_and_the_next_one_begins_anew(root):

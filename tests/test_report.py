@@ -96,6 +96,18 @@ def test_an_incumbent_is_estimated_by_runs_that_did_not_prove_it(searched):
     assert set(found.reigns[-1].single) > set(found.confirmations[1].incumbent)
 
 
+def test_a_page_says_whose_runs_the_search_has_seen_and_how_many_proofs_there_were(searched):
+    found = findings.read(searched.branch.root / LEDGER)
+    said = "No proof rests on the runs of either; the search has seen the baseline's."
+    assert page._gain(found).endswith(said)
+    text = page.write(found, {"progress": charts.progress(found).svg}, [])
+    assert said in text.replace("&#39;", "'")
+    assert "no decision" not in text
+    proofs = "<b>2</b><span>edits proved; 2 confirmations made, 1 with success</span>"
+    assert proofs in text
+    assert re.search(r"UTC, \d+ seconds?</p>", text)
+
+
 def test_a_lead_is_drawn_from_its_acceptance_to_its_proof_or_fall(searched):
     found = findings.read(searched.branch.root / LEDGER)
     places = [(lead.since, bool(lead.commit)) for lead in found.leads]
@@ -153,7 +165,7 @@ def test_the_page_shows_every_experiment_confirmation_and_the_diffs_of_what_is_a
     assert "-SKILL = 12 # truly 12 # 4" in text  # what leads, against what is proved
     assert "+SKILL = 15 # truly 15 # 7" in text
     assert "SKILL = 17" not in text  # of what fell back there is no diff
-    assert "1 edit ahead of the incumbent, not proved yet: 7" in text
+    assert "1 edit ahead of the incumbent, not proved yet: experiment 7" in text
     assert "alert(&#34;x&#34;)" in text  # an agent's words are words
     assert "<script" not in text
     assert (tmp_path / "out" / "progress.png").read_bytes().startswith(b"\x89PNG")

@@ -260,13 +260,13 @@ def test_what_is_only_simpler_is_told_as_that_and_as_no_gain(contest, capsys):
     assert aftermath.false_keeps(found, before) == 0
     assert aftermath.of_confirmation(contest.read(), Verdict.KEEP)[0].endswith("That is no gain.")
     said = "\n".join(standing.look(contest.branch.root))
-    assert "tried: 1: 0 proved, 1 kept as simpler" in said
+    assert "tried: 1 edit; 0 proved, 1 kept as simpler" in said
     assert "confirmation 1 of the lead against the incumbent: kept as simpler, " in said
     text = page.write(found, {"progress": charts.progress(found).svg}, [])
     assert "Nothing was proved to be better." in text
-    assert "<b>0</b><span>proved in 0 of 0 confirmations; 1 kept as simpler</span>" in text
+    assert "<b>0</b><span>edits proved; 1 kept as simpler</span>" in text
     compare.compare(ledger, ledger)
-    assert "0 proved, 1 kept as simpler in 1 confirmation" in capsys.readouterr().out
+    assert "0 proved, 1 kept as simpler, 1 confirmation made" in capsys.readouterr().out
 
 
 def test_what_is_better_and_simpler_is_told_apart(contest):

@@ -48,9 +48,10 @@ def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root, site
     incumbent = now.found.reigns[-1]
     assert incumbent.fresh == contest.read().fresh()
     assert f"incumbent: {incumbent.mean:.3g}" in done.stdout
-    assert f"tried: {len(now.found.experiments)}: {len(now.found.kept)} proved" in done.stdout
+    tried = words.counted(len(now.found.experiments), "edit")
+    assert f"tried: {tried}; {len(now.found.kept)} proved" in done.stdout
     assert re.search(
-        r"0\.0 hours, \d+ runs, \d+ turns; no new turn after 2 hours or 12 runs", done.stdout
+        r"\d+ seconds?, \d+ runs?, \d+ turns?; no new turn after 2 hours or 12 runs", done.stdout
     )
     assert re.search(r"running: 20260101-000000-abc, for .* s: the incumbent, run 1", done.stdout)
     assert "killed" not in done.stdout
@@ -60,9 +61,34 @@ def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root, site
 
 def test_a_status_says_who_leads_and_how_the_last_confirmation_ended(searched):
     said = "\n".join(standing.look(searched.branch.root))
-    assert "lead: 1 edit ahead of the incumbent, not proved yet: 7. It has " in said
-    assert "tried: 7: 2 proved, 1 leading, 1 set back, 1 set aside, 1 stopped, 1 failed" in said
+    assert "lead: 1 edit ahead of the incumbent, not proved yet: experiment 7. It has " in said
+    ahead = searched.read().outlook().ahead()
+    assert (
+        f"thought to be worth {ahead - 0.005:+.2f} deviations between runs; confirmed above +5.40, "
+        "and above +0.40 when a night ends or by python -m harness.run --confirm\n" in said
+    )
+    assert (
+        "tried: 7 edits; 2 proved, 1 leading, 1 set back, 1 set aside, 1 stopped, 1 failed" in said
+    )
     assert "confirmation 2 of the lead against the incumbent: not proved, " in said
+
+
+def test_a_proved_incumbent_says_from_which_runs_its_estimate_is(searched, root, site):
+    note = "by runs after its proof; reasons have the mean of those before it, which flatter it"
+    said = standing.lines(standing.read(searched.branch.root))
+    (at,) = (i for i, line in enumerate(said) if line.startswith("incumbent: "))
+    assert said[at + 1].strip() == note
+    Contest(create(root, "night"), HALF_CHEETAH, "none", site=site).measure()
+    assert note not in "\n".join(standing.lines(standing.read(root)))
+
+
+def test_a_night_ends_with_what_has_become_of_its_edits(searched):
+    incumbent = searched.read().fresh()
+    assert standing.summary(standing.read(searched.branch.root)) == [
+        "autorl/night, in all: 7 edits; 2 proved, 1 leading, 1 set back, 1 set aside, 1 stopped, "
+        "1 failed; 2 confirmations made, 1 with success",
+        f"incumbent: {sum(incumbent) / 2:.3g} (runs: {', '.join(f'{x:.3g}' for x in incumbent)})",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +159,7 @@ def test_a_status_of_a_thousand_experiments_is_a_screen(tmp_path):
     write_ledger(tmp_path / "results.tsv", 1000)
     done = command(tmp_path, "harness.status")
     assert len(done.stdout.splitlines()) < 24
-    assert "tried: 1000: 20 proved, " in done.stdout
+    assert "tried: 1,000 edits; 20 proved, " in done.stdout
 
 
 @pytest.mark.slow
@@ -185,7 +211,13 @@ def test_a_terminal_shows_clock_rate_return_incumbent_and_verdicts(tmp_path):
     before = (tmp_path / EDITABLE).read_text()
     (tmp_path / EDITABLE).write_text(before.replace("action_size, 0.1", "action_size, 0.9"))
     shown = on_a_terminal(tmp_path, "harness.run", "--message", "push harder")
-    for said in ("s left", "steps", "incumbent: ", "tried: 0: 0 proved", "starting and compiling"):
+    for said in (
+        "s left",
+        "steps",
+        "incumbent: ",
+        "tried: 0 edits; 0 proved",
+        "starting and compiling",
+    ):
         assert said in shown, said
     assert "\x1b[2K" in shown  # lines are replaced, not added
     block = shown.rsplit("---", 1)[1]

@@ -29,7 +29,7 @@ from harness.measurement.training import Training
 from harness.morning import charts, findings, page, standing
 from harness.night.memory import Memory
 from harness.places import CURVE, EDITABLE, LEDGER, POLICY, SUMMARY, TRAIN_FILE
-from harness.record.entries import Plan, Role, Status, Verdict
+from harness.record.entries import UNLIMITED, Plan, Role, Status, Verdict
 from harness.record.ledger import Ledger
 from harness.record.runs import Record
 from harness.record.snapshot import HEADERS
@@ -257,6 +257,8 @@ def test_a_record_with_a_stopped_run_is_whole(stopped):
     done = command(stopped.root, "harness.verify")
     assert done.returncode == 0, done.stderr
     assert "1 that were stopped" in done.stdout
+    written = (stopped.root / LEDGER).read_text().splitlines()[1:]  # without the header
+    assert done.stdout.startswith(f"{len(written)} rows, ")
 
 
 @pytest.mark.parametrize(
@@ -283,7 +285,7 @@ def test_nobody_takes_a_stopped_run_for_one_with_a_policy(stopped):
 def test_a_status_and_a_page_say_what_was_stopped(stopped):
     said = "\n".join(standing.lines(standing.read(stopped.root)))
     assert "hopeless runs are stopped" in said
-    assert "tried: 1: 0 proved, 1 stopped" in said
+    assert "tried: 1 edit; 0 proved, 1 stopped" in said
     assert re.search("stopped +hopeless", said)
     found = findings.read(stopped.root / LEDGER)
     (experiment,) = found.experiments
@@ -317,6 +319,20 @@ def test_a_tuner_is_told_how_far_a_stopped_run_had_got(stopped):
     memory = Memory(stopped.root, stopped.ongoing.read(), Plan("tpe", 1.0, 1, 1.0), 0)
     assert memory.stopped() == {stopped.row.challenger: (0.25, 12.0)}
     assert memory.tried().keys() == {stopped.ongoing.read().incumbent}
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_the_runs_that_are_left_are_whole_ones_in_all_slots(stopped, slots, tmp_path, monkeypatch):
+    past = stopped.ongoing.read()
+    assert any(row.status == Status.STOPPED for row in past.runs)
+    for row in past.runs:
+        seconds = 15.0 if row.status == Status.STOPPED else 60.0
+        folder = tmp_path / "runs" / row.run_id
+        folder.mkdir(parents=True)
+        (folder / SUMMARY).write_text(json.dumps({"total_seconds": seconds}))
+    monkeypatch.setattr(Memory, "used", lambda memory: (0.5, 0))
+    memory = Memory(tmp_path, past, Plan("tpe", 1.0, UNLIMITED, 1.0), 0, slots)
+    assert memory.runs_left() == pytest.approx(slots * 1800 / 60)
 
 
 def test_an_incumbent_is_never_stopped(root, site):

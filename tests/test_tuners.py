@@ -18,7 +18,7 @@ from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Plan
 from harness.record.ledger import Ledger
 from scripts.bench_report import write_ledger
-from tests.conftest import HALF_CHEETAH, ROOT
+from tests.conftest import HALF_CHEETAH, ROOT, git
 
 SHIPPED = (ROOT / EDITABLE).read_bytes()
 
@@ -176,8 +176,6 @@ def test_a_file_without_ranges_is_told():
 def nights(root, site, tmp_path):
     """The ledgers of a night that found something and of one that did not."""
     (root / EDITABLE).write_text("SKILL = 0 # [0, 20] \n")
-    from tests.conftest import git
-
     git(root, "commit", "-qam", "with a range")
     made = {}
     for name in ("finds", "fails"):
@@ -214,3 +212,45 @@ def test_a_ledger_that_holds_no_figure_is_told(tmp_path):
     Ledger(tmp_path / LEDGER).append(dataclasses.replace(last, avg_return=math.nan))
     with pytest.raises(LedgerError, match="a figure that is none"):
         compare.compare(tmp_path / LEDGER, tmp_path / LEDGER)
+
+
+@pytest.mark.parametrize(
+    ("tags", "gains"),
+    [(["worse", "better"], (0, 5)), (["autorl/better"], (5, 5)), (["better", "worse"], (5, 0))],
+)
+def test_branches_of_one_ledger_are_compared_by_their_tags(root, site, capsys, tags, gains):
+    two_branches(root, site)
+    capsys.readouterr()
+    compare.compare(root / LEDGER, root / LEDGER, tags)
+    said = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    found = [float(said[f"gain_{name}"].split(" ")[0]) for name in "ab"]
+    assert found == pytest.approx(gains, abs=2.5)
+    assert said["night_a"] == (
+        "1 challenger, 1 proved, 1 confirmation made"
+        if gains[0]
+        else "1 challenger, 0 proved, 0 confirmations made"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        (None, "has 2 experiment branches; one is needed. --branch TAG chooses"),
+        (["other"], "has no branch autorl/other; it has autorl/better, autorl/worse"),
+        (["better", "worse", "better"], "give --branch once, for both, or twice"),
+    ],
+)
+def test_which_branches_are_compared_has_to_be_plain(root, site, tags, message):
+    two_branches(root, site)
+    with pytest.raises(InputError, match=message):
+        compare.compare(root / LEDGER, root / LEDGER, tags)
+
+
+def two_branches(root, site):
+    """A ledger with a branch that has proved an edit, and one that has not."""
+    for tag, skill in (("worse", -5), ("better", 5)):
+        git(root, "switch", "-q", "--detach", "HEAD")
+        contest = Contest(create(root, tag), HALF_CHEETAH, "none", site=site)
+        contest.measure()
+        contest.challenge("an edit", f"SKILL = {skill}\n".encode())
+        contest.advance(closing=True)

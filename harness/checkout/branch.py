@@ -193,6 +193,14 @@ class Branch:
         """The first line of what a commit says of itself."""
         return self._message(self.whole(commit)).partition("\n")[0]
 
+    def description(self, commit: str) -> str:
+        """All that a challenger's commit says of its edit, without the line that numbers it."""
+        return self._message(self.whole(commit)).rpartition("\n\n")[0]
+
+    def discarded(self, run_id: str) -> str:
+        """The ref of an edit that was not kept, by its last run."""
+        return f"{self._refs}discarded/{run_id}"
+
     def edit(self) -> bytes:
         """The training file as it stands in the working tree, with git's line ends."""
         return plain((self.root / EDITABLE).read_bytes())
@@ -317,7 +325,7 @@ class Branch:
           run_id: of the run for which it does, and nothing else was discarded: what is dropped
             stays reachable under it. A second time with it changes nothing.
         """
-        refs, name = self.read(), f"{self._refs}discarded/{run_id}"
+        refs, name = self.read(), self.discarded(run_id)
         dropped = git.text(self.root, "for-each-ref", "--format=%(objectname)", name)
         if dropped not in ("", refs.lead):
             return
@@ -390,7 +398,7 @@ class Branch:
         """
         refs = self.read()
         self._show(refs, refs.lead, commit)
-        self._settle(refs, commit, f"update {self._refs}discarded/{run_id} {commit}")
+        self._settle(refs, commit, f"update {self.discarded(run_id)} {commit}")
 
     def _commit(
         self, edit: bytes, message: str, refs: Refs, parent: str, *others: str

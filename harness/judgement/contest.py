@@ -214,7 +214,8 @@ class Contest:
         """Try a training file, to its verdict, and nothing else meanwhile.
 
         Args:
-          message: of its commit, and for the ledger.
+          message: of its commit, and for the ledger. A trial of the same file that goes on keeps
+            the one that its commit has.
           edit: the file; that of the working tree if None.
 
         Raises:
@@ -223,7 +224,7 @@ class Contest:
         """
         before = "".join(
             f"The last trial has ended as {run.verdict}: {run.reason} Its file is in git under "
-            f"discarded/{run.run_id}. "
+            f"{self.branch.discarded(run.run_id)}. "
             for run in self.settle()
         )
         edit = self.branch.edit() if edit is None else edit
@@ -238,7 +239,7 @@ class Contest:
         past = self.measured(self.read())
         for pending in self.branch.trials():
             if self.branch.edit_of(pending) == edit and self.branch.follows_lead(pending):
-                return self.pursue(pending, message, past)
+                return self.pursue(pending, self.branch.description(pending), past)
             self.withdraw(pending, past)
         return self.pursue(self.enter(edit, message, self.branch.read(), past), message, past)
 

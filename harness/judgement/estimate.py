@@ -1,4 +1,4 @@
-"""What a file is worth, from runs that no decision rests on: their mean, and how sure that is."""
+"""What a file is worth, from runs that no proof rests on: their mean, and how sure that is."""
 
 import math
 import statistics

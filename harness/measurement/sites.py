@@ -34,6 +34,10 @@ LOG_TAIL = 25
 LOG_WIDTH = 1000
 """Characters of such a line: a program may print megabytes without an end of a line."""
 
+LITTLE = 0.75
+"""Share of a start-up in processor time below which it waited: imports and compilation take all of
+a core, or more."""
+
 RETURN = "charts/episodic_return"
 """The metric of a curve that says how good the training policy is; NaN where no episode ended."""
 
@@ -221,12 +225,18 @@ def _train(order: Order, folder: Path, root: Path, watch: Watch, compiled: Path 
             "or the system had no memory left (dmesg says so). Nothing of the run counts."
         )
     if training.stopped is None and not (training.policies and training.started):
-        raise _failure(training, folder / LOG)
+        raise _failure(training, folder / LOG, given=order.allowance is None)
     return training
 
 
-def _failure(training: Training, log_file: Path) -> TrainingError:
-    """Why a training has no policy that counts, in words."""
+def _failure(training: Training, log_file: Path, given: bool = True) -> TrainingError:
+    """Why a training has no policy that counts, in words.
+
+    Args:
+      training: how it went.
+      log_file: what it has printed.
+      given: whether its budget is somebody's to give; that of a branch is fixed.
+    """
     tail = log_tail(log_file)
     shown = f" Its last output:\n{words.quoted(tail)}" if tail else ""
     if training.protocol_error:
@@ -243,11 +253,13 @@ def _failure(training: Training, log_file: Path) -> TrainingError:
         how = f"and ended after {training.startup_seconds:.0f} s (exit code {training.exit_code})"
         if training.clock_start is not None:
             how = f"in the {training.startup_seconds:.0f} s after which its clock started by itself"
+            how += _processor(training)
+        longer = " or give a longer --budget" if given else ""
         kind = OutOfTimeError if training.exit_code is None else TrainingError
         return kind(
             f"The training never called trial.start(), {how}. What it published does not count. "
-            f"Call trial.start() when everything is compiled; if compiling takes so long, compile "
-            f"less or give a longer --budget.{shown}"
+            "Call trial.start() when everything is compiled; if compiling takes so long, compile "
+            f"less{longer}.{shown}"
         )
     if training.exit_code is None or training.late:
         return OutOfTimeError(
@@ -257,6 +269,15 @@ def _failure(training: Training, log_file: Path) -> TrainingError:
     return TrainingError(
         f"The training process ended by itself and never called trial.publish.{shown}"
     )
+
+
+def _processor(training: Training) -> str:
+    """What a start-up had of the processors, where that is known, and what follows from it."""
+    had, seconds = training.startup_cpu_seconds, training.startup_seconds
+    if not had:
+        return ""
+    said = f" ({had:.1f} s of processor time"
+    return said + (": the machine is busy, or it waited)" if had < LITTLE * seconds else ")")
 
 
 def _conditions() -> str:

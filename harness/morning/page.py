@@ -11,7 +11,7 @@ from harness.judgement.history import COUNTED
 from harness.morning import meaning, singles
 from harness.morning.charts import COLOURS, OUTCOMES, confirmed
 from harness.morning.findings import Confirmation, Experiment, Findings, Reign, figure
-from harness.record.entries import Fate, Run, stamp
+from harness.record.entries import Fate, Run, Verdict, stamp
 from harness.system import words
 
 DARK = {
@@ -64,8 +64,10 @@ def write(
         found=found,
         instrument=found.instrument.partition(" ")[2] or "unknown hardware",
         began=min(stamp(row) for row in found.rows),
+        lasted=words.lasting(found.hours * words.HOUR),
         runs=sum(run.role in COUNTED for run in found.runs),
         came=came(found),
+        proofs=proofs(found),
         ahead=ahead(found),
         words={outcome: word for outcome, (_, _, word) in OUTCOMES.items()},
         confirmed=confirmed,
@@ -136,13 +138,23 @@ def came(found: Findings, *others: Fate) -> str:
     )
 
 
+def proofs(found: Findings) -> str:
+    """How many confirmations asked if a lead is better, and how many proved it; or nothing."""
+    made = [one for one in found.confirmations if not one.simpler]
+    if not made:
+        return ""
+    kept = sum(one.verdict == Verdict.KEEP for one in made)
+    return f"{words.counted(len(made), 'confirmation')} made, {kept} with success"
+
+
 def ahead(found: Findings) -> str:
     """Who leads, in words; empty where no edit is ahead of the incumbent."""
     if not found.leading:
         return ""
     scores = found.leads[-1].scores
     mean = f"{figure(statistics.fmean(scores))} in {words.counted(len(scores), 'run')}"
-    numbers = ", ".join(str(e.number) for e in found.leading)
+    noun = "experiment" if len(found.leading) == 1 else "experiments"
+    numbers = f"{noun} {', '.join(str(e.number) for e in found.leading)}"
     return (
         f"{words.counted(len(found.leading), 'edit')} ahead of the incumbent, not proved yet: "
         f"{numbers}. It has {mean if scores else 'no run that counts here'}, which flatter it: it "
@@ -215,7 +227,8 @@ def _gain(found: Findings) -> str:
     share = f" ({last.mean / first.mean - 1:+.0%})" if first.mean > 0 else ""
     return (
         f"The incumbent's estimate is {figure(last.mean - first.mean)} above the baseline's"
-        f"{share}; both come from runs that no decision was based on.{_of_simpler(found)}"
+        f"{share}. No proof rests on the runs of either; the search has seen the baseline's."
+        f"{_of_simpler(found)}"
     )
 
 

@@ -9,7 +9,7 @@ from harness.checkout import branch, holder
 from harness.errors import InputError
 from harness.judgement import purpose
 from harness.judgement.history import History
-from harness.morning import findings, page, singles
+from harness.morning import aftermath, findings, page, singles
 from harness.morning.charts import OUTCOMES, confirmed
 from harness.morning.findings import Findings, figure
 from harness.places import LEDGER
@@ -24,6 +24,9 @@ VERDICTS = 5
 
 REASON_LENGTH = 220
 """Characters of a reason that are shown."""
+
+ASIDE = 22
+"""Columns that are left free before what belongs to the line above."""
 
 AGENT_LENGTH = 60
 """Characters of an agent's command that are shown."""
@@ -43,6 +46,8 @@ class Status:
       stopping: whether hopeless runs are stopped.
       num_seeds: policies that a training trains side by side.
       found: what its rows say; None while the baseline is measured.
+      prospect: how far the lead is thought to be ahead, and what proves it, in words; empty where
+        nothing leads.
       night: used and planned hours and runs, in words; empty without a night.
       unfinished: whether that night has hours and runs left.
       underway: runs that have begun and not ended: id, age in seconds, and what it is for.
@@ -54,6 +59,7 @@ class Status:
     stopping: bool
     num_seeds: int
     found: Findings | None
+    prospect: str
     night: str
     unfinished: bool
     underway: list[tuple[str, float, str]]
@@ -73,6 +79,11 @@ def look(root: Path) -> list[str]:
     now = read(root)
     if now.unfinished and not who:
         at_work += "; the night has not ended, and harness.loop --resume continues it"
+    if now.found and now.found.progress.begun and not who:
+        at_work += (
+            f"; confirmation {now.found.progress.confirmations} has not ended: the next command "
+            "goes on with it, or python -m harness.run --confirm by itself"
+        )
     return [*lines(now), at_work]
 
 
@@ -105,6 +116,7 @@ def read(root: Path) -> Status:
         stopping=first.stopping if first else False,
         num_seeds=first.num_seeds if first else 1,
         found=found,
+        prospect=aftermath.prospect(past.measured_by(found.instrument)) if found else "",
         night=_night(past),
         unfinished=_has_time(past),
         underway=_underway(root, there),
@@ -118,7 +130,10 @@ def lines(now: Status) -> list[str]:
     said = [f"{now.branch}: {now.objective}, {now.budget} s of training a run{each}; {ends}"]
     if not now.objective:
         said = [f"{now.branch}: no run has ended yet"]
-    said += ["incumbent: the baseline is being measured"] if now.found is None else _of(now.found)
+    if now.found is None:
+        said.append("incumbent: the baseline is being measured")
+    else:
+        said += _of(now.found, now.prospect)
     if now.night:
         said.append(now.night)
     said += _running(now.underway)
@@ -126,21 +141,54 @@ def lines(now: Status) -> list[str]:
         word = OUTCOMES[e.outcome][2]
         said.append(f"  {e.number:>4} {word:<16} {e.description[:60]}")
         if e.reason:
-            said.append(f"{'':22} {e.reason[:REASON_LENGTH]}")
+            said.append(_below(e.reason))
     return said
 
 
-def _of(found: Findings) -> list[str]:
-    """Incumbent, lead and confirmations of a branch, and what its experiments have come to."""
+def summary(now: Status) -> list[str]:
+    """What a branch has come to by the end of a night, in words, a line a thing."""
+    if now.found is None:
+        return []
+    made = page.proofs(now.found)
+    return [
+        f"{now.branch}, in all: {_tried(now.found)}{'; ' if made else ''}{made}",
+        *_incumbent(now.found)[:1],
+    ]
+
+
+def _below(text: str) -> str:
+    """What belongs to the line above."""
+    return f"{'':{ASIDE}} {text[:REASON_LENGTH]}"
+
+
+def _tried(found: Findings) -> str:
+    """How many edits there were, and what they have come to."""
+    return f"{words.counted(len(found.experiments), 'edit')}; {page.came(found, *_always(found))}"
+
+
+def _incumbent(found: Findings) -> list[str]:
+    """The incumbent's estimate, and from which runs it is."""
     incumbent = found.reigns[-1]
-    said = [f"incumbent: {figure(incumbent.mean)} ({page.interval(incumbent)})"]
+    said = f"{figure(incumbent.mean)} ({page.interval(incumbent)})"
     if incumbent.commit != found.progress.incumbent:
-        said = [f"incumbent: a new one is being measured; the last one was {said[0][11:]}"]
+        return [f"incumbent: a new one is being measured; the last one was {said}"]
+    lines = [f"incumbent: {said}"]
+    if incumbent.commit in found.proved:
+        lines.append(_below(
+            "by runs after its proof; reasons have the mean of those before it, which flatter it"
+        ))  # fmt: skip
+    return lines
+
+
+def _of(found: Findings, prospect: str = "") -> list[str]:
+    """Incumbent, lead and confirmations of a branch, and what its experiments have come to."""
+    said = _incumbent(found)
     if ahead := page.ahead(found):
         said.append(f"lead: {ahead}")
+        said += [_below(prospect)] if prospect else []
     elif found.progress.made_on:
         said.append("lead: the incumbent; edits are made on it")
-    said.append(f"tried: {len(found.experiments)}: {page.came(found, *_always(found))}")
+    said.append(f"tried: {_tried(found)}")
     if found.confirmations:
         last = found.confirmations[-1]
         made = f"{len(last.lead) + len(last.incumbent)} of at most {last.most} runs"
@@ -149,7 +197,7 @@ def _of(found: Findings) -> list[str]:
             f"{confirmed(last)[1]}, {made}"
         )
         if last.reason:
-            said.append(f"{'':22} {last.reason[:REASON_LENGTH]}")
+            said.append(_below(last.reason))
     return said
 
 
@@ -209,9 +257,9 @@ def _night(past: History) -> str:
     night = past.night()
     if night is None:
         return ""
-    hours = (datetime.now(UTC) - stamp(night)).total_seconds() / 3600
+    seconds = (datetime.now(UTC) - stamp(night)).total_seconds()
     runs, turns = past.runs_since(night), past.turns_since(night)
-    used = f"{hours:.1f} hours, {runs} runs, {turns} turns"
+    used = f"{words.lasting(seconds)}, {words.counted(runs, 'run')}, {words.counted(turns, 'turn')}"
     if (plan := night.plan) is None:
         return f"night: {used}"
     end = f"{plan.hours:g} hours"

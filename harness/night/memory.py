@@ -25,7 +25,7 @@ FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0
 limit, or a command that only fails."""
 
 RUNS_TIMED = 10
-"""Runs that tell how long one takes: the latest."""
+"""Whole runs that tell how long one takes: the latest."""
 
 LISTED = 10
 """Paths in a row or a brief: an agent may have made thousands."""
@@ -52,12 +52,14 @@ class Memory:
       past: what the ledger says of the branch.
       plan: of the night.
       earlier: turns that were there when it began, or went on.
+      slots: runs at a time.
     """
 
     root: Path
     past: History
     plan: Plan
     earlier: int
+    slots: int = 1
 
     @property
     def turns(self) -> list[Turn]:
@@ -92,10 +94,10 @@ class Memory:
         """For how many whole runs there is time."""
         hours, runs = self.used()
         left = float(self.plan.runs - runs) if self.plan.runs < UNLIMITED else math.inf
-        each = medians(self.root, self.past.runs[-RUNS_TIMED:], "total_seconds")
+        each = self._each()
         if each:
             seconds = max(self.plan.hours - hours, 0.0) * 3600
-            left = min(left, seconds / sum(each.values()))
+            left = min(left, self.slots * seconds / sum(each.values()))
         return max(left, 0.0)
 
     def closes(self) -> bool:
@@ -107,15 +109,22 @@ class Memory:
         """Hours and runs, in words."""
         hours, runs = self.used()
         seconds = max(self.plan.hours - hours, 0) * 3600
-        left = f"{seconds / 3600:.1f} hours{self._of_runs(seconds)}"
+        left = f"{words.lasting(seconds)}{self._of_runs(seconds)}"
         if self.plan.runs >= UNLIMITED:
             return left
         return f"{left}; {words.counted(max(self.plan.runs - runs, 0), 'run')} at most"
 
     def _of_runs(self, seconds: float) -> str:
-        """How many runs some seconds are, one after the other; nothing where that is not known."""
-        each = medians(self.root, self.past.runs[-RUNS_TIMED:], "total_seconds")
-        return f", some {seconds / statistics.fmean(each.values()):,.0f} runs" if each else ""
+        """How many whole runs some seconds are; nothing where that is not known."""
+        each = self._each()
+        if not each:
+            return ""
+        return f", some {self.slots * seconds / statistics.fmean(each.values()):,.0f} runs"
+
+    def _each(self) -> dict[str, float]:
+        """Seconds of a whole run, by task; of none where no run has ended."""
+        whole = [run for run in self.past.runs if run.avg_return is not None]
+        return medians(self.root, whole[-RUNS_TIMED:], "total_seconds")
 
     def wait(self) -> float:
         """Seconds before a next turn, twice as many after each further one that ended as the last.

@@ -106,7 +106,8 @@ class Night:
 
     def _now(self, plan: Plan, past: History | None = None) -> Memory:
         """What the night knows; the ledger is read if nothing is handed in."""
-        return Memory(self._root, past or self._contest.read(), plan, self._earlier)
+        past = past or self._contest.read()
+        return Memory(self._root, past, plan, self._earlier, self._contest.site.slots)
 
     def _close(self, plan: Plan) -> None:
         """Spend what is left: second looks at edits that were set aside, and a confirmation.

@@ -180,7 +180,7 @@ def medians(root: Path, runs: Iterable[Run], figure: str) -> dict[str, float]:
 
     Args:
       root: the checkout.
-      runs: of which those without a score, or whose folders were deleted, are left out.
+      runs: of which those whose folders lack it, or were deleted, are left out.
       figure: its name in `SUMMARY`, as `steps_per_second`.
     """
     found: dict[str, list[float]] = {}

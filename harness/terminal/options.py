@@ -1,8 +1,9 @@
 """What commands share that measure: their options checked, one at work, a run with a display."""
 
 import contextlib
+import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -10,22 +11,28 @@ from harness import tasks
 from harness.checkout import branch, holder, integrity, syntax
 from harness.checkout.branch import Branch
 from harness.confinement import sandbox
+from harness.contract.order import Order
 from harness.engines import backends
-from harness.errors import InputError
+from harness.errors import InputError, LedgerError
 from harness.evaluate import TIME_BUDGET
 from harness.judgement import contest, experiment, objective, prospects, purpose
 from harness.judgement.contest import Contest
 from harness.judgement.experiment import Request, Summary
 from harness.judgement.history import History
 from harness.measurement import instrument
+from harness.measurement.sites import Announce, Measurement, Site, Watch
+from harness.morning import aftermath
 from harness.places import LEDGER
-from harness.record.entries import Role
+from harness.record.entries import Entry, Role
 from harness.record.ledger import Ledger
 from harness.system import words
 from harness.terminal.display import Display
 
 EARLY = 2
 """The fresh run of an incumbent after which what it looks like is told: others take hours."""
+
+MESSAGE_SHOWN = 60
+"""Characters of an edit's message that a line of a log has: it stays one line."""
 
 
 @contextlib.contextmanager
@@ -39,7 +46,20 @@ def at_work(root: Path) -> Iterator[None]:
         for note in (Ledger(root / LEDGER).renew(), integrity.unguarded(root)):
             if note:
                 print(note, file=sys.stderr)
-        yield
+        known = {entry.run_id for entry in _rows(root)}
+        try:
+            yield
+        except KeyboardInterrupt:
+            for line in aftermath.of_interruption(_rows(root), known):
+                print(line, file=sys.stderr)
+            raise
+
+
+def _rows(root: Path) -> Sequence[Entry]:
+    """What the ledger holds; nothing where it is damaged, which whoever needs it tells."""
+    with contextlib.suppress(LedgerError):
+        return Ledger(root / LEDGER).read().entries
+    return ()
 
 
 def shown(request: Request) -> Summary:
@@ -49,7 +69,9 @@ def shown(request: Request) -> Summary:
     title = f"{task_id}, {purpose.told(part, entries)}" if part else task_id
     logged = part is not None and not sys.stderr.isatty()  # hours are not silent
     if logged:
-        _say(f"{title}: {request.message}, {request.order.assignment.budget:g} s of training")
+        message = words.shortened(request.message, MESSAGE_SHOWN)
+        line = f"{title}: {message}, {request.order.assignment.budget:g} s of training"
+        request = dataclasses.replace(request, site=_telling(request.site, lambda: _say(line)))
     with Display(title, _standing(request)) as display:
         summary = experiment.run(request, display.watch, display.announce)
     if logged:
@@ -59,6 +81,18 @@ def shown(request: Request) -> Summary:
         there = Branch(request.root, part.branch.removeprefix(branch.PREFIX))
         tell_doubts(request.root, contest.known(there, request.site.instrument))
     return summary
+
+
+def _telling(site: Site, tell: Callable[[], None]) -> Site:
+    """The same place, which tells that a measurement begins: what may refuse it is behind it."""
+
+    def measure(
+        order: Order, folder: Path, root: Path, watch: Watch, announce: Announce
+    ) -> Measurement:
+        tell()
+        return site.measure(order, folder, root, watch, announce)
+
+    return Site(site.instrument, site.slots, measure, site.stop)
 
 
 def _way_on(summary: Summary) -> str:
