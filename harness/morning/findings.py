@@ -69,8 +69,8 @@ class Reign:
       commit: its name in the ledger.
       since: number of the experiment that made it the incumbent, or a place between two if a
         confirmation did; 0 for the first.
-      fresh: scores that it is estimated by: of an edit's, that no decision was made on; of the first
-        file's, of the baseline where there are no others.
+      fresh: scores that it is estimated by. Those of an edit no decision was made on; those of the
+        first file are the baseline's where there are no others.
       single: all scores of its runs but those that it was kept for: what one run is like.
       runs: ids of the fresh ones.
     """

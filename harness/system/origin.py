@@ -21,7 +21,7 @@ FOLDER_VARIABLE = "AUTORL_FOLDER"
 """Variable of a child process: the folder that the command was started in."""
 
 COPY_VARIABLE = "AUTORL_LOOP_COPY"
-"""Variable of a loop and of what it starts: the folder with the copy of the harness that it runs."""
+"""Variable of a loop and of what it starts: the folder with the harness that it runs from."""
 
 HARNESS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 """The package; settled here, before anything else of it is imported."""
