@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 from scipy import special
 
+from harness.checkout.branch import PREFIX
 from harness.errors import InputError
-from harness.judgement import contest
+from harness.judgement import estimate
 from harness.judgement.history import History
 from harness.morning import findings
-from harness.record.entries import ALONE, Role, Run, Verdict
+from harness.record.entries import ALONE, Role, Run
 from harness.record.ledger import Ledger
+from harness.system import words
 from harness.terminal import cli
 
 CONFIDENCE = 0.95
@@ -22,28 +24,43 @@ CONFIDENCE = 0.95
 def compare(
     night_a: Annotated[Path, typer.Argument(help="A night's ledger.")],
     night_b: Annotated[Path, typer.Argument(help="Another one's.")],
+    branch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TAG",
+            help="Tag of the branch, where a ledger has several; given twice, the first ledger's "
+            "and the second one's.",
+        ),
+    ] = None,
 ) -> None:
-    """Compare the gains of two nights: the last incumbent's estimate above the baseline's.
+    """Compare the gains of two nights: the last incumbent's estimate above the baseline's mean.
 
-    Estimates rest on runs that no decision was made on. The interval is Welch's.
+    No proof rests on these runs. The search has seen the baseline's, and none of those of an
+    incumbent's estimate. The interval is Welch's.
     """
-    pasts = [_past(path) for path in (night_a, night_b)]
+    tags = [*(branch or [""])]
+    if len(tags) > 2:
+        raise InputError("There are two nights: give --branch once, for both, or twice.")
+    pasts = [_past(path, tag) for path, tag in ((night_a, tags[0]), (night_b, tags[-1]))]
     ours, theirs = ((past.conditions, past.instrument) for past in pasts)
     if ours != theirs:
         raise InputError(f"The nights are not comparable: {ours} and {theirs}.")
     gains = []
-    for name, past in zip("ab", pasts, strict=True):
+    for name, path, past in zip("ab", (night_a, night_b), pasts, strict=True):
         baseline, last = past.baseline(), past.fresh()
-        kept = sum(run.verdict == Verdict.KEEP for run in past.runs)
-        means = [part for part in (last, baseline) if kept] or []
+        found = findings.read(path, past.runs[0].branch)
+        means = [last, baseline] if found.proved else []
         gain = statistics.fmean(last) - statistics.fmean(baseline)
         errors = [(statistics.variance(part) / len(part), len(part) - 1) for part in means]
         gains.append((gain, errors))
         low, high = _interval(gain, errors)
         tried = len({run.challenger for run in past.runs if run.role == Role.CHALLENGER})
-        print(f"night_{name}: {tried} challengers, {kept} kept")
-        print(f"baseline_{name}: {contest.estimate(baseline)}")
-        print(f"incumbent_{name}: {contest.estimate(last)}")
+        confirmations = past.progress().confirmations
+        simpler = f", {len(found.simplified)} kept as simpler" if found.simplified else ""
+        print(f"night_{name}: {words.counted(tried, 'challenger')}, {len(found.kept)} proved"
+              f"{simpler}, {words.counted(confirmations, 'confirmation')} made")  # fmt: skip
+        print(f"baseline_{name}: {estimate.told(baseline)}")
+        print(f"incumbent_{name}: {estimate.told(last)}")
         print(f"gain_{name}: {gain:.2f} ({low:.2f} to {high:.2f})")
     difference = gains[0][0] - gains[1][0]
     low, high = _interval(difference, [*gains[0][1], *gains[1][1]])
@@ -51,24 +68,30 @@ def compare(
     print("verdict:", "a" if low > 0 else "b" if high < 0 else "not separated")
 
 
-def _past(path: Path) -> History:
-    """The one branch of a ledger.
+def _past(path: Path, tag: str) -> History:
+    """A branch of a ledger.
+
+    Args:
+      path: of the ledger.
+      tag: of the branch; empty where there is one only.
 
     Raises:
-      InputError: there is no ledger, or none or several branches in it.
+      InputError: there is no ledger, or not that branch in it, or several to choose from.
       LedgerError: a row holds a figure that is none.
     """
     if not path.exists():
         raise InputError(f"There is no file {path}.")
     rows = Ledger(path).rows()
-    names = {row.branch for row in rows if row.branch != ALONE}
-    if len(names) != 1:
+    names = sorted({row.branch for row in rows if row.branch != ALONE})
+    if not tag and len(names) != 1:
         raise InputError(
-            f"{path} has {len(names)} experiment branches; one is needed. For nights of one "
-            "checkout, keep a copy of results.tsv from before the second one, or begin each night "
-            "in a clone of its own."
+            f"{path} has {len(names)} experiment branches; one is needed. "
+            "--branch TAG chooses among several. For two nights on one branch, keep a copy of "
+            "results.tsv from before the second one."
         )
-    (name,) = names
+    name = PREFIX + tag.removeprefix(PREFIX) if tag else names[0]
+    if name not in names:
+        raise InputError(f"{path} has no branch {name}; it has {', '.join(names) or 'none'}.")
     for row in rows:
         findings.check(row, path)
     scored = [r for r in rows if isinstance(r, Run) and r.branch == name and r.scored]

@@ -27,7 +27,6 @@ from harness.record.entries import UNLIMITED, Plan
 from harness.system import origin, words
 from harness.terminal import cli, options
 
-COPY = "AUTORL_LOOP_COPY"
 """Set in the process that runs from its own copy of the harness, to the folder of that copy."""
 
 HOURS = 8.0
@@ -106,14 +105,21 @@ def loop(
         str, typer.Option(metavar="PROJECT", help="Send metrics to Weights & Biases, too.")
     ] = "",
     no_sandbox: Annotated[bool, typer.Option("--no-sandbox", help="As in harness.run.")] = False,
+    no_stopping: Annotated[
+        bool,
+        typer.Option(
+            "--no-stopping",
+            help="For a new branch: hopeless runs are not stopped before their end.",
+        ),
+    ] = False,
     list_agents: Annotated[
         bool, typer.Option("--list-agents", help="Print the presets and exit.")
     ] = False,
 ) -> None:
-    """Let an agent edit train.py all night, and keep what is better.
+    """Let an agent edit train.py all night, and keep what is proved to be better.
 
-    On an experiment branch that is checked out the night continues from its incumbent, under its
-    conditions; elsewhere a branch is begun.
+    On an experiment branch that is checked out the night continues from what leads there, under
+    its conditions; elsewhere a branch is begun.
     """
     if list_agents:
         for name, command in agents.PRESETS.items():
@@ -134,7 +140,7 @@ def loop(
         for one in objective.parse(task or TASK):
             options.check_task(one, backend or "auto")
         options.check_budget(budget)
-    if COPY not in os.environ:
+    if origin.COPY_VARIABLE not in os.environ:
         _become_a_copy()
     try:
         with options.at_work(Path.cwd()):
@@ -143,15 +149,21 @@ def loop(
             ongoing = contest.resume(Path.cwd(), options.confinement, run, site)
             if ongoing is None:
                 chosen = task or TASK, options.check_budget(budget), backend or "auto"
-                made, conditions = _begin(tag, *chosen, sandbox.NONE if no_sandbox else None)
+                made, conditions = _begin(
+                    tag, *chosen, sandbox.NONE if no_sandbox else None, no_stopping
+                )
                 ongoing = Contest(
                     made, conditions, options.confinement(conditions.sandbox), run, site
                 )
-            options.check_conditions(ongoing, tag, task, budget, backend)
+            options.check_conditions(ongoing, tag, task, budget, backend, no_stopping=no_stopping)
             Night(ongoing, plan, _say).run()
+            from harness.morning import standing  # noqa: PLC0415  (charts: only in the morning)
+
+            for line in standing.summary(standing.read(Path.cwd())):
+                _say(line)
             print(f"next: {cli.python()} -m harness.report", file=sys.stderr)
     finally:
-        shutil.rmtree(os.environ[COPY], ignore_errors=True)
+        shutil.rmtree(os.environ[origin.COPY_VARIABLE], ignore_errors=True)
 
 
 def _plan(
@@ -192,12 +204,14 @@ def _site(workers: int, ray: str, cores: int | None) -> Site:
 
 
 def _begin(
-    tag: str, task: str, budget: float, backend: str, confinement: str | None
+    tag: str, task: str, budget: float, backend: str, confinement: str | None, no_stopping: bool
 ) -> tuple[Branch, Conditions]:
     """A new branch, and the conditions of the command line."""
     tasks = objective.parse(task)
+    stopping = options.stopping(Path.cwd(), tasks, no_stopping)
     made = branch.create(Path.cwd(), tag or f"{datetime.now():%b%d-%H%M}".lower())
-    return made, Conditions(tasks, (backend,) * len(tasks), budget, NUM_EVAL_EPISODES, confinement)
+    engines = (backend,) * len(tasks)
+    return made, Conditions(tasks, engines, budget, NUM_EVAL_EPISODES, confinement, stopping)
 
 
 def _become_a_copy() -> None:
@@ -208,7 +222,7 @@ def _become_a_copy() -> None:
     variables = {
         **os.environ,
         "PYTHONPATH": path,
-        COPY: str(folder),
+        origin.COPY_VARIABLE: str(folder),
         origin.FOLDER_VARIABLE: str(Path.cwd()),
     }
     # -P: else the working directory, with a harness that an agent can reach, would come first.

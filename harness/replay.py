@@ -54,6 +54,7 @@ def replay(
     )
     with options.at_work(root), Display(details["task"]) as display:
         summary = experiment.run(request, display.watch, display.announce)
+    assert summary.avg_return is not None  # it was ordered without stops
     again = Record.load(root, summary.run_id).returns
     mine, used = _row(root, run_id), request.site.instrument
     siblings = _siblings(root, mine, used) if mine else []  # else the ledger was moved away

@@ -62,7 +62,9 @@ def _of_branch(found: Findings, root: Path, output: Path, video: bool) -> str:
     film, why_not = _video(found.reigns[-1].runs[-1], root) if video else ("", "")
     svgs = {chart.name: chart.svg for chart in drawn}
     _write(output, page.write(found, svgs, diffs(found, root), film, why_not), drawn)
-    return f"{words.counted(len(found.experiments), 'experiment')}, {len(found.kept)} kept"
+    said = f"{words.counted(len(found.experiments), 'experiment')}, {len(found.kept)} proved"
+    said += f", {len(found.simplified)} kept as simpler" if found.simplified else ""
+    return said + (f", {len(found.leading)} on top of them not yet" if found.leading else "")
 
 
 def _of_singles(runs: Sequence[Run], root: Path, output: Path, video: bool) -> str:
@@ -115,11 +117,11 @@ def draw(found: Findings, root: Path) -> list[Chart]:
 
 
 def diffs(found: Findings, root: Path) -> list[tuple[Experiment, list[tuple[str, str]]]]:
-    """The kept experiments' changes, the latest first; none where git does not have them."""
+    """What is proved and what leads has changed, in that order; none where git does not have it."""
     checkout = Branch(root, found.branch.removeprefix(PREFIX))
     changes = []
     before = found.rows[0].commit
-    for experiment in found.kept:
+    for experiment in (*found.inside, *found.leading):
         try:
             edits = [checkout.edit_of(commit) for commit in (before, experiment.commit)]
         except GitError:

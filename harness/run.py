@@ -13,18 +13,22 @@ from harness.checkout.branch import Branch
 from harness.confinement import sandbox
 from harness.contract.order import SEED_BITS, Assignment, Order, draw_seed
 from harness.engines import backends
-from harness.errors import InputError
+from harness.errors import HarnessError, InputError, LedgerError
 from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
-from harness.judgement import contest, objective
+from harness.judgement import contest, estimate, objective
 from harness.judgement.contest import Contest, Outcome
 from harness.judgement.experiment import Request, Summary
-from harness.judgement.history import Conditions
+from harness.judgement.history import Conditions, History
 from harness.measurement import tracking
-from harness.morning import meaning
+from harness.morning import aftermath, findings, meaning
 from harness.places import EDITABLE, LEDGER
-from harness.record.entries import Verdict
+from harness.record.entries import Role, Run, Verdict
 from harness.record.ledger import Ledger
+from harness.system import words
 from harness.terminal import cli, options
+
+TRY = 'harness.run --message "what was changed, why"'
+"""The command that tries an edit."""
 
 
 def run(
@@ -71,17 +75,32 @@ def run(
             "and measure the baseline.",
         ),
     ] = None,
+    no_stopping: Annotated[
+        bool,
+        typer.Option(
+            "--no-stopping",
+            help="With --init: hopeless runs of the branch are not stopped before their end.",
+        ),
+    ] = False,
     aa: Annotated[
         int | None,
         typer.Option(
             "--aa", metavar="N", help="Try N edits that change nothing, to test the rule.", min=1
         ),
     ] = None,
+    confirm: Annotated[
+        bool,
+        typer.Option(
+            "--confirm",
+            help="On a branch: prove the lead now, by runs of it and the incumbent side by side.",
+        ),
+    ] = False,
 ) -> None:
     """Train on a task for a fixed time, score the policy, and write it down.
 
-    On an experiment branch (see --init) the training file is tried against the incumbent: it is
-    committed, run as often as the keep rule asks for, and kept or discarded. With --task, --budget,
+    On an experiment branch (see --init) the training file is tried against the lead: it is
+    committed, run as often as the keep rule asks for, and leads or is set aside. What leads is
+    proved against the incumbent when it is far ahead, or with --confirm. With --task, --budget,
     --backend, --seed, --train, --episodes or --no-sandbox it is one run that no verdict counts.
     """
     if wandb:
@@ -100,22 +119,29 @@ def run(
         sandbox=sandbox.NONE if no_sandbox else None,
     )
     if init is not None:
-        if (seed, train, eval_engine, aa) != (None,) * 4:
-            raise InputError("--init takes no --seed, --train, --eval-engine or --aa.")
+        if (seed, train, eval_engine, aa) != (None,) * 4 or confirm:
+            raise InputError("--init takes no --seed, --train, --eval-engine, --aa or --confirm.")
         options.training_file(Path.cwd() / EDITABLE)
         if (ongoing := _begun(init)) is not None:
-            options.check_conditions(ongoing, init, task, budget, backend, episodes)
+            given = (task, budget, backend, episodes, no_stopping)
+            options.check_conditions(ongoing, init, *given)
         with options.at_work(Path.cwd()):
-            _begin(init, ongoing, conditions)
+            stopping = ongoing is None and options.stopping(Path.cwd(), task_ids, no_stopping)
+            _begin(init, ongoing, dataclasses.replace(conditions, stopping=stopping))
         return
+    if no_stopping:
+        raise InputError("--no-stopping is a condition of a branch: give it with --init.")
     by_itself = by_hand or backend != "auto" or no_sandbox
     ongoing = None if by_itself else contest.resume(Path.cwd(), options.confinement, options.shown)
     if ongoing:
         with options.at_work(Path.cwd()):
-            _challenge(ongoing, message, aa)
+            _go_on(ongoing, message, aa, confirm)
         return
-    if aa is not None:
-        raise InputError("--aa needs an experiment branch, and its conditions: --init makes one.")
+    if aa is not None or confirm:
+        raise InputError(
+            f"{'--confirm' if confirm else '--aa'} needs an experiment branch, and its conditions: "
+            "--init makes one."
+        )
     if len(task_ids) > 1:
         raise InputError("Several tasks are the objective of an experiment branch: give --init.")
     assignment = Assignment(task_ids[0], backend, _seed(seed), conditions.budget)
@@ -162,13 +188,28 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
     print("---")
     print(f"branch: {started.branch.name}")
     print(f"objective: {started.conditions.objective}")
-    print(f"incumbent: {contest.estimate(scores)}")
-    message = '--message "what was changed, why"'
+    print(f"stopping: {'yes' if started.conditions.stopping else 'no'}")
+    print(f"incumbent: {estimate.told(scores)}")
     _advise(
-        (f"harness.run {message}", f"after an edit of {EDITABLE}: it is tried, and kept or not"),
+        (TRY, f"after an edit of {EDITABLE}: it is tried, and leads or not"),
+        ("harness.run --confirm", "what leads is proved, or not"),
         ("harness.loop --agent claude --hours 8", "a night of an agent's edits"),
         ("harness.status", "its progress"),
     )
+
+
+def _go_on(ongoing: Contest, message: str, aa: int | None, confirm: bool) -> None:
+    """What is asked of a branch: to prove what leads, or to try a file.
+
+    Raises:
+      InputError: both are.
+    """
+    if not confirm:
+        _challenge(ongoing, message, aa)
+        return
+    if message or aa:
+        raise InputError("--confirm tries no edit: leave --message and --aa out.")
+    _confirm(ongoing)
 
 
 def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
@@ -176,16 +217,90 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
     _note_a_change(ongoing)
     if aa is None:
         options.training_file(Path(EDITABLE))
-        _print_outcome(ongoing, ongoing.challenge(message))
+        outcome = _tried(ongoing, message)
+        _print_outcome(ongoing, outcome)
+        past = ongoing.read()
+        run = past.verdict(outcome.challenger)
+        assert run is not None
+        _note_another_message(run, message)
+        _tell(*aftermath.of_trial(past, run, ongoing.branch.discarded(run.run_id)))
+        _print_confirmation(ongoing, ongoing.advance())
+        _advise_next(ongoing)
         return
-    kept = 0
+    ongoing.settle()
+    ongoing.measure()
+    ledger, name, accepted = ongoing.branch.root / LEDGER, ongoing.branch.name, 0
+    before = findings.read(ledger, name)
     for i in range(1, aa + 1):
         ongoing.settle()
-        same = ongoing.branch.edit_of("tip") + f"# A/A {i}\n".encode()
+        same = ongoing.branch.edit_of("lead") + f"# A/A {i}\n".encode()
         outcome = ongoing.challenge(f"A/A {i} of {aa}", same)
-        kept += outcome.verdict == Verdict.KEEP
+        accepted += outcome.verdict == Verdict.ACCEPT
         print(f"A/A {i}: {outcome.verdict}. {outcome.reason}", flush=True)
-    print(f"---\nchallengers: {aa}\nfalse_keeps: {kept}")
+        for said in ongoing.advance(closing=i == aa):
+            print(said, flush=True)
+    there = findings.read(ledger, name)
+    print(f"---\nchallengers: {aa}\naccepted: {accepted}")
+    print(f"confirmations: {len(there.confirmations) - len(before.confirmations)}")
+    print(f"false_keeps: {aftermath.false_keeps(there, before)}")
+
+
+def _tried(ongoing: Contest, message: str) -> Outcome:
+    """Try the file of the working tree; where that fails by its fault, say what follows.
+
+    Raises:
+      HarnessError: as `Contest.challenge`.
+    """
+    ledger = Ledger(ongoing.branch.root / LEDGER)
+    known = {entry.run_id for entry in ledger.read().entries}
+    try:
+        return ongoing.challenge(message)
+    except LedgerError:
+        raise  # it cannot be asked
+    except HarnessError:
+        past = ongoing.read()
+        ended = (run for run in reversed(past.runs) if run.run_id not in known)
+        run = next((run for run in ended if run.role == Role.CHALLENGER), None)
+        if run is not None and run.verdict.final:  # else it stays on trial
+            _print_verdict(ongoing, past, run)
+            _tell(*aftermath.of_trial(past, run, ongoing.branch.discarded(run.run_id)))
+            _advise_next(ongoing)
+        raise
+
+
+def _note_another_message(run: Run, message: str) -> None:
+    """Say so where a trial that went on has kept the message of its commit."""
+    if message and words.line(message) != run.description:
+        print(f"note: this file was on trial already, and goes on under its first message: "
+              f"{run.description}", file=sys.stderr)  # fmt: skip
+
+
+def _confirm(ongoing: Contest) -> None:
+    """Spend a confirmation on the lead.
+
+    Raises:
+      InputError: nothing speaks for it.
+    """
+    _note_a_change(ongoing)
+    ongoing.settle()
+    before = aftermath.last_confirmation(ongoing.read())
+    while said := ongoing.advance(closing=True, asked=True):
+        if aftermath.last_confirmation(ongoing.read()) != before:
+            _print_confirmation(ongoing, said)
+            _advise_next(ongoing)
+            return
+        print(*said, sep="\n", flush=True)
+    raise InputError(aftermath.undue(ongoing.read()))
+
+
+def _print_confirmation(ongoing: Contest, said: list[str]) -> None:
+    """The block of a confirmation, where one was made."""
+    past = ongoing.read()
+    decided = aftermath.last_confirmation(past)
+    if not said or decided is None or decided.reason not in said[-1]:
+        return
+    _print_verdict(ongoing, past, decided, f"confirmation: {past.progress().confirmations}")
+    _tell(*aftermath.of_confirmation(past, decided.verdict))
 
 
 def _note_a_change(ongoing: Contest) -> None:
@@ -201,7 +316,20 @@ def _print_outcome(ongoing: Contest, outcome: Outcome) -> None:
         _print_block(outcome.last)
     print(f"replicates: {len(outcome.scores)}")
     print(f"replicate_scores: {' '.join(f'{score:.2f}' for score in outcome.scores)}")
-    print(f"incumbent: {contest.estimate(outcome.incumbent)}")
+    _print_standing(ongoing, ongoing.read())
+
+
+def _print_verdict(ongoing: Contest, past: History, run: Run, *first: str) -> None:
+    """The block of a verdict that has no score of its own."""
+    print("---", *first, f"verdict: {run.verdict}", f"reason: {run.reason}", sep="\n")
+    _print_standing(ongoing, past)
+
+
+def _print_standing(ongoing: Contest, past: History) -> None:
+    """Who is the incumbent, and how many edits lead."""
+    print(f"incumbent: {estimate.told(past.fresh())}")
+    ahead = len(past.progress().stack)
+    print(f"ahead: {words.counted(ahead, 'edit')}{', not proved' if ahead else ''}")
     print(f"branch: {ongoing.branch.name}")
 
 
@@ -218,10 +346,8 @@ def _explain(summary: Summary, budget: float, train: Path | None, backend: str) 
     On standard error and indented: the block stays the last that is on standard output, and no
     line of this begins as one of its lines does.
     """
-    sys.stdout.flush()  # the block first, where both go into one file
-    print("what it means:", file=sys.stderr)
-    for line in meaning.lines(summary.task, budget, summary.avg_return, train is None):
-        print(f"  {line}", file=sys.stderr)
+    assert summary.avg_return is not None  # it was ordered without stops
+    _tell(*meaning.lines(summary.task, budget, summary.avg_return, train is None))
     given = "" if summary.task == TASK else f" --task {summary.task}"
     given += "" if backend == "auto" else f" --backend {backend}"
     file = f" --train {train}" if train else ""
@@ -236,6 +362,14 @@ def _explain(summary: Summary, budget: float, train: Path | None, backend: str) 
     _advise(*steps)
 
 
+def _tell(*lines: str) -> None:
+    """What a block means."""
+    sys.stdout.flush()  # the block first, where both go into one file
+    print("what it means:", file=sys.stderr)
+    for line in lines:
+        print(f"  {line}", file=sys.stderr, flush=True)
+
+
 def _advise(*steps: tuple[str, str]) -> None:
     """Commands that may be next, and what each is for."""
     sys.stdout.flush()
@@ -243,6 +377,17 @@ def _advise(*steps: tuple[str, str]) -> None:
     width = max(len(command) for command, _ in steps)
     for command, purpose in steps:
         print(f"  {cli.python()} -m {command:{width}}  {purpose}", file=sys.stderr)
+
+
+def _advise_next(ongoing: Contest) -> None:
+    """What may be done after a verdict."""
+    past = ongoing.read()
+    steps = [(TRY, f"after the next edit of {EDITABLE}")]
+    if aftermath.is_confirmable(past):
+        steps.append(("harness.run --confirm", "prove what leads, now"))
+    if past.progress().proved:
+        steps.append(("harness.report", "what was found, as a page"))
+    _advise(*steps, ("harness.status", "how the branch stands"))
 
 
 def _seed(given: int | None) -> int:

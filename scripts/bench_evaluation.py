@@ -185,5 +185,5 @@ def compare(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or sorted(str(p.parent) for p in Path().glob("runs/*/summary.json")):
+    for name in sys.argv[1:] or sorted(str(p.parent) for p in Path().glob("runs/*/policy")):
         compare(Path(name))

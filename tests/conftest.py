@@ -117,7 +117,7 @@ def begin(folder, tag="tag", score=1000.0):
         git(folder, *arguments)
     noise = random.Random(0)
     site = FakeSite(score=lambda order, text: score + noise.gauss(0, 1))
-    conditions = dataclasses.replace(HALF_CHEETAH, budget=2.0)
+    conditions = dataclasses.replace(HALF_CHEETAH, budget=2.0, stopping=True)
     Contest(create(folder, tag), conditions, sandbox.available(), site=site).measure()
     return folder
 
@@ -140,3 +140,11 @@ def root(tmp_path):
     for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
         git(folder, *arguments)
     return folder
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory):
+    """A branch on which everything has happened, see `tests.searched`; to be read only."""
+    from tests.searched import searched
+
+    return searched(tmp_path_factory.mktemp("searched") / "checkout")

@@ -12,15 +12,19 @@ from typing import NoReturn
 import pytest
 
 from harness.contract.order import Order
+from harness.contract.reports import RETURN
 from harness.errors import TrainingError
 from harness.evaluate import Evaluation
 from harness.measurement import scoring, sites
 from harness.measurement.sites import Measurement
 from harness.measurement.training import Training
-from harness.places import LEDGER, TRAIN_FILE
+from harness.places import CURVE, LEDGER, TRAIN_FILE
 from harness.record.entries import Run
 from harness.record.ledger import Ledger
 from harness.system import storage
+
+UPDATES = 20
+"""Of a run that reports: one every twentieth of its budget."""
 
 STARTUP = 60.0
 """Seconds: what a real run after it may take without losing some of its budget."""
@@ -37,6 +41,8 @@ class FakeSite:
       slots: how many measurements it makes at a time.
       instrument: what measures; what measures here if None.
       score: of a run by its order and its training file; by its skill if None.
+      reported: what a run reports all the time, by its training file and the score that it would
+        have; nothing if None. A run that reports too little is stopped where its order says.
 
     Attributes:
       before: called with the ledger's row of a run before it is measured; may raise.
@@ -49,6 +55,7 @@ class FakeSite:
         slots: int = 1,
         instrument: str | None = None,
         score: Callable[[Order, str], float] | None = None,
+        reported: Callable[[str, float], float] | None = None,
     ) -> None:
         self.slots = slots
         self.instrument = instrument or sites.here().instrument
@@ -56,18 +63,34 @@ class FakeSite:
         self.after: Callable[[Run, Measurement], object] = lambda row, measured: None
         self.stopped = 0
         self._score = score or self._by_skill
+        self._reported = reported
         self._noise = random.Random(0)
 
     def measure(self, order, folder, root, watch, announce) -> Measurement:
         rows = Ledger(root / LEDGER).read().entries
         row = next(row for row in reversed(rows) if row.run_id == folder.name)
         self.before(row)
-        score = self._score(order, (folder / TRAIN_FILE).read_text())
+        text = (folder / TRAIN_FILE).read_text()
+        score = self._score(order, text)
         evaluation = Evaluation([score, score], [1, 1], [0, 1], 0.0)
-        training = Training(1.0, begun=0.0, clock_start=STARTUP)
-        measured = Measurement(training, scoring.Score(evaluation, "00", "00"))
+        budget = order.assignment.budget
+        training = Training(budget, begun=0.0, clock_start=STARTUP, stops=order.stops)
+        if self._reported is not None:
+            self._report(training, self._reported(text, score))
+            sites._write_curve(folder / CURVE, training)
+        ended = training.stopped is not None
+        measured = Measurement(training, None if ended else scoring.Score(evaluation, "00", "00"))
         self.after(row, measured)
         return measured
+
+    def _report(self, training: Training, value: float) -> None:
+        """All reports of a run, as far as it goes."""
+        for update in range(1, UPDATES + 1):
+            seconds = update / UPDATES * training.budget
+            training.look(STARTUP + seconds)
+            if training.stopped is not None:
+                return
+            training.curve.append((seconds, update, {RETURN: value}))
 
     def stop(self) -> None:
         self.stopped += 1

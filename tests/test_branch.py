@@ -10,13 +10,17 @@ import pytest
 
 from harness.checkout.branch import Branch, create, current
 from harness.errors import IncumbentError, InputError, IntegrityError, TrainingError
-from harness.judgement import experiment, verdict
-from harness.judgement.contest import FAILURES_IN_A_ROW, Contest, estimate, known, resume
+from harness.judgement import estimate, experiment, search
+from harness.judgement.batches import FAILURES_IN_A_ROW
+from harness.judgement.contest import Contest, known, resume
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Renewed
 from harness.record.ledger import Ledger
 from tests.conftest import HALF_CHEETAH, git, rows
 from tests.fake_site import KilledError
+
+RUNS = 20
+"""For a confirmation that closes a night."""
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def test_a_branch_name_is_checked_and_never_taken_twice(root):
         create(root, "../main")
 
 
-@pytest.mark.parametrize("skill", [5, -5], ids=["kept", "discarded"])
+@pytest.mark.parametrize("skill", [5, -5], ids=["accepted", "discarded"])
 def test_a_branch_that_was_worked_on_is_not_measured_without_its_rows(root, contest, site, skill):
     edit(root, skill)
     contest.challenge("tried")
@@ -93,34 +97,35 @@ def test_outside_git_no_branch_can_begin(tmp_path):
 
 
 def test_the_baseline_is_measured_as_often_as_the_rule_needs(root, contest):
-    assert len(rows(root)) == verdict.BASELINE_RUNS
+    assert len(rows(root)) == search.BASELINE_RUNS
     assert {row.role for row in rows(root)} == {"incumbent"}
-    assert len({row.seed for row in rows(root)}) == verdict.BASELINE_RUNS
+    assert len({row.seed for row in rows(root)}) == search.BASELINE_RUNS
     assert contest.measure() == known(contest.branch).fresh()
-    assert len(rows(root)) == verdict.BASELINE_RUNS
+    assert len(rows(root)) == search.BASELINE_RUNS
 
 
-def test_a_better_edit_is_kept_and_measured_anew(root, contest):
+def test_a_better_edit_leads_and_is_kept_and_measured_anew_once_it_is_proved(root, contest):
     before = contest.branch.tip()
     edit(root, 5)
     outcome = contest.challenge("five more")
-    assert outcome.verdict == "keep"
-    tip = contest.branch.tip()
-    assert tip == outcome.challenger
-    assert tip != before
-    assert contest.branch.edit() == contest.branch.edit_of("tip") == b"SKILL = 5 \n"
-    own = len(outcome.scores)
-    assert len(outcome.incumbent) == verdict.fresh_runs(own)
-    assert not set(outcome.incumbent) & set(outcome.scores)  # no winner's curse in the estimate
-    measured = [row for row in rows(root) if (row.role, row.challenger) == ("incumbent", tip[:12])]
-    fresh = [row.avg_return for row in measured if row.commit == tip[:12]]
-    assert outcome.incumbent == fresh  # nor the old incumbent's runs, made beside its trial
-    assert before[:12] in {row.commit for row in measured}
+    assert outcome.verdict == "accept"
+    assert f"({len(outcome.scores)} runs) against" in outcome.reason
+    assert (contest.branch.tip(), contest.branch.stack()) == (before, [outcome.challenger])
+    assert contest.branch.edit() == contest.branch.edit_of("lead") == b"SKILL = 5 \n"
+    assert contest.branch.edit_of("tip") == b"SKILL = 0\n"
+    said = contest.advance(RUNS, closing=True)
+    assert said[-1].endswith("proved.")
+    assert (contest.branch.tip(), contest.branch.stack()) == (outcome.challenger, [])
+    fresh = contest.read().fresh()
+    assert len(fresh) == search.ESTIMATE_RUNS
+    decided = [row.avg_return for row in rows(root) if row.role != "estimate"]
+    assert not set(fresh) & set(decided)  # no winner's curse in the estimate
     assert subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True,
                           check=True).stdout == b""  # fmt: skip
-    kept = [row for row in rows(root) if row.status == "keep"]
-    assert [row.reason for row in kept] == [outcome.reason]
-    assert f"in {own} runs against" in outcome.reason
+    (kept,) = [row for row in rows(root) if row.status == "keep"]
+    assert (kept.role, kept.challenger, kept.reason) == (
+        "confirmation", outcome.challenger[:12], said[-1]
+    )  # fmt: skip
     assert refs(root) == {}
 
 
@@ -162,7 +167,7 @@ def test_tampering_during_a_run_is_told_in_a_row_and_costs_no_edit(
     assert (rows(root)[-1].status, rows(root)[-1].verdict) == ("tampered", "none")
     assert contest.branch.edit() == b"SKILL = 5 \n"
     git(root, "restore", "README.md")
-    assert contest.challenge("five more").verdict == "keep"
+    assert contest.challenge("five more").verdict == "accept"
 
 
 def test_a_human_and_their_tools_may_write_beside_a_trial(root, contest, site):
@@ -173,7 +178,7 @@ def test_a_human_and_their_tools_may_write_beside_a_trial(root, contest, site):
 
     edit(root, 5)
     site.before = meanwhile
-    assert contest.challenge("five more").verdict == "keep"
+    assert contest.challenge("five more").verdict == "accept"
     assert (root / "program.md").read_text() == "be bold\n"
     assert (root / "nohup.out").exists()
 
@@ -192,7 +197,7 @@ def test_what_a_person_commits_between_challengers_is_accepted(root, contest):
     (root / "program.md").write_text("be bold\n")
     git(root, "commit", "-qam", "another direction")
     edit(root, 5)
-    assert contest.challenge("five more").verdict == "keep"
+    assert contest.challenge("five more").verdict == "accept"
     assert (root / "program.md").read_text() == "be bold\n"
 
 
@@ -209,13 +214,14 @@ def test_a_keep_goes_on_top_of_what_was_committed_during_the_trial(root, contest
 
     edit(root, 5)
     outcome = Contest(contest.branch, HALF_CHEETAH, "none", run, site).challenge("five more")
-    assert outcome.verdict == "keep"
+    assert outcome.verdict == "accept"
+    contest.advance(RUNS, closing=True)
     assert (root / "program.md").read_text() == "be bold\n"
     assert contest.branch.edit() == contest.branch.edit_of("tip") == b"SKILL = 5 \n"
-    assert outcome.challenger in refs(root).values()
+    assert outcome.challenger in contest.branch.log()
     contest.settle()
     edit(root, 10)
-    assert contest.challenge("five more again").verdict == "keep"
+    assert contest.challenge("five more again").verdict == "accept"
 
 
 def test_a_training_file_that_was_committed_by_hand_is_not_taken_for_the_incumbent(root, contest):
@@ -235,6 +241,7 @@ def test_both_outcomes_leave_a_clean_index_and_what_is_ignored(root, contest):
     edit(root, 5)
     git(root, "add", EDITABLE)
     contest.challenge("better")
+    contest.advance(RUNS, closing=True)
     assert (root / "notes" / "idea").read_text() == "keep me"
     assert subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True,
                           check=True).stdout == b""  # fmt: skip
@@ -272,23 +279,24 @@ def test_a_kill_in_the_middle_of_a_revert_is_made_good(root, contest, monkeypatc
     assert len(rows(root)) == count
 
 
-@pytest.mark.parametrize("place", ["keep", "_settle"])
+@pytest.mark.parametrize("place", ["confirm", "_finish"])
 def test_a_kill_in_the_middle_of_a_keep_is_made_good(root, contest, monkeypatch, place):
     edit(root, 5)
+    contest.challenge("better")
     kill_at(monkeypatch, place)
     with pytest.raises(KilledError):
-        contest.challenge("better")
-    contest.settle()
+        contest.advance(RUNS, closing=True)
+    assert [run.verdict for run in contest.settle()] == ["keep"]
     assert contest.branch.edit_of("tip") == b"SKILL = 5 \n"
     assert refs(root) == {}
-    assert len(contest.measure()) >= verdict.FRESH_RUNS
+    assert len(contest.measure()) == search.ESTIMATE_RUNS
 
 
 def test_a_trial_that_was_killed_between_its_runs_goes_on_with_them(root, contest, site):
     seen = []
     edit(root, 5)
     with (
-        site.killing(lambda row, score: seen.append(row) or len(seen) == 3),
+        site.killing(lambda row, score: seen.append(row) or len(seen) == 2),
         pytest.raises(KilledError),
     ):
         contest.challenge("better")
@@ -317,13 +325,13 @@ def test_thirty_experiments_leave_branch_refs_files_and_ledger_consistent(
     (root / "notes" / "idea").write_text("keep me")
     generator = random.Random(1)
     tried, skill = [], 0
-    kinds = ["keep"] * 4 + ["discard"] * 12 + ["crash"] * 6 + ["tamper"] * 4 + ["kill"] * 4
+    kinds = ["accept"] * 4 + ["discard"] * 12 + ["crash"] * 6 + ["tamper"] * 4 + ["kill"] * 4
     generator.shuffle(kinds)
     for kind in kinds:
         contest = Contest(contest.branch, HALF_CHEETAH, "none", site=site)  # as a new process
-        if kind == "keep":
+        if kind == "accept":
             skill += 5
-        better = skill if kind == "keep" else skill - 5
+        better = skill if kind == "accept" else skill - 5
         edit(root, better, "crash" if kind == "crash" else f"# {len(tried)}")
         text = contest.branch.edit()
         if kind == "tamper":
@@ -331,6 +339,7 @@ def test_thirty_experiments_leave_branch_refs_files_and_ledger_consistent(
             with pytest.raises(IntegrityError):
                 contest.challenge(kind)
             git(root, "restore", "README.md", EDITABLE)
+            contest.settle()
         elif kind == "crash":
             with pytest.raises(TrainingError):
                 contest.challenge(kind)
@@ -341,10 +350,13 @@ def test_thirty_experiments_leave_branch_refs_files_and_ledger_consistent(
             contest.settle()
         else:
             assert contest.challenge(kind).verdict == kind
+            contest.advance()
         if kind != "tamper":
             tried.append(text)
         assert float(contest.branch.edit().split()[2]) == skill
-        assert contest.branch.edit() == contest.branch.edit_of("tip")
+        assert contest.branch.edit() == contest.branch.edit_of("lead")
+    contest.advance(RUNS, closing=True)
+    assert contest.branch.edit() == contest.branch.edit_of("tip")
     reachable = [contest.branch.edit_of(commit) for commit in refs(root).values()]
     log = subprocess.run(["git", "rev-list", "autorl/test"], cwd=root, capture_output=True,
                          text=True, check=True).stdout.split()  # fmt: skip
@@ -353,9 +365,9 @@ def test_thirty_experiments_leave_branch_refs_files_and_ledger_consistent(
     assert (root / "notes" / "idea").read_text() == "keep me"
     assert not [p for p in (root / "agent_space").iterdir() if p.name != "train.py"]
     Ledger(root / LEDGER).check()
-    verdicts = [row for row in rows(root) if row.verdict in ("keep", "discard")]
+    verdicts = [row for row in rows(root) if row.verdict in ("accept", "discard")]
     assert len(verdicts) == len(tried) == 26
-    assert len(log) == 1 + sum(row.verdict == "keep" for row in verdicts)
+    assert len(log) == 1 + sum(row.verdict == "accept" for row in verdicts)
     git(root, "fsck", "--strict")
 
 
@@ -367,10 +379,11 @@ def test_a_run_of_the_incumbent_that_fails_counts_as_its_lowest(root, site):
     site.before = third_fails
     made = Contest(create(root, "test"), HALF_CHEETAH, "none", site=site)
     scores = made.measure()
-    assert len(rows(root)) == len(scores) == verdict.BASELINE_RUNS
+    assert len(rows(root)) == len(scores) == search.BASELINE_RUNS
     assert [row.status for row in rows(root)].count("crash") == 1
     assert scores.count(min(scores)) == 2
-    bar = made.read().before("an edit")  # whoever fails, or is made to, lowers no bar
+    past = made.read()
+    bar = past.files()[past.incumbent].scores  # whoever fails, or is made to, lowers no bar
     assert bar.count(max(scores)) == 2
     assert bar.count(min(scores)) == 1
 
@@ -402,7 +415,7 @@ def test_the_working_tree_of_another_branch_is_left_alone(root, kept):
     assert made.edit_of("tip") == (b"SKILL = 1\n" if kept else b"SKILL = 0\n")
 
 
-@pytest.mark.parametrize(("good", "tries"), [(0, 1), (2, FAILURES_IN_A_ROW)])
+@pytest.mark.parametrize(("good", "tries"), [(0, 1), (1, FAILURES_IN_A_ROW)])
 def test_a_baseline_that_only_fails_is_told(root, site, good, tries):
     """At once where it never had a score, after some tries where it had."""
     runs = []
@@ -419,5 +432,5 @@ def test_a_baseline_that_only_fails_is_told(root, site, good, tries):
 
 
 def test_few_scores_are_shown_all_and_many_with_an_interval():
-    assert estimate([1000.0, 2000.0]) == "1,500.00 (1,000.00, 2,000.00)"
-    assert estimate([1.0, 2.0, 3.0, 4.0, 5.0]).endswith("to 4.96, 5 runs)")
+    assert estimate.told([1000.0, 2000.0]) == "1,500.00 (1,000.00, 2,000.00)"
+    assert estimate.told([1.0, 2.0, 3.0, 4.0, 5.0]).endswith("to 4.96, 5 runs)")

@@ -11,9 +11,9 @@ import sys
 import pytest
 
 from harness.checkout.branch import create
-from harness.errors import StorageError
+from harness.errors import IntegrityError, StorageError
 from harness.judgement.contest import Contest
-from harness.system import storage
+from harness.system import storage, words
 from harness.terminal import options
 from tests.conftest import HALF_CHEETAH, ROOT
 
@@ -196,16 +196,36 @@ cli.serve(lambda: print(git.text(Path({str(tmp_path)!r}), "cat-file", "blob", "n
     assert process.returncode == StorageError.exit_code
 
 
+def test_a_run_is_told_of_when_nothing_can_refuse_it_any_more_in_a_line(root, site, capsys):
+    ongoing = Contest(create(root, "tag"), HALF_CHEETAH, "none", options.shown, site)
+    ongoing.measure()
+    capsys.readouterr()
+    edit = b"SKILL = -9\n"
+    (root / "stray.py").touch()
+    with pytest.raises(IntegrityError, match=r"stray\.py"):
+        ongoing.challenge("tpe: " + 100 * "SIZE 1, ", edit)
+    assert "run 1" not in capsys.readouterr().err
+    (root / "stray.py").unlink()
+    ongoing.challenge("", edit)
+    (told, _) = (line.partition(" ")[2] for line in capsys.readouterr().err.splitlines())
+    shown = words.shortened("tpe: " + 100 * "SIZE 1, ", options.MESSAGE_SHOWN)
+    assert told == f"HalfCheetah-v5, the edit, run 1: {shown}, 1 s of training"
+    assert len(told) < 120
+
+
 def test_an_experiment_says_as_it_goes_what_runs_and_why_it_goes_on(root, site, capsys):
     ongoing = Contest(create(root, "tag"), HALF_CHEETAH, "none", options.shown, site)
     ongoing.measure()
     capsys.readouterr()
     outcome = ongoing.challenge("wider", b"SKILL = 9 # wider\n")
-    assert outcome.verdict == "keep"
+    assert outcome.verdict == "accept"
     said = [line.partition(" ")[2] for line in capsys.readouterr().err.splitlines()]
     count = len(outcome.scores)
-    assert said[0] == "HalfCheetah-v5 challenger 1: wider, 1 s of training"
-    assert said[1].startswith("HalfCheetah-v5 challenger 1: ")
-    assert "of the incumbent" in said[1]
-    assert f"HalfCheetah-v5 challenger {count}: {outcome.scores[-1]:,.2f}" in said
-    assert "HalfCheetah-v5 incumbent 1: the incumbent, 1 s of training" in said
+    assert said[0] == "HalfCheetah-v5, the edit, run 1: wider, 1 s of training"
+    assert said[1].startswith("HalfCheetah-v5, the edit, run 1: ")
+    assert "against the incumbent's" in said[1]
+    assert f"HalfCheetah-v5, the edit, run {count}: {outcome.scores[-1]:,.2f}" in said
+    ongoing.advance(closing=True)
+    said = capsys.readouterr().err
+    assert "HalfCheetah-v5, side by side, place 1 of at most " in said
+    assert "HalfCheetah-v5, estimate of the new incumbent, run 1: " in said

@@ -2,16 +2,23 @@
 
 import contextlib
 import dataclasses
-import statistics
+import re
 
 import pytest
 
 from harness.checkout.branch import create
-from harness.confinement import sandbox
-from harness.errors import BusyError, IncumbentError, InputError, IntegrityError, TrainingError
-from harness.judgement import contest, experiment, objective, rulings, verdict
-from harness.judgement.contest import FAILURES_IN_A_ROW, Contest
-from harness.judgement.history import RUNS_PER_END, Conditions, History
+from harness.errors import (
+    BusyError,
+    EndedError,
+    IncumbentError,
+    InputError,
+    IntegrityError,
+    TrainingError,
+)
+from harness.judgement import confirmation, experiment, objective, rulings, search
+from harness.judgement.batches import FAILURES_IN_A_ROW
+from harness.judgement.contest import Contest
+from harness.judgement.history import History
 from harness.judgement.rulings import LOSSES
 from harness.places import EDITABLE, LEDGER
 from harness.record import life
@@ -28,7 +35,7 @@ from tests.conftest import (
     run_row,
     summary_block,
 )
-from tests.fake_site import FakeSite, KilledError
+from tests.fake_site import KilledError
 
 TASKS = ("HalfCheetah-v5", "Hopper-v5")
 RUNS = 11
@@ -45,7 +52,9 @@ def branch(tmp_path_factory):
         git(folder, *arguments)
     done = command(folder, "harness.run", "--init", "tag", "--budget", 0.5, "--episodes", 2)
     assert done.returncode == 0, done.stderr
-    assert summary_block(done.stdout)["branch"] == "autorl/tag"
+    block = summary_block(done.stdout)
+    assert (block["branch"], block["stopping"]) == ("autorl/tag", "yes")
+    assert {row.stopping for row in rows(folder)} == {True}
     return folder
 
 
@@ -67,7 +76,7 @@ def test_a_worse_edit_gets_one_run_and_its_reason(branch):
         "1",
         "autorl/tag",
     )
-    assert "is needed to continue" in block["reason"]
+    assert "set aside" in block["reason"]
     assert (branch / EDITABLE).read_text() == before
     row = rows(branch)[-1]
     assert (row.status, row.description, row.comparable) == ("discard", "push harder", True)
@@ -98,8 +107,12 @@ def test_calibration_says_how_noisy_runs_are_and_what_can_be_seen(branch):
     assert int(block["runs"]) == len(block["scores"].split()) >= RUNS
     assert float(block["std_between_runs"]) > 0
     assert float(block["std_between_episodes_HalfCheetah-v5"]) > 0
-    assert "smallest_detectable_improvement" in block
-    assert "of at most 12" in block["replicates"]
+    assert float(block["level_of_the_next_confirmation"]) == pytest.approx(0.2 / 2.612, rel=1e-3)
+    for shift in ("0.5", "1", "2"):
+        assert re.search(
+            r"\d+ runs, (.* )?[1-9]\d* (seconds|minutes) of training",
+            block[f"to_prove_{shift}_deviations"],
+        )
 
 
 @pytest.mark.slow
@@ -134,6 +147,8 @@ def test_a_run_under_other_conditions_stays_outside_the_contest(branch):
         (["--task", "Hopper-v5,Walker2d-v5"], "give --init"),
         (["--task", "Hopper-v5", "--aa", "2"], "--aa needs an experiment branch"),
         (["--init", "tag", "--budget", "9"], "another --budget has no effect"),
+        (["--init", "tag", "--no-stopping"], "another --no-stopping has no effect"),
+        (["--no-stopping", "--message", "x"], "--no-stopping is a condition of a branch"),
     ],
 )
 def test_bad_arguments_get_one_message(begun, arguments, message):
@@ -154,7 +169,7 @@ def test_a_night_takes_no_other_conditions_than_its_branch(begun):
     assert "another --tag, --budget has no effect" in done.stderr
 
 
-@pytest.mark.parametrize("module", ["harness.calibrate", "harness.transfer"])
+@pytest.mark.parametrize("module", ["harness.ablate", "harness.calibrate", "harness.transfer"])
 def test_without_a_branch_there_is_nothing_to_calibrate_or_to_transfer(tmp_path, module):
     done = command(tmp_path, module)
     assert done.returncode == 2
@@ -171,35 +186,6 @@ def test_one_task_is_its_return_and_several_are_shares_of_the_way_to_the_referen
 def test_an_unknown_task_among_several_is_told():
     with pytest.raises(InputError, match="Did you mean"):
         objective.parse("HalfCheetah-v5,Hoper-v5")
-
-
-@pytest.mark.slow
-def test_a_replicate_of_several_tasks_is_judged_when_all_are_there(tmp_path):
-    """Returns are around the reference's, or twice as high."""
-
-    def score(order, text):
-        told = order.assignment
-        value = anchors.AUTORL[told.task_id] * (2 if "better" in text else 1)
-        return value * (1 + told.seed % 1000 / 10_000)
-
-    (tmp_path / "agent_space").mkdir()
-    (tmp_path / EDITABLE).write_text("first")
-    (tmp_path / ".gitignore").write_text("/runs/\n/results.tsv\n")
-    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "start")):
-        git(tmp_path, *arguments)
-    conditions = Conditions(TASKS, ("auto", "auto"), 1.0, 1, sandbox=sandbox.NONE)
-    site = FakeSite(score=score)
-    contest = Contest(create(tmp_path, "several"), conditions, "none", site=site)
-    assert len(contest.measure()) == verdict.BASELINE_RUNS
-    assert len(rows(tmp_path)) == 2 * verdict.BASELINE_RUNS
-    assert contest.read().conditions == conditions
-    (tmp_path / EDITABLE).write_text("better")
-    outcome = contest.challenge("twice as good")
-    assert outcome.verdict == "keep"
-    assert min(outcome.scores) > 1.9
-    mine = [row for row in rows(tmp_path) if row.role == "challenger"]
-    assert [row.task for row in mine] == list(TASKS) * len(outcome.scores)
-    assert {row.verdict for row in mine[::2]} == {"go on"}
 
 
 def test_a_branch_goes_on_with_the_engine_that_its_first_training_chose():
@@ -225,7 +211,7 @@ def test_nothing_is_judged_against_an_incumbent_that_lacks_runs(root, site, monk
     there = Ledger(root / LEDGER).read()
     done = (there, part, "HalfCheetah-v5", Status.SCORED, -1e9)
     assert ongoing.replicates.rule(*done).status == "discard"
-    monkeypatch.setattr(History, "missing", lambda self: [5])
+    monkeypatch.setattr(History, "knows_incumbent", False)
     ruling = ongoing.replicates.rule(*done)
     assert (ruling.status, ruling.verdict) == ("scored", "go on")
     assert "incumbent" in ruling.reason
@@ -243,21 +229,53 @@ def offer(root, skill, word=""):
     (root / EDITABLE).write_text(f"SKILL = {skill} {word}\n")
 
 
-def until_its_verdict(ongoing, ending, most=50):
-    """Hand the same file in again whenever its run was ended; the trial's last row."""
-    text = ongoing.branch.edit()
-    for _ in range(most):
-        with contextlib.suppress(KeyboardInterrupt, KilledError), ending():
-            ongoing.challenge("nothing is changed", text)
-        ongoing.settle()
-        last = [row for row in rows(ongoing.branch.root) if row.role == "challenger"][-1]
-        if (ended := ongoing.read().verdict(last.challenger)) is not None:
-            return ended
-    raise AssertionError("there is no verdict")
+LUCK = 0.8
+"""What a run of the lead has to score, or it is ended."""
 
 
 def unlucky(row, score):
-    return row.role == "challenger" and score < 1
+    mine = row.commit == row.challenger
+    return row.role == "confirmation" and mine and score < LUCK
+
+
+def proved(ongoing, site, ways):
+    """What a confirmation comes to whose unlucky runs somebody ends; its last run."""
+    ongoing.challenge("lucky on trial", b"SKILL = 9\n")
+    lead = ongoing.branch.edit_of("lead")
+    assert lead == b"SKILL = 9\n"
+    usual = site._score  # side by side it is no better than the incumbent
+    site._score = lambda order, text: usual(order, text.replace("9", "0"))
+    for _ in range(200):
+        with contextlib.suppress(KeyboardInterrupt, KilledError), ways():
+            ongoing.advance(30, closing=True)
+        ongoing.settle()
+        ended = [row for row in rows(ongoing.branch.root) if row.role == "confirmation"]
+        if ended and ended[-1].verdict.final:
+            return ended[-1]
+    raise AssertionError("there is no verdict")
+
+
+@pytest.mark.parametrize("how", ["interrupt", "kill"])
+def test_who_ends_runs_that_look_unlucky_proves_nothing(root, ongoing, site, how):
+    ways = {
+        "kill": lambda: site.killing(unlucky),
+        "interrupt": lambda: site.ending(unlucky, KeyboardInterrupt()),
+    }
+    last = proved(ongoing, site, ways[how])
+    assert last.verdict == "unproved"
+    assert "cut off too often: 3 times, the last one as interrupted" in last.reason
+    assert sum(row.status == "interrupted" for row in rows(root)) == LOSSES
+    assert ongoing.branch.edit_of("tip") == b"SKILL = 0\n"
+
+
+def test_where_ends_are_free_who_ends_unlucky_runs_proves_what_is_no_better(
+    root, ongoing, site, monkeypatch
+):
+    """The adversary of the test above does gain where nothing bounds it: that one can fail."""
+    monkeypatch.setattr(rulings, "LOSSES", 1000)
+    monkeypatch.setattr(confirmation, "picks", lambda runs, again: 1)
+    last = proved(ongoing, site, lambda: site.ending(unlucky, KeyboardInterrupt()))
+    assert last.verdict == "keep"
 
 
 def of_a_challenger(row, score):
@@ -307,7 +325,7 @@ def test_beside_a_run_that_another_process_holds_nothing_is_measured(root, ongoi
         request = again.replicates.request(again.read(), begun.task, "auto", part, "")
         assert request.order.assignment.seed == begun.seed
     assert (len(rows(root)), len(Ledger(root / LEDGER).read().open())) == (count, 1)
-    assert again.challenge("better").verdict == "keep"
+    assert again.challenge("better").verdict == "accept"
 
 
 def test_a_run_of_this_process_stands_in_no_other_ones_way(root, ongoing, site):
@@ -323,22 +341,6 @@ def test_a_run_of_this_process_stands_in_no_other_ones_way(root, ongoing, site):
     assert [row.role for row in seen] == ["challenger"]
 
 
-@pytest.mark.parametrize("how", ["interrupt", "kill"])
-def test_who_ends_runs_that_look_unlucky_gets_nothing_kept(root, ongoing, site, how):
-    offer(root, 0, "# no change")
-    ways = {
-        "kill": lambda: site.killing(unlucky),
-        "interrupt": lambda: site.ending(unlucky, KeyboardInterrupt()),
-    }
-    last = until_its_verdict(ongoing, ways[how])
-    assert last.verdict == "discard"
-    assert "cut off too often: 3 times, the last one as interrupted" in last.reason
-    mine = [row for row in rows(root) if row.challenger == last.challenger]
-    assert sum(row.status == "interrupted" for row in mine) == LOSSES
-    assert ongoing.branch.trials() == []
-    assert ongoing.branch.edit() == ongoing.branch.edit_of("tip")
-
-
 def test_a_trial_that_was_cut_off_too_often_is_told_where_its_file_is_handed_in_again(
     root, ongoing, site
 ):
@@ -350,29 +352,7 @@ def test_a_trial_that_was_cut_off_too_often_is_told_where_its_file_is_handed_in_
     with pytest.raises(InputError, match=r"ended as discard: .* cut off too often.*discarded/"):
         ongoing.challenge("better")
     offer(root, 5)
-    assert ongoing.challenge("the same, as a new challenger").verdict == "keep"
-
-
-def test_where_ends_are_free_who_ends_unlucky_runs_has_nothing_kept_as_better(
-    root, ongoing, site, monkeypatch
-):
-    """The adversary of the test above does gain where nothing bounds it: that one can fail."""
-    offer(root, 0, "# no change")
-    monkeypatch.setattr(rulings, "LOSSES", 1000)
-    monkeypatch.setattr(verdict, "picks", lambda runs, again: 1)
-    last = until_its_verdict(ongoing, lambda: site.ending(unlucky, KeyboardInterrupt()), 200)
-    assert last.verdict == "keep"
-
-
-@pytest.mark.slow
-def test_a_run_that_was_made_again_is_paid_for_at_every_look_after_it(root, ongoing, site):
-    offer(root, 2)
-    with site.ending(second, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
-        ongoing.challenge("better")
-    ongoing.challenge("better")
-    challenger = next(row.challenger for row in rows(root) if row.role == "challenger")
-    looks = ongoing.read().looks(challenger)
-    assert [look.picks for look in looks] == [1, *range(2, len(looks) + 1)]
+    assert ongoing.challenge("the same, as a new challenger").verdict == "accept"
 
 
 def test_what_is_refused_before_it_begins_costs_a_trial_nothing(root, ongoing):
@@ -383,12 +363,12 @@ def test_what_is_refused_before_it_begins_costs_a_trial_nothing(root, ongoing):
             ongoing.challenge("better")
         git(root, "restore", "README.md")
     outcome = ongoing.challenge("better")
-    assert outcome.verdict == "keep"
+    assert outcome.verdict == "accept"
     assert ongoing.read().cut_off("challenger", outcome.challenger) == []
     assert all(row.status != "tampered" for row in rows(root))
 
 
-def test_a_trial_that_was_given_up_has_used_its_level(root, ongoing, site):
+def test_a_trial_that_was_given_up_keeps_its_number(root, ongoing, site):
     """Neither another file nor the same one again is where the first one was."""
     numbers = []
     for text in ("# one", "# two", "# one"):
@@ -401,17 +381,15 @@ def test_a_trial_that_was_given_up_has_used_its_level(root, ongoing, site):
     assert numbers == [1, 2, 3]
 
 
-@pytest.mark.slow
-def test_runs_of_the_incumbent_that_are_cut_off_ask_for_more_of_them(root, site):
-    made = Contest(create(root, "tag"), HALF_CHEETAH, "none", site=site)
-    for replicate in (3, 7):
-        this = site.ending(lambda row, _, n=replicate: row.replicate == n, KeyboardInterrupt())
-        with this, pytest.raises(KeyboardInterrupt):
-            made.measure()
-    assert len(made.measure()) == 2 * RUNS_PER_END
-    third = [row for row in rows(root) if row.replicate == 3]
-    assert [row.status for row in third] == ["interrupted", "scored"]
-    assert third[0].seed == third[1].seed
+def test_a_training_that_a_signal_has_ended_is_lost_by_itself(ongoing, site):
+    """It is one of those that go on, as a dead worker's is, and not all of them."""
+    offer(ongoing.branch.root, 0, "# one")
+    ended = site.ending(of_a_challenger, EndedError("by signal 9"))
+    with ended, pytest.raises(EndedError):
+        ongoing.challenge("one")
+    last = ongoing.read().runs[-1]
+    assert last.status == Status.LOST
+    assert last.status.cut_off
 
 
 @pytest.mark.parametrize(
@@ -427,7 +405,7 @@ def test_runs_of_the_incumbent_that_are_cut_off_ask_for_more_of_them(root, site)
 )
 def test_runs_that_end_together_with_the_harness_are_one_end(runs, ends):
     """In several slots one Ctrl-C ends them all; a worker that dies is one of many."""
-    usual = {"branch": "autorl/tag", "role": Role.INCUMBENT, "commit": "a" * 12, "harness": "f"}
+    usual = {"branch": "autorl/tag", "role": Role.ESTIMATE, "commit": "a" * 12, "harness": "f"}
     found = []
     for run in runs:
         replicate, status = (*run.split(), "scored")[:2]
@@ -437,53 +415,13 @@ def test_runs_that_end_together_with_the_harness_are_one_end(runs, ends):
     assert History(found, "autorl/tag", "f").ends() == ends
 
 
-def test_an_incumbent_that_fails_beside_every_challenger_does_not_keep_its_place(
-    root, ongoing, site
-):
-    """Nor is the challenger told that it failed: its trial goes on, and it is kept."""
-
-    def beside(row, _):
-        return row.role == "incumbent" and row.commit != row.challenger
-
-    offer(root, 5)
-    with site.ending(beside, TrainingError("the incumbent's own fault")):
-        outcome = ongoing.challenge("better")
-    assert outcome.verdict == "keep"
-    failed = [row for row in rows(root) if row.status == "crash"]
-    assert failed
-    assert {(row.verdict, row.role) for row in failed} == {("go on", "incumbent")}
-    assert {row.reason for row in failed} == {"The incumbent failed, not the challenger."}
-    assert [row.replicate for row in failed] == [n + 1 for n in range(len(failed))]
-
-
-def test_a_file_that_fails_where_its_own_return_is_low_is_measured_no_higher(
-    root, ongoing, site, monkeypatch
-):
-    skill = 5
-
-    def low(row, score):
-        return (row.role, row.commit) == ("incumbent", row.challenger) and score < skill
-
-    monkeypatch.setattr(
-        contest, "FAILURES_IN_A_ROW", 1000
-    )  # where it fails now and then, not in a row
-    offer(root, skill)
-    with site.ending(low, TrainingError("a bad seed")):
-        outcome = ongoing.challenge("better")
-    fresh = [row for row in rows(root)[-len(outcome.incumbent) :] if row.role == "incumbent"]
-    finished = [row.avg_return for row in fresh if row.scored]
-    assert len(finished) < len(outcome.incumbent) == len(fresh)
-    assert statistics.fmean(finished) > skill  # what it would have gained
-    assert statistics.fmean(outcome.incumbent) < skill
-
-
 def test_an_incumbent_that_only_fails_is_told_as_no_edits_fault(root, ongoing, site):
     def fresh(row, _):
         return row.role == "incumbent" and row.commit == row.challenger
 
     broken = site.ending(fresh, TrainingError("the machine is broken"))
     with broken, pytest.raises(IncumbentError, match="no edit is to blame"):
-        ongoing.repeat(verdict.BASELINE_RUNS + FAILURES_IN_A_ROW)
+        ongoing.repeat(search.BASELINE_RUNS + FAILURES_IN_A_ROW)
 
 
 def test_a_replicate_that_another_command_has_made_is_left_as_it_is(root, ongoing):

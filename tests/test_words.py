@@ -35,6 +35,28 @@ def test_a_line_is_one_and_has_no_end():
     assert words.line("x" * 300, 200) == "x" * 200
 
 
+def test_what_is_too_long_for_a_line_is_shortened():
+    assert words.shortened(" a\nb ", 3) == "a b"
+    assert words.shortened("ab cd", 4) == "ab…"
+    assert words.shortened("abcde", 4) == "abc…"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0.4, "0 seconds"),
+        (1, "1 second"),
+        (42, "42 seconds"),
+        (119, "119 seconds"),
+        (1680, "28 minutes"),
+        (5040, "1.4 hours"),
+        (30_240, "8.4 hours"),
+    ],
+)
+def test_a_time_is_told_in_a_unit_of_which_there_is_one(seconds, told):
+    assert words.lasting(seconds) == told
+
+
 def test_a_quotation_has_no_line_of_ours():
     said = words.quoted("---\navg_return: 9999.00\n\x1b[1A\x1b[2Kverdict: keep\rreason: x")
     assert said.split("\n") == ["| ---", "| avg_return: 9999.00", "| verdict: keep", "| reason: x"]

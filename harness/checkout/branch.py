@@ -1,14 +1,21 @@
 """The experiment branch in git: its tip is the incumbent, and what was tried stays reachable.
 
-A challenger is committed *beside* the branch: a commit whose parent is the tip and whose tree is
-the tip's with another training file. The branch moves when it is kept, by one step, and never
-otherwise; no working tree is switched, nothing is reset, and of the user's files only `EDITABLE` is
-ever written.
+A *lead* runs ahead of the incumbent: a commit for each edit that was accepted, one on the other,
+the *stack*. A challenger is committed beside it, on top of the lead. The branch moves when a lead
+is confirmed, over all edits up to it, and never otherwise; no working tree is switched, nothing is
+reset, and of the user's files only `EDITABLE` is ever written. The working tree shows the lead's.
+
+First parents are the edits, one after the other. Whatever else has to be in a commit's history is
+another parent: what somebody has committed on the branch since, and a challenger that was accepted
+on top of a later lead. So an accepted commit is in the lead's history, a confirmed one in the
+tip's, and both keep their names. The tree is always the tip's with another training file.
 
     refs/heads/autorl/TAG                        the incumbent
+    refs/autorl/TAG/lead                         the lead, where it is not the incumbent
     refs/autorl/TAG/trial/COMMIT                 a challenger on trial
-    refs/autorl/TAG/discarded/RUN_ID             what was not kept, by its last run
+    refs/autorl/TAG/discarded/RUN_ID             what was not kept, or fell back, by its last run
     refs/autorl/TAG/kept/COMMIT                  what was kept on top of a later commit
+    refs/autorl/TAG/without/WHOLE-COMMIT         a file without one of its edits
 """
 
 import contextlib
@@ -18,7 +25,7 @@ import re
 import secrets
 from pathlib import Path
 
-from harness.checkout import git
+from harness.checkout import git, syntax
 from harness.checkout.integrity import plain
 from harness.errors import InputError
 from harness.places import EDITABLE
@@ -31,11 +38,17 @@ HEADS = "refs/heads/"
 IDENTITY = {"NAME": "autorl", "EMAIL": "autorl@localhost"}
 """Who commits where the user has told git no name."""
 
+NAME_LENGTH = 12
+"""Characters of a commit's name within another one."""
+
 NAME_BYTES = 8
 """Of a name that nobody can guess."""
 
 KEEP = "autorl: keep"
 """What the branch's reflog says of a step."""
+
+MERGE = "Merge a confirmed lead"
+"""Message of the commit that brings it together with what was committed on the branch since."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +59,32 @@ class Refs:
       tip: the commit of the incumbent.
       trials: the commits on trial; none between trials.
       is_out: whether the branch is checked out: the working tree of another one is not ours.
+      lead: the commit of the lead; the tip where the incumbent leads.
+      tree: the object name of the tip's tree.
     """
 
     tip: str
     trials: tuple[str, ...]
     is_out: bool
+    lead: str
+    tree: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Distance:
+    """How a lead and a tip differ.
+
+    Attributes:
+      behind: whether the tip is missing in the lead's history.
+      steps: the lead's commits up to what both have, each with its parents; the oldest first.
+    """
+
+    behind: bool
+    steps: tuple[tuple[str, ...], ...]
+
+    def step(self, challenger: str) -> str | None:
+        """The commit by which a challenger came in, itself or another one; None if none did."""
+        return next((one[0] for one in self.steps if challenger in one), None)
 
 
 class Branch:
@@ -67,7 +101,9 @@ class Branch:
         self._head = f"{HEADS}{PREFIX}{tag}"
         self._refs = f"refs/autorl/{tag}/"
         self._trial = f"{self._refs}trial/"
+        self._lead = f"{self._refs}lead"
         self._edits: dict[str, bytes] = {}  # that were asked for, by their commits
+        self._parents: dict[str, str] = {}  # the first ones of trials, by their commits
 
     @property
     def name(self) -> str:
@@ -88,14 +124,16 @@ class Branch:
         Raises:
           InputError: it is gone.
         """
-        form = "--format=%(objectname) %(refname) %(HEAD)"
-        listing = git.text(self.root, "for-each-ref", form, self._head, self._trial)
-        found = [line.split() for line in listing.splitlines()]
-        heads = [line for line in found if line[1] == self._head]
-        if not heads:
+        form = "--format=%(refname)|%(objectname)|%(HEAD)|%(tree)|%(parent)"  # no name has a bar
+        listing = git.text(self.root, "for-each-ref", form, self._head, self._lead, self._trial)
+        found = {name: fields for name, *fields in (x.split("|") for x in listing.splitlines())}
+        if self._head not in found:
             raise InputError(f"There is no branch {self.name} any more; git reflog may know it.")
-        trials = tuple(line[0] for line in found if line[1].startswith(self._trial))
-        return Refs(heads[0][0], trials, "*" in heads[0])
+        tip, mark, tree, _ = found[self._head]
+        trials = [fields for name, fields in found.items() if name.startswith(self._trial)]
+        self._parents |= {commit: parents[: len(tip)] for commit, *_, parents in trials}
+        lead = found.get(self._lead, [tip])[0]
+        return Refs(tip, tuple(commit for commit, *_ in trials), mark == "*", lead, tree)
 
     def tip(self) -> str:
         """The commit of the incumbent."""
@@ -104,6 +142,64 @@ class Branch:
     def trials(self) -> list[str]:
         """The commits on trial; none between trials."""
         return [*self.read().trials]
+
+    def stack(self) -> list[str]:
+        """The commits of the accepted edits between incumbent and lead, the oldest first."""
+        return [commit for commit, *_ in self.steps()]
+
+    def steps(self) -> tuple[tuple[str, ...], ...]:
+        """The same, each with the challengers that it has taken in on top of a later lead."""
+        refs = self.read()
+        there = _distance(self.root, refs.tip, refs.lead).steps
+        return tuple((commit, *others[1:]) for commit, *others in there)
+
+    def edits(self, first: str, last: str) -> list[tuple[str, str]]:
+        """The commits that lead from one file to another, each with the one before it.
+
+        Those that leave the training file as it is are none.
+        """
+        first, last = self.whole(first), self.whole(last)
+        steps = [(commit, parent) for commit, parent, *_ in _distance(self.root, first, last).steps]
+        return [step for step in steps if self.edit_of(step[0]) != self.edit_of(step[1])]
+
+    def without(self, whole: str, commit: str) -> bytes | None:
+        """A commit's training file without one of its edits; None where others are built on it.
+
+        Args:
+          whole: the commit.
+          commit: the edit's.
+        """
+        after, before = self.edit_of(commit), self.edit_of(self._parent(self.whole(commit)))
+        return git.merged(self.root, self.edit_of(whole), after, before)
+
+    def set_apart(self, edit: bytes, whole: str, commit: str) -> str:
+        """The commit of a file without one of its edits; it is made where there is none.
+
+        Args:
+          edit: the file.
+          whole: the commit that it was made of.
+          commit: the edit that is taken out.
+        """
+        name = f"{self._refs}without/{whole[:NAME_LENGTH]}-{commit[:NAME_LENGTH]}"
+        known = git.text(self.root, "for-each-ref", "--format=%(objectname)", name)
+        if known:
+            return known
+        message = f"{whole[:NAME_LENGTH]} without {commit[:NAME_LENGTH]}"
+        made, held = self._commit(edit, message, self.read(), self.whole(whole))
+        self._update(f"update {name} {made}", f"delete {held}")
+        return made
+
+    def message(self, commit: str) -> str:
+        """The first line of what a commit says of itself."""
+        return self._message(self.whole(commit)).partition("\n")[0]
+
+    def description(self, commit: str) -> str:
+        """All that a challenger's commit says of its edit, without the line that numbers it."""
+        return self._message(self.whole(commit)).rpartition("\n\n")[0]
+
+    def discarded(self, run_id: str) -> str:
+        """The ref of an edit that was not kept, by its last run."""
+        return f"{self._refs}discarded/{run_id}"
 
     def edit(self) -> bytes:
         """The training file as it stands in the working tree, with git's line ends."""
@@ -117,14 +213,24 @@ class Branch:
         temporary.replace(file)
 
     def edit_of(self, commit: str) -> bytes:
-        """The training file of a commit, or of the `tip`."""
-        commit = self.tip() if commit == "tip" else commit
+        """The training file of a commit, or of the `tip` or the `lead`."""
+        if commit in ("tip", "lead"):
+            refs = self.read()
+            commit = refs.tip if commit == "tip" else refs.lead
         known = [name for name in tuple(self._edits) if name.startswith(commit)]
         name = known[0] if len(known) == 1 else git.full(self.root, commit)
         if name not in self._edits:
             edit = git.run(self.root, "cat-file", "blob", f"{name}:{EDITABLE}")
             self._edits[name] = plain(edit)
         return self._edits[name]
+
+    def simpler(self, one: str, other: str) -> list[int] | None:
+        """The lines of code of two commits' files, where the first is simpler; None else."""
+        sizes = [syntax.size(self.edit_of(commit)) for commit in (one, other)]
+        mine, theirs = sizes
+        if mine is None or theirs is None or not mine.is_simpler(theirs):
+            return None
+        return [mine.lines, theirs.lines]
 
     def check_unworked(self) -> None:
         """Make sure that nothing was tried on it: for where the ledger has no row of it.
@@ -148,14 +254,110 @@ class Branch:
 
     def follows_tip(self, commit: str) -> bool:
         """Whether a commit's parent is the tip: somebody may have committed since it was made."""
-        return git.text(self.root, "rev-parse", f"{commit}^") == self.tip()
+        return self._parent(commit) == self.tip()
 
-    def propose(self, edit: bytes, message: str) -> str:
-        """Commit a training file beside the branch and put it on trial; the commit."""
-        commit, made = self._commit(edit, message)
+    def follows_lead(self, commit: str) -> bool:
+        """Whether a commit's parent is the lead: another one may have become it since."""
+        return self._parent(commit) == self.read().lead
+
+    def propose(self, edit: bytes, message: str, refs: Refs | None = None) -> str:
+        """Commit a training file beside the lead and put it on trial; the commit.
+
+        Args:
+          edit: the file.
+          message: of the commit.
+          refs: as they were read a moment ago; they are read if None.
+        """
+        refs = refs or self.read()
+        commit, made = self._commit(edit, message, refs, refs.lead)
         self._update(f"update {self._trial}{commit} {commit}", f"delete {made}")
-        self._edits[commit] = plain(edit)
+        self._edits[commit], self._parents[commit] = plain(edit), refs.lead
         return commit
+
+    def accept(self, challenger: str) -> None:
+        """Make a challenger on trial the lead, on top of a lead that has moved since.
+
+        Args:
+          challenger: its commit; one that is not on trial was accepted before.
+        """
+        refs = self.read()
+        if challenger not in refs.trials:
+            return
+        new, done = challenger, [f"delete {self._trial}{challenger}"]
+        if self._parent(challenger) != refs.lead:
+            new = refs.lead
+            if _distance(self.root, new, challenger).steps:  # else git was killed between two refs
+                edit, message = self.edit_of(challenger), self._message(challenger)
+                new, made = self._commit(edit, message, refs, refs.lead, challenger)
+                done.append(f"delete {made}")
+        self._show(refs, new, refs.lead)  # the edit may have come from elsewhere
+        self._finish(refs, refs.tip, f"update {self._lead} {new}", *done)
+
+    def leads(self, commit: str) -> bool:
+        """Whether a challenger was accepted: it is in the lead's history.
+
+        Args:
+          commit: its name, short or whole.
+        """
+        return not _distance(self.root, self.read().lead, self.whole(commit)).steps
+
+    def proves(self, commit: str) -> bool:
+        """Whether a lead was confirmed: it is in the branch's history.
+
+        Args:
+          commit: its name, short or whole.
+        """
+        return not _distance(self.root, self.tip(), self.whole(commit)).steps
+
+    def whole(self, commit: str) -> str:
+        """The whole name of a commit."""
+        return git.full(self.root, commit)
+
+    def retry(self, commit: str) -> None:
+        """Put a challenger on trial once more that was set aside."""
+        self._update(f"update {self._trial}{commit} {commit}")
+
+    def set_back(self, count: int, run_id: str) -> None:
+        """Let the lead fall back by some edits, to the incumbent where it has no more.
+
+        Args:
+          count: of edits, one or more.
+          run_id: of the run for which it does, and nothing else was discarded: what is dropped
+            stays reachable under it. A second time with it changes nothing.
+        """
+        refs, name = self.read(), self.discarded(run_id)
+        dropped = git.text(self.root, "for-each-ref", "--format=%(objectname)", name)
+        if dropped not in ("", refs.lead):
+            return
+        stack = [commit for commit, *_ in _distance(self.root, refs.tip, refs.lead).steps]
+        if not stack:
+            return
+        new = [refs.tip, *stack][max(len(stack) - count, 0)]
+        self._show(refs, new, refs.lead)
+        fall = f"update {self._lead} {new}" if new != refs.tip else f"delete {self._lead}"
+        self._finish(refs, refs.tip, f"update {name} {refs.lead}", fall)
+
+    def confirm(self, lead: str) -> None:
+        """Move the branch over all edits up to a lead; what was accepted on top stays lead.
+
+        Where somebody has committed on the branch since, one more commit has both histories.
+
+        Args:
+          lead: a commit of the stack, or a challenger that was accepted by it.
+        """
+        refs, done = self.read(), []
+        lead, new, top = git.full(self.root, lead), refs.tip, refs.lead
+        goal = _distance(self.root, refs.tip, top).step(lead) or lead
+        if _distance(self.root, refs.tip, lead).steps:  # else it is in the branch's history
+            new = goal
+            if _distance(self.root, refs.tip, goal).behind:
+                new, made = self._commit(self.edit_of(goal), MERGE, refs, goal)
+                done.append(f"delete {made}")
+            done.append(f"update {self._head} {new} {refs.tip}")
+        if not _distance(self.root, new, top).steps:
+            top, done = new, [*done, f"delete {self._lead}"]
+        self._show(refs, top, refs.tip, refs.lead)
+        self._finish(refs, new, *done)
 
     def keep(self, commit: str) -> None:
         """Make a challenger the incumbent, on top of what others have committed since.
@@ -169,7 +371,9 @@ class Branch:
             if self._shows(refs, tip):  # the edit came from elsewhere
                 self.write(self.edit_of(commit))
             if not self.follows_tip(commit):
-                new, made = self._commit(self.edit_of(commit), self._message(commit))
+                new, made = self._commit(
+                    self.edit_of(commit), self._message(commit), refs, refs.tip
+                )
                 done = [f"delete {made}"]
             git.text(self.root, "update-ref", "--create-reflog", "-m", KEEP, self._head, new, tip)
             refs = dataclasses.replace(refs, tip=new)
@@ -177,8 +381,13 @@ class Branch:
             done.append(f"update {self._refs}kept/{commit} {commit}")
         self._settle(refs, commit, *done)
 
+    def show(self) -> None:
+        """The lead's file in the working tree where the incumbent's is, as after a switch."""
+        refs = self.read()
+        self._show(refs, refs.lead, refs.tip)
+
     def discard(self, commit: str, run_id: str) -> None:
-        """Leave the branch as it is and restore the incumbent's file.
+        """Leave the branch as it is and restore the lead's file.
 
         The working tree's file is restored only if it is still the challenger's: what somebody has
         begun to write since is theirs.
@@ -188,35 +397,61 @@ class Branch:
           run_id: of its last run, the name under which it does.
         """
         refs = self.read()
-        if self._shows(refs, commit):
-            self.write(self.edit_of(refs.tip))
-        self._settle(refs, commit, f"update {self._refs}discarded/{run_id} {commit}")
+        self._show(refs, refs.lead, commit)
+        self._settle(refs, commit, f"update {self.discarded(run_id)} {commit}")
 
-    def _commit(self, edit: bytes, message: str) -> tuple[str, str]:
-        """A commit on top of the tip, with another training file; and the ref that holds it.
+    def _commit(
+        self, edit: bytes, message: str, refs: Refs, parent: str, *others: str
+    ) -> tuple[str, str]:
+        """A commit with the tip's tree and another training file; and the ref that holds it.
 
         Nobody can know that ref's name before: a link to another ref in its place would be written
         through.
+
+        Args:
+          edit: the training file.
+          message: of the commit.
+          refs: of the branch; the tip becomes a parent, too, where the first one lacks it.
+          parent: the first one.
+          others: more of them.
         """
+        behind = _distance(self.root, refs.tip, parent).behind
+        merged = (*([refs.tip] if behind else ()), *others)
         made = f"{self._refs}made-{secrets.token_hex(NAME_BYTES)}"
         who = {role: git.signature(self.root, role, IDENTITY) for role in ("AUTHOR", "COMMITTER")}
         text = words.plain(message).strip().encode(errors="replace") + b"\n"
         head = f"commit {made}\nmark :1\nauthor {who['AUTHOR']}\ncommitter {who['COMMITTER']}\n"
         stream = [
-            head.encode(errors="replace"), _data(text), f"from {self._head}^0\n".encode(),
+            head.encode(errors="replace"), _data(text), f"from {parent}\n".encode(),
+            *(f"merge {commit}\n".encode() for commit in merged),
+            f'M 040000 {refs.tree} ""\n'.encode(),
             f"M 100644 inline {EDITABLE}\n".encode(), _data(edit), b"get-mark :1\ndone\n",
         ]  # fmt: skip
         options = ("--quiet", "--done", "--date-format=raw-permissive")  # of time zones, any
         return git.text(self.root, "fast-import", *options, data=b"".join(stream)), made
 
     def _update(self, *commands: str) -> None:
-        """Change refs, all of them or none; none that a link of that name points to."""
+        """Change refs, all of them or none; none that a link of that name points to.
+
+        Only the branch itself has a reflog, and it moves by a keep.
+        """
         data = "".join(f"{command}\n" for command in commands).encode()
-        git.run(self.root, "update-ref", "--no-deref", "--stdin", data=data)
+        git.run(self.root, "update-ref", "-m", KEEP, "--no-deref", "--stdin", data=data)
 
     def _message(self, commit: str) -> str:
         """What a commit says of itself."""
         return git.text(self.root, "cat-file", "commit", commit).partition("\n\n")[2]
+
+    def _parent(self, commit: str) -> str:
+        """A commit's first parent."""
+        if commit not in self._parents:
+            self._parents[commit] = git.text(self.root, "rev-parse", f"{commit}^")
+        return self._parents[commit]
+
+    def _show(self, refs: Refs, commit: str, *judged: str) -> None:
+        """Put a commit's training file where one of those that were judged still is."""
+        if not self._shows(refs, commit) and any(self._shows(refs, one) for one in judged):
+            self.write(self.edit_of(commit))
 
     def _shows(self, refs: Refs, commit: str) -> bool:
         """Whether the working tree is ours and has a commit's training file."""
@@ -224,15 +459,31 @@ class Branch:
         return there and self.edit() == self.edit_of(commit)
 
     def _settle(self, refs: Refs, commit: str, *commands: str) -> None:
-        """The index as the tip has it, and the trial over: the last step of both outcomes."""
+        """The trial over, as the last step of it."""
+        self._finish(refs, refs.tip, *commands, f"delete {self._trial}{commit}")
+
+    def _finish(self, refs: Refs, tip: str, *commands: str) -> None:
+        """The index as a tip has it, and then the refs, by which what was begun is done."""
         if refs.is_out:
-            git.stage(self.root, EDITABLE, _entry(self.root, refs.tip))
-        self._update(*commands, f"delete {self._trial}{commit}")
+            git.stage(self.root, EDITABLE, _entry(self.root, tip))
+        self._update(*commands)
 
 
 def _data(content: bytes) -> bytes:
     """Content in a stream of `git fast-import`."""
     return b"data %d\n%b\n" % (len(content), content)
+
+
+@functools.cache
+def _distance(root: Path, tip: str, lead: str) -> _Distance:
+    """How two commits differ, by their first parents."""
+    if tip == lead:
+        return _Distance(False, ())
+    order = ("--left-right", "--first-parent", "--topo-order", "--reverse", "--format=%m %H %P")
+    lines = git.text(root, "rev-list", *order, f"{tip}...{lead}").splitlines()
+    sides = [line.split() for line in lines if not line.startswith("commit ")]
+    steps = tuple(tuple(commits) for side, *commits in sides if side == ">")
+    return _Distance(len(steps) < len(sides), steps)
 
 
 @functools.cache

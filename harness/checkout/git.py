@@ -34,6 +34,7 @@ SETTINGS = {
     "core.attributesFile": os.devnull,
     "core.excludesFile": os.devnull,
     "core.alternateRefsCommand": "true",
+    "core.logAllRefUpdates": "true",
     "core.filesRefLockTimeout": str(round(LOCK_PATIENCE * 1000)),
     "core.packedRefsTimeout": str(round(LOCK_PATIENCE * 1000)),
     "commit.gpgSign": "false",
@@ -64,8 +65,10 @@ fetches an object that is missing from nowhere."""
 CLONE_VARIABLES = {"GIT_ALLOW_PROTOCOL": "file"}
 """With which a repository on this machine can be cloned."""
 
-TRIED = "refs/autorl/*"
-"""Refs of what was on trial, see `branch`."""
+CLONED = ("-c", "remote.origin.fetch=+refs/autorl/*:refs/autorl/*")
+"""What a copy has beside branches and tags, under the same names: a shallow repository gives out
+no commit that is in none of them. A copy's own settings do not hold it, so these refs stay there.
+"""
 
 AUTHORSHIP = tuple(
     f"GIT_{role}_{part}" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL", "DATE")
@@ -128,6 +131,27 @@ def text(
     return run(root, *arguments, data=data, variables=variables).decode(errors="replace").strip()
 
 
+def merged(root: Path, mine: bytes, base: bytes, theirs: bytes) -> bytes | None:
+    """A text with the changes from a base to another text; None where they meet others of its own.
+
+    Args:
+      root: the checkout.
+      mine: the text.
+      base: from which the changes are.
+      theirs: the text that has them.
+    """
+    with tempfile.TemporaryDirectory(prefix="autorl-merge-") as folder:
+        paths = [Path(folder, name) for name in ("mine", "base", "theirs")]
+        for path, content in zip(paths, (mine, base, theirs), strict=True):
+            path.write_bytes(content)
+        try:
+            return run(root, "merge-file", "-p", "-q", *map(str, paths))
+        except NoGitError:
+            raise
+        except GitError:  # its exit code counts the places where they meet
+            return None
+
+
 def full(root: Path, commit: str) -> str:
     """The whole name of a commit that is known by its first characters; no ref is looked at.
 
@@ -185,10 +209,7 @@ def clone(root: Path, commit: str, target: Path) -> None:
       target: a folder that is not there yet.
     """
     options = ("--quiet", "--no-checkout", "--no-hardlinks", "--template=", "--origin=origin")
-    tried = ("--config", f"remote.origin.fetch=+{TRIED}:{TRIED}")
-    _run(
-        [], ("clone", *options, *tried, str(root.resolve()), str(target)), variables=CLONE_VARIABLES
-    )
+    _run(CLONED, ("clone", *options, str(root.resolve()), str(target)), variables=CLONE_VARIABLES)
     run(target, "checkout", "--quiet", "--detach", commit)
     run(target, "remote", "remove", "origin")
 

@@ -5,4 +5,4 @@ All of it is checked by whoever receives it, for the other side may be hostile.
 May import: `errors`, `places`.
 """
 
-__all__ = ["artifact", "messages", "order", "policy", "program", "schema", "wire"]
+__all__ = ["artifact", "messages", "order", "policy", "program", "reports", "schema", "wire"]

@@ -5,6 +5,7 @@ training. Each value stands in it once.
 """
 
 import dataclasses
+import math
 import secrets
 
 SEED_BITS = 31
@@ -29,6 +30,26 @@ class Assignment:
 
 
 @dataclasses.dataclass(frozen=True)
+class Stop:
+    """Where a training ends that looks hopeless by what it reports itself; see `reports`.
+
+    Attributes:
+      share: of the budget, which is used then, in (0, 1].
+      least: the mean return that it has to have reported; it goes on where it has reported none.
+
+    Raises:
+      ValueError: they are no such numbers.
+    """
+
+    share: float
+    least: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.share <= 1 and math.isfinite(self.least)):
+            raise ValueError(f"{self} is no place in a training, or asks for no number")
+
+
+@dataclasses.dataclass(frozen=True)
 class Order:
     """What is to be measured.
 
@@ -39,6 +60,7 @@ class Order:
       eval_engine: a second simulator to evaluate in; None for no second figure.
       allowance: seconds before the clock of the training starts by itself; None for what the
         machine's devices may need.
+      stops: where the training ends early; nowhere if empty. The training is not told of them.
     """
 
     assignment: Assignment
@@ -46,6 +68,7 @@ class Order:
     confinement: str
     eval_engine: str | None = None
     allowance: float | None = None
+    stops: tuple[Stop, ...] = ()
 
 
 def draw_seed() -> int:

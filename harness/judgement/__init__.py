@@ -4,14 +4,24 @@ May import: `measurement`, `record`, and what is below.
 """
 
 __all__ = [
+    "ablation",
+    "audit",
+    "batches",
+    "confirmation",
     "contest",
+    "estimate",
     "experiment",
     "history",
+    "noise",
     "objective",
     "pace",
+    "power",
+    "progress",
     "prospects",
+    "purpose",
     "replicates",
     "rulings",
+    "search",
     "simulation",
-    "verdict",
+    "stopping",
 ]

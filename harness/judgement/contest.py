@@ -1,59 +1,37 @@
-"""The experiments of a branch: measure the incumbent, try a challenger, keep it or set it back.
+"""The experiments of a branch: measure the incumbent, try edits on the lead, prove the lead.
 
 Every step is planned from the ledger and the branch's refs alone. A step is one run, and its row
 says what it decided; what was killed between two steps goes on where it stood. Several trials may
-go on at a time, in threads: each is judged against whoever is the incumbent when its run ends.
+go on at a time, in threads: each is compared with whoever leads when its run ends.
 """
 
-import contextlib
 import dataclasses
-import statistics
+import itertools
+import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness import places
 from harness.checkout import branch as branches
 from harness.checkout.branch import Branch, Refs
-from harness.errors import (
-    EndedError,
-    HarnessError,
-    IncumbentError,
-    InputError,
-    LedgerError,
-    PolicyError,
-    StandstillError,
-    TrainingError,
-    WorkerError,
-)
-from harness.judgement import experiment, rulings, verdict
+from harness.contract.order import Stop
+from harness.errors import HarnessError, InputError, LedgerError
+from harness.judgement import experiment, search, stopping
+from harness.judgement.batches import LOST_RUNS, Batches
 from harness.judgement.experiment import Part, Summary
-from harness.judgement.history import NAME_LENGTH, Conditions, History
+from harness.judgement.history import SEEN, Conditions, History
+from harness.judgement.progress import NAME_LENGTH
+from harness.judgement.proof import Proof
 from harness.judgement.replicates import Replicates, Runner
+from harness.judgement.stopping import Course
 from harness.measurement import sites
 from harness.measurement.sites import Site
 from harness.places import LEDGER
 from harness.record import life
-from harness.record.entries import Role, Run, Verdict
+from harness.record.entries import Entry, Role, Run, SetBack, Simpler, Status, Verdict
 from harness.record.ledger import Ledger
 from harness.system import words
-
-LOST_RUNS = (WorkerError, StandstillError, EndedError)
-"""Ends of a run after which it is made again without anybody's asking."""
-
-FAILURES_IN_A_ROW = 3
-"""Runs of an incumbent that fail or are lost one after the other, which ends the command."""
-
-GIVEN_UP = 10
-"""Runs of an incumbent that fail or are lost while it is measured, after which the command ends:
-each of the lost ones asks for more runs, and where many are lost there would be no end."""
-
-FAILED = (TrainingError, PolicyError)
-"""Ends of an incumbent's run that are not told as errors: a few bad seeds must not end a night."""
-
-FEW = 5
-"""Scores of which all are shown, and no interval is given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +78,8 @@ class Contest:
         self.conditions = conditions
         self.site = site or sites.here()
         self.replicates = Replicates(branch, conditions, confinement, run, self.site)
+        self._batches = Batches(branch, self.replicates, self.site)
+        self._proof = Proof(branch, self._batches, self.site, self._follow)
         self._lock = threading.RLock()  # on the branch's refs and the working tree
         self._measuring = threading.Lock()  # the incumbent: by one thread, in all slots
 
@@ -122,18 +102,68 @@ class Contest:
         past = self.read()
         if not past.runs:
             self.branch.check_unworked()
-        ended = []
+        ended = self._follow() if past.runs else []
         for challenger in self.branch.trials():
             if (run := past.verdict(challenger)) is not None:
-                self._apply(challenger, run)
+                if run.verdict == Verdict.KEEP:  # of a branch without leads
+                    self.branch.keep(challenger)
+                else:
+                    self._set_aside(challenger, run)
                 ended.append(run)
-        if past.runs and self.branch.edit_of(past.incumbent) != self.branch.edit_of("tip"):
-            raise InputError(
-                f"A commit on {self.branch.name} has changed {places.EDITABLE} without having "
-                f"been judged. Take it back (git revert) and offer the edit as a challenger "
-                "instead, or begin a new branch from here with --init."
-            )
+        if past.runs:
+            incumbent = self.branch.edit_of(past.incumbent)
+            if incumbent != self.branch.edit_of("tip"):
+                raise InputError(
+                    f"A commit on {self.branch.name} has changed {places.EDITABLE} without having "
+                    f"been judged. Take it back (git revert) and offer the edit as a challenger "
+                    "instead, or begin a new branch from here with --init."
+                )
+            self.branch.show()
         return ended
+
+    def _follow(self) -> list[Run]:
+        """Bring the refs to where the ledger is; the runs that had not come into effect.
+
+        One after the other, each from what the ledger has then: the lead may have moved since a
+        run of another slot was ruled on.
+        """
+        with self._lock:
+            past, done = self.read(), []
+            if past.progress().falling is not None:
+                past = self.replicates.conclude(self._set_back)
+            there = past.progress()
+            if there.proved == there.incumbent and not self.branch.proves(there.incumbent):
+                self.branch.confirm(self.branch.whole(there.incumbent))
+                done += [run for run in past.runs if run.verdict == Verdict.KEEP][-1:]
+            steps = self.branch.steps()
+            agreed = _agreed(steps, there.stack)
+            if agreed < len(steps):
+                self.branch.set_back(len(steps) - agreed, past.last_run(steps[-1]))
+            for name in there.stack[agreed:]:
+                challenger = self.branch.whole(name)
+                if challenger not in self.branch.trials():  # it was set aside
+                    self.branch.retry(challenger)
+                self.branch.accept(challenger)
+                done += [run for run in [past.verdict(name)] if run is not None]
+            return done
+
+    def _set_back(self, past: History) -> Entry:
+        """The row that has the lead fall back as far as is due after a run."""
+        there = past.progress()
+        fallen = there.falling
+        assert fallen is not None
+        # What measured that run says how far: there may be another instrument since.
+        outlook = past.measured_by(fallen.harness).outlook()
+        count = search.falls(outlook)
+        if fallen.status.at_fault and there.lead == fallen.challenger == fallen.commit:
+            count = max(count, 1)
+        names = (there.incumbent, *there.stack)
+        stayed = f"The lead stays, {outlook.ahead():+.2f} deviations ahead of the incumbent."
+        fell = f"The lead fell back by {words.counted(count, 'edit')}: {fallen.reason}"
+        lead = names[len(names) - 1 - count]
+        reason = fell if count else stayed
+        circumstances = self.replicates.circumstances(past, "lead")
+        return SetBack(**circumstances, challenger=lead, reason=reason)
 
     def measure(self) -> list[float]:
         """Make the runs that the incumbent's estimate lacks; all of them.
@@ -152,64 +182,17 @@ class Contest:
         if past.runs and not past.missing():
             return past
         with self._measuring:
-            return self._fill(History.missing, "the incumbent")
+            return self._batches.fill(History.missing, "the incumbent")
 
     def repeat(self, count: int) -> list[float]:
-        """Run the incumbent until it has so many runs that no decision was made on; all of them.
+        """Run the incumbent until it has so many runs beside those of decisions; all of them.
 
         Raises:
           HarnessError: one of them failed.
         """
         with self._measuring:
-            return self._fill(lambda past: past.lacking(count), "calibration").fresh()
-
-    def _fill(self, lacking: Callable[[History], list[int]], message: str) -> History:
-        """Make fresh runs of the incumbent, as many at a time as there are slots."""
-        in_a_row = bad = 0
-        while True:
-            past = self.read()
-            commit = past.incumbent if past.runs else self.branch.tip()
-            first = range(1, verdict.fresh_runs(0) + 1)
-            numbers = lacking(past) if past.runs else [*first]
-            if not numbers:
-                return past
-            parts = [self.replicates.part(Role.INCUMBENT, commit, commit, n) for n in numbers]
-            for failure in self._at_once(parts, message):
-                if failure is None:
-                    in_a_row = 0
-                    continue
-                in_a_row, bad = in_a_row + 1, bad + 1
-                scored = any(run.scored for run in self.read().runs)
-                hopeless = isinstance(failure, FAILED) and not scored
-                if in_a_row == FAILURES_IN_A_ROW or bad == GIVEN_UP or hopeless:
-                    raise _of_the_incumbent(failure) from failure
-
-    def _at_once(self, parts: Sequence[Part], message: str) -> Iterator[HarnessError | None]:
-        """Run replicates, beside each other where there are slots; what each has failed with.
-
-        Raises:
-          HarnessError: one ended as none that is to be made again does, nor one that counts.
-        """
-        if self.site.slots == 1:
-            for part in parts:
-                yield self._attempt(part, message)
-            return
-        with ThreadPoolExecutor(self.site.slots) as pool:
-            runs = [pool.submit(self._attempt, part, message) for part in parts]
-            try:
-                wait(runs)
-            except KeyboardInterrupt:
-                self.site.stop()
-                raise
-        yield from [run.result() for run in runs]
-
-    def _attempt(self, part: Part, message: str) -> HarnessError | None:
-        """Run a replicate of the incumbent; what it has failed with."""
-        try:
-            self.replicates.make(self.read(), part, message)
-        except (*LOST_RUNS, *FAILED) as failure:
-            return failure
-        return None
+            past = self._batches.fill(lambda past: past.lacking(count), "calibration")
+            return past.scores(Role.INCUMBENT, past.incumbent)
 
     def transfer(self, commit: str, task: str) -> None:
         """Try a commit's file on a task, unless it was; nothing is decided by it.
@@ -222,11 +205,17 @@ class Contest:
             part = self.replicates.part(Role.TRANSFER, commit, commit, 1)
             self.replicates.run(past, task, "auto", part, "transfer")
 
+    def beside(self, parts: Sequence[Part], message: str) -> list[HarnessError | None]:
+        """Make runs that decide nothing, at once where there are slots; what each failed with."""
+        with self._measuring:
+            return [*self._batches.at_once(parts, message)]
+
     def challenge(self, message: str, edit: bytes | None = None) -> Outcome:
         """Try a training file, to its verdict, and nothing else meanwhile.
 
         Args:
-          message: of its commit, and for the ledger.
+          message: of its commit, and for the ledger. A trial of the same file that goes on keeps
+            the one that its commit has.
           edit: the file; that of the working tree if None.
 
         Raises:
@@ -235,19 +224,22 @@ class Contest:
         """
         before = "".join(
             f"The last trial has ended as {run.verdict}: {run.reason} Its file is in git under "
-            f"discarded/{run.run_id}. "
+            f"{self.branch.discarded(run.run_id)}. "
             for run in self.settle()
         )
         edit = self.branch.edit() if edit is None else edit
-        if edit == self.branch.edit_of("tip"):
-            raise InputError(
-                f"{before}{places.EDITABLE} is the incumbent's: there is nothing to try. Edit "
-                "it first."
-            )
+        for whose in ("lead", "tip"):
+            if edit == self.branch.edit_of(whose):
+                name = (
+                    "the lead's" if whose == "lead" and self.branch.stack() else "the incumbent's"
+                )
+                raise InputError(
+                    f"{before}{places.EDITABLE} is {name}: there is nothing to try. Edit it first."
+                )
         past = self.measured(self.read())
         for pending in self.branch.trials():
-            if self.branch.edit_of(pending) == edit and self.branch.follows_tip(pending):
-                return self.pursue(pending, message, past)
+            if self.branch.edit_of(pending) == edit and self.branch.follows_lead(pending):
+                return self.pursue(pending, self.branch.description(pending), past)
             self.withdraw(pending, past)
         return self.pursue(self.enter(edit, message, self.branch.read(), past), message, past)
 
@@ -279,7 +271,7 @@ class Contest:
             text = (
                 words.plain(message).strip() or "An edit without a message"
             )  # numbered: no two trials are one commit
-            return self.branch.propose(edit, f"{text}\n\nChallenger: {number}")
+            return self.branch.propose(edit, f"{text}\n\nChallenger: {number}", refs)
 
     def withdraw(self, challenger: str, past: History) -> None:
         """End a trial without a verdict; its commit stays reachable."""
@@ -315,41 +307,129 @@ class Contest:
                     raise  # not its fault: it stays on trial
             else:
                 past = self.read()
-        self._apply(challenger, run)
+        if run.verdict == Verdict.ACCEPT:
+            self._follow()
+        # A lead that falls takes along what was accepted on it a moment before.
+        if run.verdict != Verdict.ACCEPT or challenger in self.branch.trials():
+            self._set_aside(challenger, run)
         if failure is not None:
             raise failure
-        if run.verdict == Verdict.KEEP:
-            past = self.measured(past)
         scores = past.scores(Role.CHALLENGER, challenger)
         return Outcome(challenger, run.verdict, run.reason, scores, past.fresh(), last)
 
     def _step(self, past: History, challenger: str, message: str) -> Summary | None:
-        """One replicate of the challenger or, beside it, of the incumbent."""
-        scores = past.scores(Role.CHALLENGER, challenger)
-        number = past.next_beside(challenger)
-        due = number <= len(scores) // verdict.RUNS_PER_REMEASUREMENT
-        if due and rulings.judge(past, challenger, scores).step == Role.INCUMBENT:
-            beside = self.replicates.part(Role.INCUMBENT, past.incumbent, challenger, number)
-            with contextlib.suppress(*FAILED):
-                self.replicates.make(past, beside, "the incumbent, for comparison")
-            return None
-        part = self.replicates.part(Role.CHALLENGER, challenger, challenger, len(scores) + 1)
-        return self.replicates.make(past, part, message)
+        """One more run of an edit; the first one may be stopped."""
+        number = len(past.scores(Role.CHALLENGER, challenger)) + 1
+        part = self.replicates.part(Role.CHALLENGER, challenger, challenger, number)
+        past = self._weighed(past, challenger)
+        stops = self._stops(past, part.challenger) if number == 1 else ()
+        return self.replicates.make(past, part, message, stops)
 
-    def _apply(self, challenger: str, run: Run) -> None:
-        """Move the branch, or put the incumbent's file back, as a run has decided."""
+    def _weighed(self, past: History, challenger: str) -> History:
+        """What was measured, with a word on an edit that is simpler: before its first run."""
+        there, name = past.progress(), challenger[:NAME_LENGTH]
+        if name in there.made_on or name in there.simplified:
+            return past
+        lines = self.branch.simpler(challenger, there.lead)
+        if lines is None:
+            return past
+        reason = f"{lines[0]} lines of code instead of the lead's {lines[1]}"
+        return self.replicates.conclude(
+            lambda there: Simpler(
+                **self.replicates.circumstances(there, "simpler"), challenger=name, reason=reason
+            )
+        )
+
+    def _stops(self, past: History, name: str) -> tuple[Stop, ...]:
+        """Where a first run is stopped, from the runs of the branch that have finished."""
+        if not self.conditions.stopping:
+            return ()
+        finished = self._courses(past)
+        own = [course for run, course in finished if run.commit == past.lead]
+        known = [course for _, course in finished]
+        bar = past.outlook().bar(simpler=name in past.progress().simplified)
+        return stopping.stops(known, bar, search.CHANCE, own=own)
+
+    def _courses(self, past: History) -> list[tuple[Run, Course]]:
+        """The runs that the search may see, as far as they have finished."""
+        return [
+            (run, course)
+            for run in past.runs
+            if run.harness == self.site.instrument
+            and run.role in SEEN
+            and (course := stopping.course(self.branch.root, run)) is not None
+        ]
+
+    def _hopes(self, past: History) -> dict[str, float]:
+        """The scores to be expected of edits that were stopped, from what they had reported."""
+        known = [course for _, course in self._courses(past)]
+        found = {}
+        for run in past.runs:
+            if run.status == Status.STOPPED and run.challenger in past.progress().aside:
+                told = stopping.stopped(self.branch.root, run)
+                said = told and stopping.forecast(known, told.stop.share)
+                if told and said:
+                    found[run.challenger] = said.expected(told.reported)
+        return found
+
+    def advance(
+        self, left: float = math.inf, closing: bool = False, past: History | None = None,
+        asked: bool = False,
+    ) -> list[str]:  # fmt: skip
+        """What is due between two edits: a confirmation, or another run of the lead.
+
+        Args:
+          left: runs that there is time for.
+          closing: whether the night ends after that.
+          past: what was measured, as it was read a moment ago; it is read if None.
+          asked: whether a person asks for a confirmation: then also for one that was just made.
+
+        Returns:
+          What came of it, in words; empty where nothing was due.
+
+        Raises:
+          HarnessError: a run failed that says nothing of the files.
+        """
+        if past is not None and not self._proof.is_due(past, left, closing, asked):
+            return []
+        with self._measuring:
+            return [*self._proof.advance(left, closing, asked)]
+
+    def look_again(self) -> str | None:
+        """Run the best edit of those set aside once more; what came of it, None if none is."""
+        with self._measuring:
+            past = self._batches.fill(History.missing, "the incumbent")
+            there, files = past.progress(), past.files()
+            if there.begun is not None:  # after a kill: it comes to its end first
+                return None
+            aside = [name for name in there.aside if files[name].made_on == there.lead]
+            name = search.second_look(past.outlook(), aside, self._hopes(past))
+            if name is None:
+                return None
+            number = len(past.scores(Role.CHALLENGER, name)) + 1
+            part = self.replicates.part(Role.CHALLENGER, name, name, number)
+            if (failure := self._batches.attempt(part, "a second look")) is not None:
+                return f"a second look failed: {str(failure).splitlines()[0]}"
+            self._follow()
+            run = self.read().verdict(name)
+            return f"a second look: {run.reason if run else ''}"
+
+    def _set_aside(self, challenger: str, run: Run) -> None:
+        """Put the lead's file back, and keep the edit in reach."""
         with self._lock:
-            if run.verdict == Verdict.KEEP:
-                self.branch.keep(challenger)
-            else:
-                self.branch.discard(challenger, run.run_id)
+            self.branch.discard(challenger, run.run_id)
 
 
-def _of_the_incumbent(failure: HarnessError) -> HarnessError:
-    """An error, told as one that no edit is to blame for."""
-    if isinstance(failure, FAILED):
-        return IncumbentError(f"The incumbent's own runs fail; no edit is to blame. {failure}")
-    return failure
+def _agreed(steps: Sequence[Sequence[str]], stack: Sequence[str]) -> int:
+    """How many of the edits that git has ahead of the incumbent are the ledger's, from the first.
+
+    Args:
+      steps: of git, as `Branch.steps`.
+      stack: of the ledger, with short names.
+    """
+    pairs = zip(steps, stack, strict=False)
+    same = (any(commit.startswith(name) for commit in step) for step, name in pairs)
+    return sum(itertools.takewhile(bool, same))
 
 
 def known(branch: Branch, instrument: str | None = None) -> History:
@@ -381,12 +461,3 @@ def resume(
         branch.check_unworked()
         return None
     return Contest(branch, conditions, confine(conditions.sandbox), run, site)
-
-
-def estimate(scores: list[float]) -> str:
-    """An incumbent's estimate in words: mean and 95 % interval; all values where they are few."""
-    mean = statistics.fmean(scores)
-    if len(scores) < FEW:
-        return f"{mean:,.2f} ({', '.join(f'{score:,.2f}' for score in scores)})"
-    low, high = verdict.interval(scores)
-    return f"{mean:,.2f} ({low:,.2f} to {high:,.2f}, {len(scores)} runs)"

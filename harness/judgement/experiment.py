@@ -40,13 +40,16 @@ from harness.record.life import Ruling
 from harness.record.snapshot import Snapshot
 from harness.system import processes, storage, words
 
+SHARE_NAMES = {0.25: "a quarter", 0.5: "half"}
+"""Shares of a budget, in words."""
+
 FAILURE_SHOWN = 200
 """Characters of what a file failed with that its row has; error.txt has all."""
 
 STATUSES: dict[type[BaseException], Status] = {
     KeyboardInterrupt: Status.INTERRUPTED,
     StandstillError: Status.INTERRUPTED,
-    EndedError: Status.INTERRUPTED,
+    EndedError: Status.LOST,
     OutOfTimeError: Status.TIMEOUT,
     IntegrityError: Status.TAMPERED,
     TrainingError: Status.CRASH,
@@ -68,6 +71,7 @@ class Part:
       challenger: for which edit it is made.
       replicate: which of the runs of its role for that edit, from 1.
       objective: all tasks of the branch, with commas.
+      stopping: whether hopeless runs of the branch are stopped.
     """
 
     branch: str
@@ -76,6 +80,7 @@ class Part:
     challenger: str
     replicate: int
     objective: str
+    stopping: bool = False
 
     @property
     def beside(self) -> bool:
@@ -114,12 +119,13 @@ class Summary:
     """What a run says of itself: the `---` block, and the first part of summary.json.
 
     Attributes:
-      avg_return, std_return, min_return, max_return: over the episodes.
+      avg_return, std_return, min_return, max_return: over the episodes; None where the run was
+        stopped.
       total_timesteps: environment steps at the last log message.
       training_seconds: on the clock until the last log message, at most the budget.
       startup_seconds: from the start of the training process to that of the clock.
       compile_seconds: tracing, lowering and compilation, as JAX reports them in the child.
-      eval_seconds: wall-clock time of the episodes.
+      eval_seconds: wall-clock time of the episodes; 0 where there were none.
       total_seconds: of the whole run.
       num_updates: log messages.
       steps_per_second: from the end of the first update to the end of the last.
@@ -130,10 +136,10 @@ class Summary:
       second_return: the average return in the second simulator, where one was asked for.
     """
 
-    avg_return: float
-    std_return: float
-    min_return: float
-    max_return: float
+    avg_return: float | None
+    std_return: float | None
+    min_return: float | None
+    max_return: float | None
     total_timesteps: int
     training_seconds: float
     startup_seconds: float
@@ -189,6 +195,7 @@ class _Underway:
             branch=part.branch if part else ALONE,
             role=part.role if part else Role.NONE,
             objective=part.objective if part else assignment.task_id,
+            stopping=part.stopping if part else False,
             episodes=order.episodes,
             harness=request.site.instrument,
             reason=ruling.reason,
@@ -201,7 +208,7 @@ def run(
     watch: Watch = lambda training: None,
     announce: Announce = lambda text: None,
 ) -> Summary:
-    """Train once, score the policy, and write it all down.
+    """Train once, score the policy unless the run is stopped, and write it all down.
 
     Args:
       request: what to do.
@@ -271,15 +278,18 @@ def _told_where(this: _Underway) -> Iterator[None]:
 
 
 def _record(ledger: Ledger, this: _Underway, measured: Measurement) -> Summary:
-    """Write a score down, rule on it, and write summary and row with the ruling."""
-    returns = measured.score.evaluation.returns
+    """Write down what was measured, rule on it, and write summary and row with the ruling."""
+    returns = _returns(measured)
     summary, details = _summarise(this, measured), _details(this, measured)
     try:
         _save(this, summary, details)  # before the ledger is asked for anything: a score is kept
     finally:
 
         def decide(there: Snapshot) -> Run:
-            ruling = this.request.judge(there, Status.SCORED, statistics.fmean(returns))
+            if measured.training.stopped is not None:
+                ruling = this.request.judge(there, Status.STOPPED, None)
+            else:
+                ruling = this.request.judge(there, Status.SCORED, statistics.fmean(returns))
             row = this.row(_noted(ruling, measured), returns, summary)
             return _paced(row, there, this.request.root, summary.steps_per_second)
 
@@ -292,7 +302,8 @@ def _record(ledger: Ledger, this: _Underway, measured: Measurement) -> Summary:
 
 def _noted(ruling: Ruling, measured: Measurement) -> Ruling:
     """A ruling whose reason says what else is to be known of the run."""
-    notes = [ruling.reason, _overtime(measured.training), measured.doubt]
+    training = measured.training
+    notes = [ruling.reason, _hopeless(training), _overtime(training), measured.doubt]
     return dataclasses.replace(ruling, reason=" ".join(filter(None, notes)))
 
 
@@ -302,6 +313,28 @@ def _paced(row: Run, there: Snapshot, root: Path, rate: float) -> Run:
         return row
     said = pace.note(root, History(there.entries, row.branch, row.harness), row, rate)
     return dataclasses.replace(row, reason=" ".join(filter(None, (row.reason, said))))
+
+
+def _hopeless(training: Training) -> str:
+    """Where a training was stopped and by which figures, in words; nothing where it was not."""
+    if training.stopped is None:
+        return ""
+    stop, reported = training.stopped.stop, training.stopped.reported
+    share = SHARE_NAMES.get(stop.share, f"{stop.share:.0%}")
+    low, high = _told_apart(reported, stop.least)
+    return (
+        f"Stopped at {share} of the budget: it reported {low} where {high} was the least that "
+        "still gives hope."
+    )
+
+
+def _told_apart(*figures: float) -> list[str]:
+    """Figures in words, with no more digits than show that they differ."""
+    for form in (",.0f", ",.2f"):
+        shown = [f"{figure:{form}}" for figure in figures]
+        if len(set(shown)) == len(set(figures)):
+            return shown
+    return [repr(figure) for figure in figures]
 
 
 def _overtime(training: Training) -> str:
@@ -317,7 +350,10 @@ def _overtime(training: Training) -> str:
 
 
 def _save(this: _Underway, summary: Summary, details: Mapping[str, Any]) -> None:
-    text = json.dumps({**dataclasses.asdict(summary), **details}, indent=1)
+    said = dataclasses.asdict(summary)
+    if summary.avg_return is None:  # nothing in it looks like a score that is missing
+        said = {name: value for name, value in said.items() if value is not None}
+    text = json.dumps({**said, **details}, indent=1)
     storage.replace(this.folder / SUMMARY, text)
 
 
@@ -362,17 +398,17 @@ def _measure(this: _Underway, watch: Watch, announce: Announce) -> Measurement:
 def _summarise(this: _Underway, measured: Measurement) -> Summary:
     """What a run says of itself, before anything is ruled."""
     training, second, assignment = measured.training, measured.second, this.request.order.assignment
-    returns, curve = measured.score.evaluation.returns, training.curve
+    returns, curve = _returns(measured), training.curve
     return Summary(
-        avg_return=statistics.fmean(returns),
-        std_return=statistics.pstdev(returns),
-        min_return=min(returns),
-        max_return=max(returns),
+        avg_return=statistics.fmean(returns) if returns else None,
+        std_return=statistics.pstdev(returns) if returns else None,
+        min_return=min(returns, default=None),
+        max_return=max(returns, default=None),
         total_timesteps=curve[-1][1] if curve else 0,
         training_seconds=curve[-1][0] if curve else 0.0,
         startup_seconds=training.startup_seconds,
         compile_seconds=training.compile_seconds,
-        eval_seconds=measured.score.evaluation.seconds,
+        eval_seconds=measured.score.evaluation.seconds if measured.score else 0.0,
         total_seconds=time.monotonic() - this.begun,
         num_updates=training.updates,
         steps_per_second=training.steps_per_second,
@@ -386,18 +422,33 @@ def _summarise(this: _Underway, measured: Measurement) -> Summary:
     )
 
 
-def _details(this: _Underway, measured: Measurement) -> dict[str, Any]:
-    """What summary.json holds beside the summary: every episode, and the conditions."""
-    training, score, second = measured.training, measured.score, measured.second
-    order = this.request.order
+def _returns(measured: Measurement) -> list[float]:
+    """Of the episodes; none where the training was stopped."""
+    return measured.score.evaluation.returns if measured.score else []
+
+
+def _evaluated(this: _Underway, measured: Measurement) -> dict[str, Any]:
+    """What summary.json holds of the evaluation: every episode; or where the training stopped."""
+    score, second, stopped = measured.score, measured.second, measured.training.stopped
+    if stopped is not None:
+        return {"stopped": {**dataclasses.asdict(stopped.stop), "reported": stopped.reported}}
+    assert score is not None
     return {
         "episode_returns": score.evaluation.returns,
         "episode_lengths": score.evaluation.lengths,
         "episode_seeds": score.evaluation.seeds,
-        "second_simulator": order.eval_engine,
+        "second_simulator": this.request.order.eval_engine,
         "second_episode_returns": second.returns if second else None,
         "evaluation_nonce": score.nonce,
         "artifact_sha256": score.digest,
+    }
+
+
+def _details(this: _Underway, measured: Measurement) -> dict[str, Any]:
+    """What summary.json holds beside the summary: the evaluation, and the conditions."""
+    training, order = measured.training, this.request.order
+    return {
+        **_evaluated(this, measured),
         "policies_published": training.published,
         "startup_allowance": training.allowance,
         "startup_cpu_seconds": training.startup_cpu_seconds,

@@ -1,19 +1,47 @@
 """What the ledger says of one experiment branch."""
 
 import dataclasses
+import functools
+import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from harness.judgement import objective, verdict
-from harness.judgement.verdict import Look
+from harness.judgement import confirmation, noise, objective, progress, search
+from harness.judgement.confirmation import Block, Design
+from harness.judgement.progress import NAME_LENGTH, Progress, same
+from harness.judgement.search import File, Outlook
 from harness.measurement import startup
-from harness.record.entries import Entry, NightBegun, Role, Run, Status, Turn, Verdict
+from harness.record.entries import (
+    ConfirmationBegun,
+    Entry,
+    NightBegun,
+    Role,
+    Run,
+    Status,
+    Turn,
+)
 
 RUNS_PER_END = 10
 """Of an incumbent, for each time that a run of it was cut off: who cuts off what would be high, or
 low, moves the mean of the others by 0.18 deviations at most, however often it is done."""
 
-NAME_LENGTH = 12
-"""Characters of a commit's name in the ledger."""
+SEEN = (Role.CHALLENGER, Role.INCUMBENT, Role.CONFIRMATION)
+"""Roles of runs that the search may see."""
+
+COUNTED = (*SEEN, Role.ESTIMATE, Role.ABLATION)
+"""Roles of runs that a night counts."""
+
+FRESH = (Role.INCUMBENT, Role.ESTIMATE)
+"""Roles of runs that are made of an incumbent for its own sake."""
+
+STOPPED_COUNTS = 0.4
+"""Of a run: most of the stopped ones end at a quarter of the budget, after their start."""
+
+PLACES_NUMBERED = confirmation.MOST_PLACES + 1
+"""A confirmation's runs are numbered by their place, after this many times its own number."""
+
+RunName = tuple[Role, str, str, int]
+"""Role, edit, commit that ran, and replicate: names of commits are short."""
 
 Failed = Callable[[Sequence[float]], float]
 """Which of the incumbents' returns stands for a run that failed: `min` or `max`."""
@@ -29,6 +57,7 @@ class Conditions:
       budget: seconds.
       episodes: of an evaluation.
       sandbox: the confinement of training and evaluation; the best there is if None.
+      stopping: whether hopeless runs are stopped.
     """
 
     tasks: tuple[str, ...]
@@ -36,6 +65,7 @@ class Conditions:
     budget: float
     episodes: int
     sandbox: str | None = None
+    stopping: bool = False
 
     @property
     def objective(self) -> str:
@@ -65,6 +95,7 @@ class History:
         self.runs = [run for run in self._begun if not run.begun]
         self.turns = [entry for entry in self._entries if isinstance(entry, Turn)]
         self.instrument = instrument
+        self._progress: Progress | None = None
 
     def night(self) -> NightBegun | None:
         """The beginning of the last night; None if there was none."""
@@ -72,10 +103,10 @@ class History:
         return next(nights, None)
 
     def runs_since(self, night: NightBegun) -> int:
-        """How many runs of challengers and incumbents have ended since a night began."""
+        """How many runs have ended since a night began; a stopped one is a part of one."""
         runs = (entry for entry in self._since(night) if isinstance(entry, Run))
-        judged = (Role.CHALLENGER, Role.INCUMBENT)
-        return sum(not run.begun and run.role in judged for run in runs)
+        ended = (run for run in runs if not run.begun and run.role in COUNTED)
+        return round(sum(STOPPED_COUNTS if run.status == Status.STOPPED else 1 for run in ended))
 
     def turns_since(self, night: NightBegun) -> int:
         """How many turns of its agent there were since a night began."""
@@ -84,7 +115,7 @@ class History:
     def _since(self, night: NightBegun) -> list[Entry]:
         return self._entries[self._entries.index(night) :]
 
-    @property
+    @functools.cached_property
     def conditions(self) -> Conditions | None:
         """Of its first runs; None if there are none."""
         if not self.runs:
@@ -100,18 +131,33 @@ class History:
             budget=first.budget,
             episodes=first.episodes,
             sandbox=first.sandbox,
+            stopping=first.stopping,
         )
 
     @property
     def incumbent(self) -> str:
-        """The commit that was kept last, or that the branch began with."""
-        kept = [row.challenger for row in self.runs if row.verdict == Verdict.KEEP]
-        return kept[-1] if kept else self.runs[0].commit
+        """The commit that was proved last, or that the branch began with."""
+        return self.progress().incumbent
+
+    @property
+    def lead(self) -> str:
+        """The commit that edits are made on; the incumbent's where no edit is ahead of it."""
+        return self.progress().lead
 
     def verdict(self, challenger: str) -> Run | None:
-        """The row that ended a challenger's trial; None while there is none."""
-        mine = (row for row in self.runs if _same(row.challenger, challenger))
-        return next((row for row in mine if row.verdict.final), None)
+        """The row that ended an edit's trial last; None while there is none."""
+        return next((r for r in reversed(self.trial(challenger)) if r.verdict.final), None)
+
+    def trial(self, challenger: str) -> list[Run]:
+        """The runs of an edit's trial, in their order."""
+        runs = (row for row in self.runs if row.role == Role.CHALLENGER)
+        return [row for row in runs if same(row.challenger, challenger)]
+
+    def last_run(self, commits: Sequence[str]) -> str:
+        """The id of the last run of one of these commits; a name of theirs where none ran."""
+        names = {commit[:NAME_LENGTH] for commit in commits}
+        ran = (row.run_id for row in reversed(self.runs) if row.commit in names)
+        return next(ran, commits[0][:NAME_LENGTH])
 
     def number(self, challenger: str) -> int:
         """Which challenger of the branch's life it is, from 1; a new one is the next.
@@ -123,23 +169,107 @@ class History:
         name = challenger[:NAME_LENGTH], self.instrument
         return [*tried, name].index(name) + 1
 
-    def looks(self, challenger: str) -> list[Look]:
-        """What each look at a challenger so far rested on."""
-        found: list[Look] = []
-        for i, row in enumerate(self.runs):
-            if row.role != Role.CHALLENGER or not _same(row.challenger, challenger):
+    def progress(self) -> Progress:
+        """Where search and proof are."""
+        if self._progress is None:
+            self._progress = progress.reached(self._entries, self.runs[0].commit)
+        return self._progress
+
+    def files(self) -> dict[str, File]:
+        """All files with the scores that the search may see, by their names."""
+        return dict(self._files)
+
+    @functools.cached_property
+    def _files(self) -> dict[str, File]:
+        there = self.progress()
+        made_on = there.made_on
+        found: dict[str, File] = {}
+        for role, challenger, commit, replicate in self._replicates:
+            if role not in SEEN:
                 continue
-            after = History(self.runs[: i + 1], row.branch, self.instrument)
-            runs = len(after.scores(Role.CHALLENGER, challenger))
-            if runs > len(found):
-                look = Look(len(after.before(challenger)), after.picks(challenger, runs))
-                found += [look] * (runs - len(found))
+            score = self.score(role, challenger, replicate, commit, max)
+            if score is not None:
+                found.setdefault(commit, there.file(commit))
+                found[commit] = with_score(found[commit], role, score)
+        for name in made_on:
+            found.setdefault(name, there.file(name))
         return found
 
-    def picks(self, challenger: str, runs: int) -> int:
-        """In how many ways so many replicates could have been picked, see `verdict.picks`."""
-        tasks = self.runs[0].objective.count(",") + 1
-        return verdict.picks(runs * tasks, len(self.cut_off(Role.CHALLENGER, challenger)))
+    @functools.cached_property
+    def _replicates(self) -> dict[RunName, list[Run]]:
+        """The runs of each replicate that were measured as it is now, the first ones first."""
+        found: dict[RunName, list[Run]] = defaultdict(list)
+        for row in self.runs:
+            if row.harness == self.instrument:
+                found[_name(row.role, row.challenger, row.commit, row.replicate)].append(row)
+        return dict(found)
+
+    def outlook(self) -> Outlook:
+        """What is believed of all files; the incumbent has its runs."""
+        return self._outlook
+
+    @functools.cached_property
+    def _outlook(self) -> Outlook:
+        there = self.progress()
+        return Outlook(self.files(), there.incumbent, there.stack)
+
+    def measured_by(self, instrument: str) -> "History":
+        """The same branch for whom another instrument's scores count."""
+        return History(self._entries, self._entries[0].branch, instrument)
+
+    def margin(self) -> float:
+        """By less than how much a simpler file may be worse, in scores; 0 while that is not known.
+
+        In deviations of the file that it is compared with, or of all files where that is less: an
+        edit that scatters gives no other one room.
+        """
+        there = self._files.get(self.progress().yardstick)
+        if there is None or len(there.scores) < search.BASELINE_RUNS:
+            return 0.0
+        own = noise.fit([there.scores]).deviation
+        return confirmation.TOLERANCE * min(own, self.outlook().noise.deviation)
+
+    def design(self, begun: ConfirmationBegun, more: int = 0) -> Design:
+        """What was fixed before a confirmation's first run, and in how many ways it was picked.
+
+        Args:
+          begun: its row.
+          more: runs that are cut off, besides those that are known.
+        """
+        assert begun.lots is not None
+        assert self.conditions is not None
+        before = History(self._entries[: self._entries.index(begun)], begun.branch, self.instrument)
+        ended = len(self.cut_off(Role.CONFIRMATION, confirmation=begun.lots.number))
+        runs = sum(map(len, begun.lots.blocks)) * len(self.conditions.tasks)
+        return Design(
+            level=begun.lots.level,
+            pairs=tuple(len(block) // 2 for block in begun.lots.blocks),
+            jump=begun.lots.jump,
+            noise=before.outlook().noise,
+            picks=confirmation.picks(runs, ended + more),
+            seed=begun.lots.ways,
+        )
+
+    def places(self, begun: ConfirmationBegun) -> list[list[float | None]]:
+        """The scores of a confirmation's places, by block; None where there is none yet."""
+        assert begun.lots is not None
+        numbers = iter(range(1, PLACES_NUMBERED))
+        return [
+            [self._at(begun, next(numbers), bool(is_lead)) for is_lead in block]
+            for block in begun.lots.blocks
+        ]
+
+    def _at(self, begun: ConfirmationBegun, place: int, is_lead: bool) -> float | None:
+        """A place's score: that of an incumbent's run that failed is the highest there is."""
+        assert begun.lots is not None
+        commit = begun.challenger if is_lead else begun.lots.incumbent
+        number = numbered(begun, place)
+        score = self.score(Role.CONFIRMATION, begun.challenger, number, commit)
+        if score is not None or is_lead:
+            return score
+        name = _name(Role.CONFIRMATION, begun.challenger, commit, number)
+        failed = any(row.status.at_fault for row in self._replicates.get(name, ()))
+        return math.inf if failed else None
 
     def replicate(
         self, role: Role, challenger: str, replicate: int, commit: str = "", failed: Failed = min
@@ -153,15 +283,8 @@ class History:
           commit: that ran; the challenger's own if empty.
           failed: which return of the incumbents a fresh run that failed counts as.
         """
-        mine = [
-            row
-            for row in self.runs
-            if row.role == role
-            and _same(row.challenger, challenger)
-            and _same(row.commit, commit or challenger)
-            and row.replicate == replicate
-            and row.harness == self.instrument
-        ]
+        name = _name(role, challenger, commit or challenger, replicate)
+        mine = self._replicates.get(name, [])
         found = {row.task: row.avg_return for row in mine if row.avg_return is not None}
         for row in mine:
             if fails_fresh(row) and (known := self._of_incumbents(row.task)):
@@ -191,99 +314,74 @@ class History:
         return incumbents_returns(self.runs, task, self.instrument)
 
     def fresh(self) -> list[float]:
-        """The runs of the incumbent that no decision was made on: its estimate is their mean."""
-        return self.scores(Role.INCUMBENT, self.incumbent)
+        """The runs that the incumbent's estimate is the mean of.
+
+        No decision rests on them, or they are the baseline's: of a branch's first file, until it
+        has others.
+        """
+        estimate = self.scores(Role.ESTIMATE, self.incumbent)
+        return estimate or self.scores(Role.INCUMBENT, self.incumbent)
 
     def baseline(self) -> list[float]:
         """The runs of the file that the branch began with, before anything was tried."""
         return self.scores(Role.INCUMBENT, self.runs[0].commit)
 
-    def missing(self) -> list[int]:
-        """The numbers of the runs that the incumbent's estimate lacks."""
-        incumbent = self.incumbent
-        needed = verdict.fresh_runs(len(self.scores(Role.CHALLENGER, incumbent)))
-        return self.lacking(max(needed, RUNS_PER_END * self.ends()))
+    @property
+    def knows_incumbent(self) -> bool:
+        """Whether the incumbent has the runs without which nothing is compared with it."""
+        return self._seen() >= search.BASELINE_RUNS
 
-    def lacking(self, count: int) -> list[int]:
-        """The numbers of the first `count` fresh runs of the incumbent that are not there."""
+    def _seen(self) -> int:
+        """How many runs of the incumbent the search may see."""
+        there = self._files.get(self.incumbent)
+        return len(there.scores) if there else 0
+
+    def missing(self) -> list[tuple[Role, int]]:
+        """The runs of the incumbent that are to be made before anything else."""
+        if self.incumbent == self.progress().proved:
+            needed = max(search.ESTIMATE_RUNS, RUNS_PER_END * self.ends())
+            lacking = self.lacking(needed, Role.ESTIMATE)
+            if lacking:
+                return lacking
+        if self.knows_incumbent:
+            return []
+        own = len(self.scores(Role.INCUMBENT, self.incumbent))
+        return self.lacking(own + search.BASELINE_RUNS - self._seen())
+
+    def lacking(self, count: int, role: Role = Role.INCUMBENT) -> list[tuple[Role, int]]:
+        """The first `count` runs of a role of the incumbent that are not there."""
         numbers = range(1, count + 1)
-        return [n for n in numbers if self.score(Role.INCUMBENT, self.incumbent, n) is None]
+        return [(role, n) for n in numbers if self.score(role, self.incumbent, n) is None]
 
-    def before(self, challenger: str) -> list[float]:
-        """All scores of the incumbent that were measured for others than this challenger.
-
-        Those that it was kept for come first, the others in the order of their runs. What failed
-        counts as the highest here: whoever fails, or is made to fail, lowers no bar.
-        """
-        incumbent = self.incumbent
-        others = {
-            (row.challenger, row.replicate): None
-            for row in self.runs
-            if row.role == Role.INCUMBENT
-            and _same(row.commit, incumbent)
-            and not _same(row.challenger, challenger)
-        }
-        found = (self.score(Role.INCUMBENT, other, n, incumbent, max) for other, n in others)
-        own = self.scores(Role.CHALLENGER, incumbent)
-        return [*own, *(score for score in found if score is not None)]
-
-    def beside(self, challenger: str) -> list[float]:
-        """The incumbent's scores that were measured for this challenger.
-
-        Runs that failed are not among them: who fails here may know that it is compared.
-        """
-        there = self._there(challenger)
-        scores = (self.score(Role.INCUMBENT, challenger, n, self.incumbent) for n in there)
-        return [score for score in scores if score is not None]
-
-    def next_beside(self, challenger: str) -> int:
-        """The number of the incumbent's next run for this challenger."""
-        return max(self._there(challenger), default=0) + 1
-
-    def _there(self, challenger: str) -> list[int]:
-        """The numbers of the incumbent's runs for this challenger that are made, or have failed."""
-        failed = {
-            row.replicate
-            for row in self.runs
-            if row.role == Role.INCUMBENT
-            and _same(row.challenger, challenger)
-            and _same(row.commit, self.incumbent)
-            and row.harness == self.instrument
-            and row.status.at_fault
-        }
-        found: list[int] = []
-        while (n := len(found) + 1) in failed or (
-            self.score(Role.INCUMBENT, challenger, n, self.incumbent) is not None
-        ):
-            found.append(n)
-        return found
-
-    def cut_off(self, role: Role, challenger: str = "", commit: str = "") -> list[Run]:
+    def cut_off(
+        self, role: Role, challenger: str = "", commit: str = "", confirmation: int | None = None
+    ) -> list[Run]:
         """The runs of a role that had begun and that something else than their file has ended.
 
         Args:
           role: of the runs.
           challenger: for which edit they were made; any if empty.
           commit: that ran; any if empty.
+          confirmation: its number, of runs of one.
         """
         return [
             row
             for row in self.runs
             if row.role == role
-            and (not challenger or _same(row.challenger, challenger))
-            and (not commit or _same(row.commit, commit))
+            and confirmation in (None, confirmation_of(row.replicate))
+            and (not challenger or same(row.challenger, challenger))
+            and (not commit or same(row.commit, commit))
             and row.harness == self.instrument
-            and not row.scored
-            and not row.status.at_fault
+            and row.status.cut_off
             and row.seed is not None
         ]
 
     def ends(self) -> int:
-        """How often runs of the incumbent were cut off; all that ended with the harness are once.
+        """How often runs of the estimate were cut off; all that ended with the harness are once.
 
         Whoever ends the harness ends every run that goes on, and can choose among them no more.
         """
-        cut_off = self.cut_off(Role.INCUMBENT, commit=self.incumbent)
+        cut_off = self.cut_off(Role.ESTIMATE, commit=self.incumbent)
         count = 0
         together: set[tuple[str, int, str]] = set()
         for row in self.runs:
@@ -292,7 +390,7 @@ class History:
                 if row.status != Status.INTERRUPTED or not together or name in together:
                     count, together = count + 1, set()
                 together |= {name} if row.status == Status.INTERRUPTED else set()
-            elif row.role == Role.INCUMBENT and row.seed is not None:
+            elif row.role == Role.ESTIMATE and row.seed is not None:
                 together = set()
         return count
 
@@ -307,8 +405,8 @@ class History:
             row
             for row in self._begun
             if (row.role, row.replicate, row.task) == (role, replicate, task)
-            and _same(row.challenger, challenger)
-            and _same(row.commit, commit)
+            and same(row.challenger, challenger)
+            and same(row.commit, commit)
             and row.harness == self.instrument
             and row.seed is not None
         )
@@ -322,9 +420,9 @@ class History:
         conditions = self.conditions
         known = [row for row in self.runs if row.role == Role.INCUMBENT and row.startup is not None]
         mine = [r for r in known if r.commit == r.challenger == known[0].commit and r.task == task]
-        if conditions is None or len(mine) < verdict.FRESH_RUNS:
+        if conditions is None or len(mine) < search.BASELINE_RUNS:
             return None
-        startups = [row.startup or 0.0 for row in mine[: verdict.BASELINE_RUNS]]
+        startups = [row.startup or 0.0 for row in mine[: search.BASELINE_RUNS]]
         return startup.allowance(startups, conditions.budget)
 
     def transferred(self, commit: str, task: str) -> float | None:
@@ -332,9 +430,40 @@ class History:
         return self.replicate(Role.TRANSFER, commit, 1).get(task)
 
 
-def _same(one: str, other: str) -> bool:
-    """Whether two names, short or whole, are of one commit."""
-    return one[:NAME_LENGTH] == other[:NAME_LENGTH]
+def with_score(file: File, role: Role, score: float) -> File:
+    """A file after one more run in a role."""
+    looks = file.looks + (role == Role.CHALLENGER)
+    return dataclasses.replace(file, scores=(*file.scores, score), looks=looks)
+
+
+def numbered(begun: ConfirmationBegun, place: int) -> int:
+    """The number of a confirmation's run, by its place from 1."""
+    assert begun.lots is not None
+    return PLACES_NUMBERED * begun.lots.number + place
+
+
+def confirmation_of(replicate: int) -> int:
+    """The number of a confirmation, by that of one of its runs."""
+    return replicate // PLACES_NUMBERED
+
+
+def blocks(begun: ConfirmationBegun, places: Sequence[Sequence[float | None]]) -> list[Block]:
+    """The complete blocks of a confirmation, up to the first one that is not.
+
+    An incumbent's run that failed is infinite, see `confirmation.raised`.
+    """
+    assert begun.lots is not None
+    found: list[Block] = []
+    for lead, scores in zip(begun.lots.blocks, places, strict=True):
+        known = tuple(score for score in scores if score is not None)
+        if len(known) < len(lead):
+            break
+        found.append(Block(known, tuple(map(bool, lead))))
+    return found
+
+
+def _name(role: Role, challenger: str, commit: str, replicate: int) -> RunName:
+    return role, challenger[:NAME_LENGTH], commit[:NAME_LENGTH], replicate
 
 
 def fails_fresh(row: Run) -> bool:
@@ -343,7 +472,7 @@ def fails_fresh(row: Run) -> bool:
     In an estimate it counts as the lowest, and as the highest where an edit is compared. If it were
     made again, a file could fail where its own return is low, and be measured without its bad runs.
     """
-    return row.role == Role.INCUMBENT and _same(row.commit, row.challenger) and row.status.at_fault
+    return row.role in FRESH and same(row.commit, row.challenger) and row.status.at_fault
 
 
 def incumbents_returns(rows: Sequence[Run], task: str, instrument: str) -> list[float]:
@@ -351,6 +480,7 @@ def incumbents_returns(rows: Sequence[Run], task: str, instrument: str) -> list[
     return [
         row.avg_return
         for row in rows
-        if (row.role, row.task, row.harness) == (Role.INCUMBENT, task, instrument)
+        if row.role in FRESH
+        and (row.task, row.harness) == (task, instrument)
         and row.avg_return is not None
     ]

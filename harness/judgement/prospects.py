@@ -16,6 +16,9 @@ LEARNED = 0.05
 AT_THE_TOP = 0.5
 """Share of the runs that have exactly the highest return: that is no chance, but a ceiling."""
 
+LEAST_AT_THE_TOP = 3
+"""Such runs, where there are as many: a pair of four can be chance."""
+
 
 def doubts(root: Path, past: History) -> list[str]:
     """Why no edit may be found to be better than the incumbent, a line for each task.
@@ -37,15 +40,18 @@ def doubts(root: Path, past: History) -> list[str]:
 
 def _fresh(past: History) -> list[Run]:
     """The runs of the incumbent for its own sake, by what measures now."""
-    name = (Role.INCUMBENT, past.incumbent, past.incumbent, past.instrument)
-    return [r for r in past.runs if (r.role, r.commit, r.challenger, r.harness) == name]
+    name = (past.incumbent, past.incumbent, past.instrument)
+    roles = (Role.INCUMBENT, Role.ESTIMATE)
+    mine = (run for run in past.runs if run.role in roles)
+    return [run for run in mine if (run.commit, run.challenger, run.harness) == name]
 
 
 def _ceiling(runs: list[Run]) -> str:
     """What is said where returns cannot be higher; else nothing."""
     returns = [run.avg_return for run in runs if run.avg_return is not None]
     best = max(returns)
-    if returns.count(best) < max(AT_THE_TOP * len(returns), 2):
+    least = max(AT_THE_TOP * len(returns), min(len(returns), LEAST_AT_THE_TOP))
+    if returns.count(best) < max(least, 2):
         return ""
     return (
         f"{returns.count(best)} of {len(returns)} runs scored exactly {best:,.2f}, and none more. "

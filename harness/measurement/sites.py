@@ -32,6 +32,10 @@ LOG_TAIL = 25
 LOG_WIDTH = 1000
 """Characters of such a line: a program may print megabytes without an end of a line."""
 
+LITTLE = 0.75
+"""Share of a start-up in processor time below which it waited: imports and compilation take all of
+a core, or more."""
+
 RETURN = "charts/episodic_return"
 """The metric of a curve that says how good the training policy is; NaN where no episode ended."""
 
@@ -42,7 +46,7 @@ class Measurement:
 
     Attributes:
       training: how it went.
-      score: in the reference simulator.
+      score: in the reference simulator; None where the training was stopped.
       second: in the second one, where that was asked for.
       machine: in words.
       versions: of Python and what is installed, see `machine`.
@@ -52,7 +56,7 @@ class Measurement:
     """
 
     training: Training
-    score: scoring.Score
+    score: scoring.Score | None
     second: Evaluation | None = None
     machine: str = ""
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -101,7 +105,7 @@ def measure(
     announce: Announce = lambda text: None,
     tool: str = "",
 ) -> Measurement:
-    """Train once and score the policy, on this machine.
+    """Train once and score the policy, on this machine; a training that is stopped has no score.
 
     Args:
       order: what to measure.
@@ -120,17 +124,9 @@ def measure(
     try:
         compiled = kernels.ready(order.assignment, tool)
         training = _train(order, folder, root, watch, compiled)
-        announce(f"evaluating {order.episodes} episodes")
-        place = scoring.Place(root, order.confinement)
-        assert training.artifact is not None
-        task_id = order.assignment.task_id
-        score = scoring.score(training.artifact, task_id, order.episodes, place)
-        second = None
-        if order.eval_engine is not None:
-            announce(f"evaluating in {order.eval_engine}")
-            second = scoring.evaluate_apart(
-                training.artifact, task_id, score.evaluation.seeds, order.eval_engine, place
-            )
+        score = second = None
+        if training.stopped is None:
+            score, second = _scored(training, order, root, announce)
         _check(tool)
     except BaseException:
         with processes.uninterrupted():
@@ -143,6 +139,28 @@ def measure(
             instrument.doubt(training.device), kernels.doubt(compiled, training.backend),
         ))),
     )  # fmt: skip
+
+
+def _scored(
+    training: Training, order: Order, root: Path, announce: Announce
+) -> tuple[scoring.Score, Evaluation | None]:
+    """The score of a training's policy, and what it gives in the second simulator.
+
+    Raises:
+      PolicyError: it was refused, or failed.
+    """
+    announce(f"evaluating {order.episodes} episodes")
+    place = scoring.Place(root, order.confinement)
+    assert training.artifact is not None
+    task_id = order.assignment.task_id
+    score = scoring.score(training.artifact, task_id, order.episodes, place)
+    if order.eval_engine is None:
+        return score, None
+    announce(f"evaluating in {order.eval_engine}")
+    seeds = score.evaluation.seeds
+    return score, scoring.evaluate_apart(
+        training.artifact, task_id, seeds, order.eval_engine, place
+    )
 
 
 def _check(wanted: str) -> None:
@@ -160,7 +178,7 @@ def _check(wanted: str) -> None:
 
 
 def _train(order: Order, folder: Path, root: Path, watch: Watch, compiled: Path | None) -> Training:
-    """Train; the training has a policy, which is saved.
+    """Train; the training has a policy, which is saved, or was stopped.
 
     Raises:
       TrainingError: it has none, or never started its clock.
@@ -168,7 +186,7 @@ def _train(order: Order, folder: Path, root: Path, watch: Watch, compiled: Path 
     """
     training = train(order, folder, root, watch, compiled)
     _write_curve(folder / CURVE, training)
-    if training.artifact is not None:
+    if training.artifact is not None and training.stopped is None:
         training.artifact.save(folder / POLICY)
     if training.unmeasured:
         raise StandstillError(
@@ -181,13 +199,19 @@ def _train(order: Order, folder: Path, root: Path, watch: Watch, compiled: Path 
             f"The training process was ended by signal {training.signal}: somebody has killed it, "
             "or the system had no memory left (dmesg says so). Nothing of the run counts."
         )
-    if training.artifact is None or not training.started:
-        raise _failure(training, folder / LOG)
+    if training.stopped is None and (training.artifact is None or not training.started):
+        raise _failure(training, folder / LOG, given=order.allowance is None)
     return training
 
 
-def _failure(training: Training, log_file: Path) -> TrainingError:
-    """Why a training has no policy that counts, in words."""
+def _failure(training: Training, log_file: Path, given: bool = True) -> TrainingError:
+    """Why a training has no policy that counts, in words.
+
+    Args:
+      training: how it went.
+      log_file: what it has printed.
+      given: whether its budget is somebody's to give; that of a branch is fixed.
+    """
     tail = log_tail(log_file)
     shown = f" Its last output:\n{words.quoted(tail)}" if tail else ""
     if training.protocol_error:
@@ -204,11 +228,13 @@ def _failure(training: Training, log_file: Path) -> TrainingError:
         how = f"and ended after {training.startup_seconds:.0f} s (exit code {training.exit_code})"
         if training.clock_start is not None:
             how = f"in the {training.startup_seconds:.0f} s after which its clock started by itself"
+            how += _processor(training)
+        longer = " or give a longer --budget" if given else ""
         kind = OutOfTimeError if training.exit_code is None else TrainingError
         return kind(
             f"The training never called trial.start(), {how}. What it published does not count. "
-            f"Call trial.start() when everything is compiled; if compiling takes so long, compile "
-            f"less or give a longer --budget.{shown}"
+            "Call trial.start() when everything is compiled; if compiling takes so long, compile "
+            f"less{longer}.{shown}"
         )
     if training.exit_code is None or training.late:
         return OutOfTimeError(
@@ -218,6 +244,15 @@ def _failure(training: Training, log_file: Path) -> TrainingError:
     return TrainingError(
         f"The training process ended by itself and never called trial.publish.{shown}"
     )
+
+
+def _processor(training: Training) -> str:
+    """What a start-up had of the processors, where that is known, and what follows from it."""
+    had, seconds = training.startup_cpu_seconds, training.startup_seconds
+    if not had:
+        return ""
+    said = f" ({had:.1f} s of processor time"
+    return said + (": the machine is busy, or it waited)" if had < LITTLE * seconds else ")")
 
 
 def _conditions() -> str:

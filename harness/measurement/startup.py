@@ -16,4 +16,4 @@ def allowance(startups: Sequence[float], budget: float) -> float:
         reads everything from the disk, and whoever has some of them last longer gains nothing.
       budget: seconds of a training.
     """
-    return statistics.median(startups) + max(SLACK, SHARE * budget)
+    return statistics.median_low(startups) + max(SLACK, SHARE * budget)

@@ -22,10 +22,10 @@ import psutil
 
 from harness.confinement import sandbox
 from harness.confinement.launcher import SIGNALLED
-from harness.contract import wire
+from harness.contract import reports, wire
 from harness.contract.artifact import Artifact
 from harness.contract.messages import Clock, Log, Publish, Start
-from harness.contract.order import Order
+from harness.contract.order import Order, Stop
 from harness.engines import backends
 from harness.measurement import instrument, kernels
 from harness.places import LOG, TRAIN_FILE
@@ -78,6 +78,19 @@ READS_PER_LOOK = 32
 """Reads from the child between looks at the clock, so that a flood cannot stop it."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Stopped:
+    """Where a training was ended, by its own reports.
+
+    Attributes:
+      stop: the one that applied.
+      reported: the mean return that it had reported, which is less than that asks for.
+    """
+
+    stop: Stop
+    reported: float
+
+
 @dataclasses.dataclass
 class Training:
     """A training as its parent sees it, while it runs and after.
@@ -104,6 +117,8 @@ class Training:
       device: what the child trains on.
       exit_code: of the child; None where it was ended by us.
       protocol_error: what was wrong with a message that was not understood.
+      stops: where it ends early, those that are still ahead.
+      stopped: which of them it was; None where it was none.
     """
 
     budget: float
@@ -126,6 +141,8 @@ class Training:
     device: str = ""
     exit_code: int | None = None
     protocol_error: str = ""
+    stops: tuple[Stop, ...] = ()
+    stopped: Stopped | None = None
     _names: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -167,9 +184,21 @@ class Training:
         return self.budget - self.seconds(now)
 
     def look(self, now: float) -> None:
-        """Start the clock where the allowance has been used up."""
+        """Start the clock where the allowance has been used up; stop where it says so."""
         if self.clock_start is None and now > self.begun + self.allowance:
             self.clock_start = self.begun + self.allowance
+        seconds = round(self.seconds(now), reports.CLOCK_DIGITS)  # as they are counted afterwards
+        for stop in self.stops:
+            if self.stopped is None and seconds > stop.share * self.budget:
+                self._reach(stop)
+
+    def _reach(self, stop: Stop) -> None:
+        """Stop here, unless enough was reported; once, from what has arrived by then."""
+        self.stops = tuple(one for one in self.stops if one != stop)
+        told = [(at, metrics.get(reports.RETURN, math.nan)) for at, _, metrics in self.curve]
+        reported = reports.mean(told, self.budget, stop.share)
+        if reported is not None and reported < stop.least:
+            self.stopped = Stopped(stop, reported)
 
     def take(self, header: dict[str, Any], payload: bytes, now: float) -> bytes | None:
         """Take one message that arrived at `now`; the answer to send, if any.
@@ -289,7 +318,7 @@ def _train(
         sandbox.forget(mounts)
     ours, theirs = socket.socketpair()
     ours.sendall(wire.encode(wire.header(order.assignment)))
-    training = Training(order.assignment.budget, _allowance(order))
+    training = Training(order.assignment.budget, _allowance(order), stops=order.stops)
     with ours, open(folder / LOG, "wb") as log:
         child = sandbox.start(
             order.confinement,
@@ -360,7 +389,7 @@ def _serve(
                 _read(training, channel, decoder)  # what it sent before it ended
                 output.pump()
                 return
-            over = training.time_left(now) < -EXIT_GRACE
+            over = training.time_left(now) < -EXIT_GRACE or training.stopped is not None
             if over or training.protocol_error or training.unmeasured:
                 return
 

@@ -4,6 +4,7 @@ May import: `judgement`, and what is below; nothing of a night.
 """
 
 __all__ = [
+    "aftermath",
     "charts",
     "curves",
     "episodes",

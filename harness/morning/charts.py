@@ -14,9 +14,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from harness.judgement import objective
-from harness.morning.findings import ENOUGH, Experiment, Findings, Hours, Reign, span
-from harness.record.entries import Fate
+from harness.judgement import estimate, objective
+from harness.morning.findings import (
+    Confirmation,
+    Experiment,
+    Findings,
+    Hours,
+    Lead,
+    Reign,
+    span,
+)
+from harness.record.entries import Fate, Verdict
 from harness.tasks import anchors
 
 COLOURS = {
@@ -27,19 +35,37 @@ COLOURS = {
     "discard": "#9a9ca6",
     "crash": "#ce2c31",
     "incumbent": "#0d6fce",
+    "lead": "#8145b5",
     "noise": "#dbe9f9",
     "other": "#c9862b",
 }
 """By role, on white; the page gives each a second value for dark screens."""
 
+KEPT_AS_SIMPLER = "kept as simpler"
+"""What is said of a file that is proved to be as good and simpler: that is no gain."""
+
 OUTCOMES = {
-    Fate.KEEP: ("keep", "o", "kept"),
-    Fate.DISCARD: ("discard", "o", "discarded"),
+    Fate.KEEP: ("keep", "o", "proved"),
+    Fate.SIMPLER: ("incumbent", "o", KEPT_AS_SIMPLER),
+    Fate.ACCEPT: ("lead", "o", "leading"),
+    Fate.SET_BACK: ("other", "o", "set back"),
+    Fate.DISCARD: ("discard", "o", "set aside"),
     Fate.INCONCLUSIVE: ("other", "s", "inconclusive"),
     Fate.ON_TRIAL: ("other", "D", "on trial"),
+    Fate.STOPPED: ("discard", "v", "stopped"),
     Fate.CRASH: ("crash", "x", "failed"),
 }
 """Colour, marker and word of each outcome of an experiment."""
+
+CONFIRMED = {
+    Verdict.KEEP: ("keep", "proved"),
+    Verdict.UNPROVED: ("other", "not proved"),
+    Verdict.GO_ON: ("muted", "goes on"),
+}
+"""Colour and word of each outcome of a confirmation that asks if the lead is better."""
+
+STOPPED_SHARE = 0.4
+"""Of the size of a mark that of a stopped run takes: there are many, and they say little."""
 
 CHART_WIDTH = 9.6
 """Inches, of all charts: 960 pixels on the page."""
@@ -49,7 +75,7 @@ DASHES = (0, (4, 3))
 """Of a line that nobody has measured here."""
 
 NAMED = 14
-"""Kept experiments that get their number and, below the chart, their words: the latest."""
+"""Proved experiments that get their number and, below the chart, their words: the latest."""
 
 KEY_LENGTH = 60
 """Characters of such words; two columns of them are as wide as the chart."""
@@ -94,7 +120,7 @@ class Chart:
 
 
 def progress(found: Findings) -> Chart:
-    """Every experiment with its runs, and the incumbent's estimate as a step line."""
+    """Every experiment with its runs, lead and incumbent as lines, and what was confirmed."""
     with mpl.rc_context(STYLE):
         kept = [e for e in found.kept if e.scores][-NAMED:]
         height = 4.6 + KEY_LINE * math.ceil(len(kept) / 2)
@@ -102,44 +128,89 @@ def progress(found: Findings) -> Chart:
         axis = figure.add_subplot()
         last = max(len(found.experiments), 1)
         _draw_reigns(axis, found.reigns, last)
+        _draw_leads(axis, found.leads, last)
         size = 30 if last <= 100 else 12
         for outcome, (colour, marker, word) in OUTCOMES.items():
             members = [e for e in found.experiments if e.outcome == outcome]
-            _draw_experiments(axis, members, COLOURS[colour], marker, word, size)
+            share = STOPPED_SHARE if outcome is Fate.STOPPED else 1.0
+            _draw_experiments(axis, members, COLOURS[colour], marker, word, size * share)
+        _draw_confirmations(axis, found.confirmations)
         _draw_solved(axis, found)
-        axis.set_xlim(-0.02 * last - 0.5, last * 1.02 + 0.7)
+        axis.set_xlim(-0.02 * last - 0.5, last * 1.02 + 1.2)
         axis.set_xlabel("experiment")
         axis.set_ylabel(score_name(found.tasks))
         axis.yaxis.set_major_formatter(_thousands(found.tasks))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.legend(*legend(axis), loc="outside upper left", ncols=3, columnspacing=2)
+        figure.legend(*legend(axis), loc="outside upper left", ncols=4, columnspacing=1.6)
         _name(axis, kept)
         return finished("progress", figure)
 
 
 def _draw_reigns(axis: Axes, reigns: Sequence[Reign], last: int) -> None:
     """Steps of the estimate, its interval, and the band of single runs."""
-    ends = [reign.since for reign in reigns[1:]] + [last + 0.5]
+    ends = [reign.since for reign in reigns[1:]] + [last + 1]
     for i, (reign, end) in enumerate(zip(reigns, ends, strict=True)):
         reach = (reign.since, max(reign.since, end))  # one begun earlier may be kept later
         first = i == 0
         low, high = reign.band
         axis.fill_between(
             reach, [low] * 2, [high] * 2, color=COLOURS["noise"], linewidth=0, zorder=0,
-            label="noise: 95 % of its single runs" if first else None,
+            label="95 % of its single runs" if first else None,
         )  # fmt: skip
         low, high = reign.span
         axis.fill_between(
             reach, [low] * 2, [high] * 2, color=COLOURS["incumbent"], alpha=0.3,
-            linewidth=0, zorder=1, label="95 % of that estimate" if first else None,
+            linewidth=0, zorder=1,
+            label="runs of that estimate; from five on 95 %" if first else None,
         )  # fmt: skip
         axis.plot(
             reach, [reign.mean] * 2, color=COLOURS["incumbent"], linewidth=2, zorder=2,
-            label="incumbent, estimated afresh" if first else None,
+            label="incumbent: proved, estimated afresh" if first else None,
         )  # fmt: skip
         if i:
             rise = [reigns[i - 1].mean, reign.mean]
             axis.plot([reign.since] * 2, rise, color=COLOURS["incumbent"], linewidth=1, zorder=2)
+
+
+def _draw_leads(axis: Axes, leads: Sequence[Lead], last: int) -> None:
+    """Steps of what the lead has scored, where it is not the incumbent."""
+    ends = [*(lead.since for lead in leads), last + 1][1:]
+    places, means = [], []
+    for lead, end in zip(leads, ends, strict=True):
+        mean = statistics.fmean(lead.scores) if lead.scores else math.nan
+        places += [lead.since, max(lead.since, end)]
+        means += [mean, mean]
+    if any(map(math.isfinite, means)):
+        axis.plot(
+            places, means, color=COLOURS["lead"], linewidth=1.4, linestyle=DASHES, zorder=2,
+            label="lead: by the runs it was chosen for",
+        )  # fmt: skip
+
+
+def confirmed(one: Confirmation) -> tuple[str, str]:
+    """Colour and word of a confirmation's outcome."""
+    if one.simpler and one.verdict == Verdict.KEEP:
+        colour, _, word = OUTCOMES[Fate.SIMPLER]
+        return colour, word
+    return CONFIRMED[one.verdict]
+
+
+def _draw_confirmations(axis: Axes, confirmations: Sequence[Confirmation]) -> None:
+    """Both sides of each, as a bar between their means."""
+    words = set()
+    for one in confirmations:
+        colour, word = confirmed(one)
+        means = [statistics.fmean(side) for side in (one.incumbent, one.lead) if side]
+        if len(means) < 2:
+            continue
+        axis.plot([one.since] * 2, means, color=COLOURS[colour], linewidth=5, alpha=0.35, zorder=3,
+                  solid_capstyle="butt")  # fmt: skip
+        for side, mean in zip(("incumbent", "lead"), means, strict=True):
+            axis.plot([one.since], [mean], "_", color=COLOURS[side], markersize=11,
+                      markeredgewidth=2, zorder=6)  # fmt: skip
+        axis.plot([], [], color=COLOURS[colour], linewidth=5, alpha=0.35,
+                  label=None if word in words else f"confirmation: {word}")  # fmt: skip
+        words.add(word)
 
 
 def _draw_experiments(
@@ -149,7 +220,7 @@ def _draw_experiments(
     scored = [e for e in members if e.scores]
     zorder = 5 if word == OUTCOMES[Fate.KEEP][2] else 4
     for e in scored:
-        if len(e.scores) < ENOUGH:
+        if len(e.scores) < estimate.FEW:
             axis.plot([e.number] * len(e.scores), e.scores, ".", color=colour, markersize=2.5)
         low, high = span(e.scores)
         axis.plot([e.number] * 2, [low, high], color=colour, linewidth=0.9, zorder=3)

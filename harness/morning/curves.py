@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from harness.contract.reports import RETURN
 from harness.morning.charts import CHART_WIDTH, COLOURS, STYLE, Chart, finished, legend
 from harness.morning.findings import Findings
 from harness.places import CURVE, run_folder
@@ -22,8 +23,6 @@ CURVES_DRAWN = 6
 
 BINS = 60
 """Parts of a curve, each shown as its mean: an update sees few episodes."""
-
-RETURN = "charts/episodic_return"
 
 
 @dataclasses.dataclass(frozen=True)

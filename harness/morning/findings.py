@@ -10,14 +10,26 @@ from typing import Any
 
 from harness.errors import InputError, LedgerError
 from harness.evaluate import MAX_RETURN
-from harness.judgement import objective, verdict
-from harness.judgement.history import NAME_LENGTH, fails_fresh, incumbents_returns
+from harness.judgement import estimate, history, objective, progress
+from harness.judgement.history import SEEN, fails_fresh, incumbents_returns
+from harness.judgement.progress import NAME_LENGTH, Progress
 from harness.places import SUMMARY, TURN, run_folder
-from harness.record.entries import ALONE, Entry, Fate, Role, Run, Verdict, stamp
+from harness.record.entries import (
+    ALONE,
+    ConfirmationBegun,
+    Entry,
+    Fate,
+    Role,
+    Run,
+    SetBack,
+    Status,
+    Verdict,
+    stamp,
+)
 from harness.record.ledger import Ledger
 
-ENOUGH = 5
-"""Runs from which an interval stands for them; fewer are all shown."""
+BETWEEN = 0.5
+"""Where, on an axis of experiments, that is which happened after one and before the next."""
 
 LONGEST_PAUSE = 2 * 3600.0
 """Seconds, beside a run's own, in which nothing begins and after which nobody was at work: an hour
@@ -33,9 +45,9 @@ class Experiment:
       commit: its name in the ledger.
       description: of the edit.
       outcome: what became of it.
-      reason: of the verdict, in words.
+      reason: of the last verdict, in words, and what came of it later.
       scores: of its replicates.
-      against: scores of the incumbent that were known at the verdict.
+      against: scores of the lead that were known at the verdict.
       runs: ids, in their order.
     """
 
@@ -55,14 +67,16 @@ class Reign:
 
     Attributes:
       commit: its name in the ledger.
-      since: number of the experiment that made it the incumbent; 0 for the first.
-      fresh: scores that no decision was made on.
+      since: number of the experiment that made it the incumbent, or a place between two if a
+        confirmation did; 0 for the first.
+      fresh: scores that it is estimated by. Those of an edit no decision was made on; those of the
+        first file are the baseline's where there are no others.
       single: all scores of its runs but those that it was kept for: what one run is like.
       runs: ids of the fresh ones.
     """
 
     commit: str
-    since: int
+    since: float
     fresh: list[float]
     single: list[float]
     runs: list[str]
@@ -86,6 +100,51 @@ class Reign:
 
 
 @dataclasses.dataclass(frozen=True)
+class Lead:
+    """A file that edits were made on.
+
+    Attributes:
+      commit: its name in the ledger; empty where the incumbent itself leads.
+      since: as of a `Reign`.
+      scores: of the runs that it was chosen for; their mean flatters it. None where the incumbent
+        leads.
+    """
+
+    commit: str
+    since: float
+    scores: list[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Confirmation:
+    """Runs of lead and incumbent, side by side.
+
+    Attributes:
+      number: of it in the branch's life, from 1.
+      edits: numbers of the experiments that it is about.
+      since: its place between two experiments.
+      simpler: whether it asks if the lead is as good and simpler, and not if it is better.
+      level: how often it may keep what changes nothing; or what is worse, where it asks for that.
+      most: runs that were planned.
+      verdict: `keep`, `unproved`, or `go on` where it has not ended.
+      reason: of the verdict, in words; and how far the lead fell back.
+      lead: scores.
+      incumbent: scores.
+    """
+
+    number: int
+    edits: list[int]
+    since: float
+    simpler: bool
+    level: float
+    most: int
+    verdict: Verdict
+    reason: str
+    lead: list[float]
+    incumbent: list[float]
+
+
+@dataclasses.dataclass(frozen=True)
 class Findings:
     """Of one experiment branch.
 
@@ -95,7 +154,12 @@ class Findings:
       budget: seconds of each training.
       instrument: what measured.
       experiments: in their order.
-      reigns: in their order; the last one is the incumbent.
+      reigns: in their order; the last one is the incumbent, once it has an estimate.
+      leads: in their order; none where no edit was ahead of the incumbent.
+      confirmations: in their order.
+      proved: commits of the edits that are in the incumbent, in their order on the branch.
+      simpler: those of them that are there because the file is as good with them, and simpler.
+      progress: where search and proof are.
       transfers: returns by task and commit.
       rows: of the branch.
     """
@@ -106,6 +170,11 @@ class Findings:
     instrument: str
     experiments: list[Experiment]
     reigns: list[Reign]
+    leads: list[Lead]
+    confirmations: list[Confirmation]
+    proved: list[str]
+    simpler: list[str]
+    progress: Progress
     transfers: dict[str, dict[str, float]]
     rows: list[Entry]
 
@@ -115,9 +184,37 @@ class Findings:
         return [row for row in self.rows if isinstance(row, Run)]
 
     @property
+    def stopping(self) -> bool:
+        """Whether hopeless runs are stopped."""
+        return self.runs[0].stopping
+
+    @property
     def kept(self) -> list[Experiment]:
-        """The experiments that made a new incumbent."""
-        return [e for e in self.experiments if e.outcome == Fate.KEEP]
+        """The experiments that are proved to be better, in their order on the branch."""
+        return self._named([commit for commit in self.proved if commit not in self.simpler])
+
+    @property
+    def simplified(self) -> list[Experiment]:
+        """Those that are kept because the file is as good with them, and simpler."""
+        return self._named(self.simpler)
+
+    @property
+    def inside(self) -> list[Experiment]:
+        """Both, in their order on the branch."""
+        return self._named(self.proved)
+
+    @property
+    def leading(self) -> list[Experiment]:
+        """Those that are accepted on top of them, and not proved yet."""
+        return self._named(self.progress.stack)
+
+    def count(self, fate: Fate) -> int:
+        """How many experiments have come to this."""
+        return sum(e.outcome is fate for e in self.experiments)
+
+    def _named(self, commits: Sequence[str]) -> list[Experiment]:
+        there = {e.commit: e for e in self.experiments}
+        return [there[commit] for commit in commits if commit in there]
 
     @property
     def hours(self) -> float:
@@ -129,9 +226,9 @@ class Findings:
 
 def span(scores: Sequence[float]) -> tuple[float, float]:
     """What stands for scores: the 95 % interval of their mean; their range where they are few."""
-    if len(scores) < ENOUGH:
+    if len(scores) < estimate.FEW:
         return min(scores), max(scores)
-    return verdict.interval(scores)
+    return estimate.interval(scores)
 
 
 def read(ledger: Path, branch: str = "") -> Findings:
@@ -173,6 +270,8 @@ def check(row: Entry, ledger: Path) -> None:
         whole = re.fullmatch(r"\d{8}-\d{6}-\w+", row.run_id) is not None
         whole = whole and stamp(row) is not None
         figures = [row.budget, row.avg_return or 0.0] if isinstance(row, Run) else []
+        if isinstance(row, ConfirmationBegun) and row.lots is not None:
+            figures += [row.lots.level, row.lots.jump]
         whole = whole and all(abs(figure) <= MAX_RETURN for figure in figures)
     except ValueError:
         whole = False
@@ -188,6 +287,18 @@ def figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def _origins(there: Progress, name: str) -> set[str]:
+    """A file and those that it was made on, one after the other.
+
+    An edit that was made beside another one leads with its own file, without the other.
+    """
+    found: set[str] = set()
+    while name not in found:
+        found.add(name)
+        name = there.made_on.get(name, name)
+    return found
+
+
 class _Reader:
     """Goes through a branch's rows once."""
 
@@ -199,6 +310,17 @@ class _Reader:
         self._returns: dict[tuple[str, str, str, int], dict[str, float]] = {}
         self._trials: dict[str, list[Run]] = {}
         self._against: dict[str, list[float]] = {}
+        self._seen: dict[str, list[float]] = {}
+        self._single: dict[str, list[float]] = {}
+        self._fresh: dict[tuple[str, Role], list[tuple[str, float]]] = {}
+        self._transfers: dict[str, dict[str, float]] = {}
+        self._confirmations: list[Confirmation] = []
+        self._there = Progress(runs[0].commit[:NAME_LENGTH])
+        self._reigns: list[tuple[str, float]] = [(self._there.incumbent, 0)]
+        self._leads: list[tuple[str, float]] = []
+        self._proved: list[str] = []
+        self._simpler: list[str] = []
+        self._later: dict[str, str] = {}
 
     def findings(self, name: str) -> Findings:
         """All of them.
@@ -206,51 +328,137 @@ class _Reader:
         Raises:
           InputError: the baseline is not measured yet.
         """
-        single: dict[str, list[float]] = {}
-        fresh: dict[str, list[tuple[str, float]]] = {}
-        reign = self._rows[0].commit[:NAME_LENGTH]
-        order = [(reign, 0)]
-        transfers: dict[str, dict[str, float]] = {}
-        for row in self._rows:
-            score = self._score(row)
-            if row.role == Role.INCUMBENT and score is not None:
-                single.setdefault(row.commit, []).append(score)
-                if row.commit == row.challenger:
-                    fresh.setdefault(row.commit, []).append((row.run_id, score))
-            elif row.role == Role.CHALLENGER:
-                self._trials.setdefault(row.challenger, []).append(row)
-                own = self._scores(self._trials.get(reign, []))
-                self._against[row.challenger] = [*own, *single.get(reign, [])]
-                if row.verdict == Verdict.KEEP:
-                    reign = row.challenger
-                    order.append((reign, [*self._trials].index(reign) + 1))
-            elif row.role == Role.TRANSFER and row.avg_return is not None:
-                transfers.setdefault(row.task, {})[row.commit] = row.avg_return
-        reigns = [
-            Reign(
-                commit=commit,
-                since=since,
-                fresh=[score for _, score in fresh[commit]],
-                single=single[commit],
-                runs=[run_id for run_id, _ in fresh[commit]],
-            )
-            for commit, since in order
-            if commit in fresh
-        ]
+        for row in self._all:
+            if isinstance(row, Run):
+                self._run(row)
+            before, self._there = self._there, progress.after(self._there, row)
+            match row:
+                case ConfirmationBegun(lots=lots) if lots is not None:
+                    self._confirmations.append(self._begun(row))
+                case SetBack() if before.falling is not None and self._confirmations:
+                    self._fell(row.reason)
+            self._follow(before, row)
+        reigns = [reign for commit, since in self._reigns if (reign := self._reign(commit, since))]
         if not reigns:
             raise InputError(f"On {name} the baseline is not measured yet: there is no score.")
-        experiments = [
-            self._experiment(number, commit) for number, commit in enumerate(self._trials, start=1)
-        ]
         return Findings(
             branch=name,
             tasks=self._tasks,
             budget=self._rows[0].budget,
             instrument=self._instrument,
-            experiments=experiments,
+            experiments=[
+                self._experiment(number, commit)
+                for number, commit in enumerate(self._trials, start=1)
+            ],
             reigns=reigns,
-            transfers=transfers,
+            leads=[
+                Lead(commit, since, [*self._scores(self._trials.get(commit, []))])
+                for commit, since in self._leads
+            ],
+            confirmations=self._confirmations,
+            proved=self._proved,
+            simpler=self._simpler,
+            progress=self._there,
+            transfers=self._transfers,
             rows=self._all,
+        )
+
+    def _run(self, row: Run) -> None:
+        """What a run adds."""
+        score = self._score(row)
+        if row.role == Role.CHALLENGER:
+            self._trials.setdefault(row.challenger, []).append(row)
+            if row.challenger != self._there.lead:
+                self._against[row.challenger] = [*self._seen.get(self._there.lead, [])]
+        elif row.role == Role.TRANSFER and row.avg_return is not None:
+            self._transfers.setdefault(row.task, {})[row.commit] = row.avg_return
+        elif row.role == Role.CONFIRMATION:
+            self._confirmed(row, score)
+        if score is None:
+            return
+        if row.role in SEEN:
+            self._seen.setdefault(row.commit, []).append(score)
+        own = row.commit == row.challenger
+        if row.role in (Role.INCUMBENT, Role.ESTIMATE) or (
+            row.role == Role.CONFIRMATION and not own
+        ):
+            self._single.setdefault(row.commit, []).append(score)
+        if own:
+            self._fresh.setdefault((row.commit, row.role), []).append((row.run_id, score))
+
+    def _begun(self, row: ConfirmationBegun) -> Confirmation:
+        """A confirmation before its first run."""
+        assert row.lots is not None
+        numbers = [*self._trials]
+        return Confirmation(
+            number=row.lots.number,
+            edits=[numbers.index(name) + 1 for name in self._there.stack if name in numbers],
+            since=len(numbers) + BETWEEN,
+            simpler=row.lots.simpler,
+            level=row.lots.level,
+            most=sum(map(len, row.lots.blocks)),
+            verdict=Verdict.GO_ON,
+            reason="",
+            lead=[],
+            incumbent=[],
+        )
+
+    def _confirmed(self, row: Run, score: float | None) -> None:
+        """One more run of the last confirmation."""
+        number = row.replicate // history.PLACES_NUMBERED
+        if not self._confirmations or self._confirmations[-1].number != number:
+            return
+        last = self._confirmations[-1]
+        if score is not None:
+            (last.lead if row.commit == row.challenger else last.incumbent).append(score)
+        if row.verdict not in (Verdict.NONE, Verdict.GO_ON):
+            ended = dataclasses.replace(last, verdict=row.verdict, reason=row.reason)
+            self._confirmations[-1] = ended
+
+    def _fell(self, reason: str) -> None:
+        """The lead has fallen back, or has not, after the last confirmation."""
+        last = self._confirmations[-1]
+        said = reason.partition(":")[0].rstrip(".") + "."  # without why: that is there already
+        self._confirmations[-1] = dataclasses.replace(last, reason=f"{last.reason} {said}")
+
+    def _follow(self, before: Progress, row: Entry) -> None:
+        """Note who is the incumbent and who leads, where a row has changed that."""
+        there, since = self._there, len(self._trials) + BETWEEN
+        if isinstance(row, Run) and row.role == Role.CHALLENGER:
+            since = [*self._trials].index(row.challenger) + 1
+        if there.incumbent != before.incumbent:
+            self._reigns.append((there.incumbent, since))
+            moved = [one for one in before.stack if one not in there.stack]
+            within = _origins(there, there.incumbent)
+            proved = [one for one in moved if one in within]
+            self._proved += proved or [there.incumbent]
+            beside = " What is proved was made beside it, and is without it."
+            self._later |= dict.fromkeys(moved, beside)
+            said = "has proved it since"
+            if before.begun is not None and before.begun.lots and before.begun.lots.simpler:
+                self._simpler += proved
+                said = "has found the file with it as good since, and simpler"
+            self._later |= dict.fromkeys(proved, f" Confirmation {there.confirmations} {said}.")
+        if isinstance(row, SetBack):
+            fallen = [one for one in before.stack if one not in there.stack]
+            by = f"confirmation {before.confirmations}" if before.falling else "another run of it"
+            self._later |= dict.fromkeys(fallen, f" The lead fell back behind it after {by}.")
+        leads, led = (one.stack[-1:] for one in (there, before))
+        if leads != led:
+            self._leads.append(("".join(leads), since))
+
+    def _reign(self, commit: str, since: float) -> Reign | None:
+        """An incumbent's, as far as it has runs that it is estimated by; None where it has none."""
+        first = self._fresh.get((commit, Role.INCUMBENT), [])
+        fresh = self._fresh.get((commit, Role.ESTIMATE), []) or first
+        if not fresh:
+            return None
+        return Reign(
+            commit=commit,
+            since=since,
+            fresh=[score for _, score in fresh],
+            single=self._single[commit],
+            runs=[run_id for run_id, _ in fresh],
         )
 
     def _score(self, row: Run) -> float | None:
@@ -270,20 +478,29 @@ class _Reader:
 
     def _experiment(self, number: int, commit: str) -> Experiment:
         rows = self._trials[commit]
-        ended = next((row for row in rows if row.verdict.final), None)
-        outcome = Fate(ended.verdict) if ended else Fate.ON_TRIAL
-        if ended and not ended.status.decided:
-            outcome = Fate.CRASH
+        ended = next((row for row in reversed(rows) if row.verdict.final), None)
         return Experiment(
             number=number,
             commit=commit,
             description=rows[0].description,
-            outcome=outcome,
-            reason=ended.reason if ended else "",
+            outcome=self._fate(commit, ended),
+            reason=(ended.reason if ended else "") + self._later.get(commit, ""),
             scores=list(self._scores(rows)),
-            against=self._against[commit],
+            against=self._against.get(commit, []),
             runs=[row.run_id for row in rows],
         )
+
+    def _fate(self, commit: str, ended: Run | None) -> Fate:
+        """What became of an edit whose trial has ended with a run, or has not."""
+        if commit in self._proved:
+            return Fate.SIMPLER if commit in self._simpler else Fate.KEEP
+        if ended is None:
+            return Fate.ON_TRIAL
+        if ended.verdict == Verdict.ACCEPT:
+            return Fate.ACCEPT if commit in self._there.stack else Fate.SET_BACK
+        if not ended.status.decided:
+            return Fate.STOPPED if ended.status == Status.STOPPED else Fate.CRASH
+        return Fate(ended.verdict)
 
     def _scores(self, rows: Sequence[Run]) -> Iterable[float]:
         """Of the complete replicates of a trial."""

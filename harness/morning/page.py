@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import jinja2
 
+from harness.judgement import estimate
+from harness.judgement.history import COUNTED
 from harness.morning import meaning, singles
-from harness.morning.charts import COLOURS, OUTCOMES
-from harness.morning.findings import ENOUGH, Experiment, Findings, Reign, figure
-from harness.record.entries import Fate, Role, Run, stamp
+from harness.morning.charts import COLOURS, OUTCOMES, confirmed
+from harness.morning.findings import Confirmation, Experiment, Findings, Reign, figure
+from harness.record.entries import Fate, Run, Verdict, stamp
 from harness.system import words
 
 DARK = {
@@ -20,6 +22,7 @@ DARK = {
     "discard": "#737881",
     "crash": "#ff6369",
     "incumbent": "#52a9ff",
+    "lead": "#c08cf0",
     "noise": "#1b3049",
     "other": "#f1b35a",
 }
@@ -32,7 +35,10 @@ STRIP_MARGIN = 5.0
 """Pixels left free at both ends of it."""
 
 TICKS = 40
-"""Runs of the incumbent in it, the latest."""
+"""Runs of the lead or the incumbent in it, the latest."""
+
+DESCRIPTION_SHOWN = 160
+"""Characters of a description; the rest shows where the pointer rests on it."""
 
 CONTEXT = 2
 """Unchanged lines around a change in a diff."""
@@ -50,7 +56,7 @@ def write(
     Args:
       found: what it reports.
       charts: SVG elements by name; those that are missing are left out.
-      diffs: of the kept experiments, as `diff` gives them.
+      diffs: of the edits that are proved or lead, as `diff` gives them.
       video: an MP4 in base64; empty without one.
       no_video: why there is none.
     """
@@ -61,9 +67,13 @@ def write(
         found=found,
         instrument=found.instrument.partition(" ")[2] or "unknown hardware",
         began=min(stamp(row) for row in found.rows),
-        runs=sum(run.role in (Role.CHALLENGER, Role.INCUMBENT) for run in found.runs),
-        failed=sum(e.outcome is Fate.CRASH for e in found.experiments),
+        lasted=words.lasting(found.hours * words.HOUR),
+        runs=sum(run.role in COUNTED for run in found.runs),
+        came=came(found),
+        proofs=proofs(found),
+        ahead=ahead(found),
         words={outcome: word for outcome, (_, _, word) in OUTCOMES.items()},
+        confirmed=confirmed,
         interval=interval,
         gain=_gain(found),
         charts=charts,
@@ -71,6 +81,7 @@ def write(
         video=video,
         no_video=words.plain(no_video),
         strip=lambda experiment: strip(experiment, low, high),
+        sides=lambda confirmation: sides(confirmation, low, high),
         low=low,
         high=high,
     )
@@ -108,16 +119,51 @@ def _rendered(template: str, **values: object) -> str:
     """A template with its values, and with what all have: colours, and words for figures."""
     loader = jinja2.PackageLoader("harness.morning", "")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+    environment.filters["shortened"] = lambda text: words.shortened(text, DESCRIPTION_SHOWN)
     colours = {role: (COLOURS[role], DARK[role]) for role in COLOURS}
     return environment.get_template(template).render(colours=colours, figure=figure, **values)
 
 
 def interval(reign: Reign) -> str:
     """An incumbent's 95 % interval and number of runs; the runs themselves where they are few."""
-    if len(reign.fresh) < ENOUGH:
+    if len(reign.fresh) < estimate.FEW:
         return f"runs: {', '.join(map(figure, reign.fresh))}"
     low, high = reign.span
     return f"95 %: {figure(low)} to {figure(high)}, {len(reign.fresh)} runs"
+
+
+def came(found: Findings, *others: Fate) -> str:
+    """How many experiments have come to what; only fates that there are, and these."""
+    counts = {fate: found.count(fate) for fate in OUTCOMES}
+    return ", ".join(
+        f"{count} {OUTCOMES[fate][2]}"
+        for fate, count in counts.items()
+        if count or fate in (Fate.KEEP, *others)
+    )
+
+
+def proofs(found: Findings) -> str:
+    """How many confirmations asked if a lead is better, and how many proved it; or nothing."""
+    made = [one for one in found.confirmations if not one.simpler]
+    if not made:
+        return ""
+    kept = sum(one.verdict == Verdict.KEEP for one in made)
+    return f"{words.counted(len(made), 'confirmation')} made, {kept} with success"
+
+
+def ahead(found: Findings) -> str:
+    """Who leads, in words; empty where no edit is ahead of the incumbent."""
+    if not found.leading:
+        return ""
+    scores = found.leads[-1].scores
+    mean = f"{figure(statistics.fmean(scores))} in {words.counted(len(scores), 'run')}"
+    noun = "experiment" if len(found.leading) == 1 else "experiments"
+    numbers = f"{noun} {', '.join(str(e.number) for e in found.leading)}"
+    return (
+        f"{words.counted(len(found.leading), 'edit')} ahead of the incumbent, not proved yet: "
+        f"{numbers}. It has {mean if scores else 'no run that counts here'}, which flatter it: it "
+        "was chosen for them"
+    )
 
 
 def diff(before: bytes, after: bytes) -> list[tuple[str, str]]:
@@ -129,25 +175,36 @@ def diff(before: bytes, after: bytes) -> list[tuple[str, str]]:
 
 
 def strip(experiment: Experiment, low: float, high: float) -> str:
-    """An experiment's runs against the incumbent's, on one scale, as an SVG element."""
+    """An experiment's runs against the lead's, on one scale, as an SVG element."""
+    colour = OUTCOMES[experiment.outcome][0]
+    return _strip(experiment.scores, colour, experiment.against, low, high)
+
+
+def sides(confirmation: Confirmation, low: float, high: float) -> str:
+    """The lead's runs against the incumbent's, likewise."""
+    return _strip(confirmation.lead, "lead", confirmation.incumbent, low, high)
+
+
+def _strip(
+    dots: Sequence[float], colour: str, ticks: Sequence[float], low: float, high: float
+) -> str:
     width, height = STRIP
 
     def x(score: float) -> float:
         inside = min(max(score, low), high)
         return STRIP_MARGIN + (inside - low) / ((high - low) or 1.0) * (width - 2 * STRIP_MARGIN)
 
-    colour = OUTCOMES[experiment.outcome][0]
     parts = [f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="scores">']
     parts += [
         f'<path d="M{x(score):.1f} 15v8" stroke="var(--incumbent)" stroke-opacity=".55"/>'
-        for score in experiment.against[-TICKS:]
+        for score in ticks[-TICKS:]
     ]
-    if experiment.against:
-        mean = x(statistics.fmean(experiment.against))
+    if ticks:
+        mean = x(statistics.fmean(ticks))
         parts.append(f'<path d="M{mean:.1f} 2v22" stroke="var(--incumbent)" stroke-width="2"/>')
     parts += [
         f'<circle cx="{x(score):.1f}" cy="8" r="3.2" fill="var(--{colour})" fill-opacity=".85"/>'
-        for score in experiment.scores
+        for score in dots
     ]
     return "".join([*parts, "</svg>"])
 
@@ -156,16 +213,34 @@ def _scale(found: Findings) -> tuple[float, float]:
     """The scale of all strips: of all scores."""
     scores = [s for e in found.experiments for s in e.scores]
     scores += [s for reign in found.reigns for s in reign.single]
+    scores += [s for one in found.confirmations for s in (*one.lead, *one.incumbent)]
     return min(scores), max(scores)
 
 
 def _gain(found: Findings) -> str:
-    """What the night has brought, in words; empty where nothing was kept."""
+    """What the night has brought, in words; empty where nothing was proved."""
     if len(found.reigns) < 2:
         return ""
+    if not found.kept:
+        return (
+            "Nothing was proved to be better. The incumbent is simpler than the baseline, and as "
+            "good but for the margin that its proof allows: a difference of their estimates is no "
+            "gain."
+        )
     first, last = found.reigns[0], found.reigns[-1]
     share = f" ({last.mean / first.mean - 1:+.0%})" if first.mean > 0 else ""
     return (
         f"The incumbent's estimate is {figure(last.mean - first.mean)} above the baseline's"
-        f"{share}; both come from runs that no decision was based on."
+        f"{share}. No proof rests on the runs of either; the search has seen the baseline's."
+        f"{_of_simpler(found)}"
+    )
+
+
+def _of_simpler(found: Findings) -> str:
+    """What is to be known of edits that only make the file simpler; nothing where there is none."""
+    if not found.simplified:
+        return ""
+    return (
+        f" {words.counted(len(found.simplified), 'edit')} in it only made the file simpler: what "
+        "they cost is in that figure, and none of it is proved to be theirs."
     )

@@ -7,18 +7,26 @@ from pathlib import Path
 
 from harness.checkout import branch, holder
 from harness.errors import InputError
+from harness.judgement import purpose
 from harness.judgement.history import History
-from harness.morning import findings, page, singles
-from harness.morning.charts import OUTCOMES
-from harness.morning.findings import Experiment, Findings, Reign, figure
+from harness.morning import aftermath, findings, page, singles
+from harness.morning.charts import OUTCOMES, confirmed
+from harness.morning.findings import Findings, figure
 from harness.places import LEDGER
 from harness.record import life
 from harness.record.entries import ALONE, UNLIMITED, Fate, Run, stamp
 from harness.record.ledger import Ledger
+from harness.record.snapshot import Snapshot
 from harness.system import words
 
 VERDICTS = 5
 """Of the latest experiments that are shown."""
+
+REASON_LENGTH = 220
+"""Characters of a reason that are shown."""
+
+ASIDE = 22
+"""Columns that are left free before what belongs to the line above."""
 
 AGENT_LENGTH = 60
 """Characters of an agent's command that are shown."""
@@ -35,21 +43,24 @@ class Status:
       branch: its name.
       objective: its tasks; empty before its first run has ended.
       budget: seconds of a training; likewise.
-      incumbent: its estimate; None while the baseline is measured.
-      experiments: all so far.
+      stopping: whether hopeless runs are stopped.
+      found: what its rows say; None while the baseline is measured.
+      prospect: how far the lead is thought to be ahead, and what proves it, in words; empty where
+        nothing leads.
       night: used and planned hours and runs, in words; empty without a night.
       unfinished: whether that night has hours and runs left.
-      underway: runs that have begun and not ended: id and age in seconds.
+      underway: runs that have begun and not ended: id, age in seconds, and what it is for.
     """
 
     branch: str
     objective: str
     budget: str
-    incumbent: Reign | None
-    experiments: list[Experiment]
+    stopping: bool
+    found: Findings | None
+    prospect: str
     night: str
     unfinished: bool
-    underway: list[tuple[str, float]]
+    underway: list[tuple[str, float, str]]
 
 
 def look(root: Path) -> list[str]:
@@ -66,6 +77,11 @@ def look(root: Path) -> list[str]:
     now = read(root)
     if now.unfinished and not who:
         at_work += "; the night has not ended, and harness.loop --resume continues it"
+    if now.found and now.found.progress.begun and not who:
+        at_work += (
+            f"; confirmation {now.found.progress.confirmations} has not ended: the next command "
+            "goes on with it, or python -m harness.run --confirm by itself"
+        )
     return [*lines(now), at_work]
 
 
@@ -95,34 +111,95 @@ def read(root: Path) -> Status:
         branch=name,
         objective=first.objective if first else "",
         budget=f"{first.budget:g}" if first else "",
-        incumbent=found.reigns[-1] if found else None,
-        experiments=found.experiments if found else [],
+        stopping=first.stopping if first else False,
+        found=found,
+        prospect=aftermath.prospect(past.measured_by(found.instrument)) if found else "",
         night=_night(past),
         unfinished=_has_time(past),
-        underway=_underway(root, there.open()),
+        underway=_underway(root, there),
     )
 
 
 def lines(now: Status) -> list[str]:
     """A status in words, a line a thing."""
-    said = [f"{now.branch}: {now.objective}, {now.budget} s of training a run"]
+    ends = "hopeless runs are stopped" if now.stopping else "no run is stopped"
+    said = [f"{now.branch}: {now.objective}, {now.budget} s of training a run; {ends}"]
     if not now.objective:
         said = [f"{now.branch}: no run has ended yet"]
-    if now.incumbent is None:
+    if now.found is None:
         said.append("incumbent: the baseline is being measured")
     else:
-        estimate = f"{figure(now.incumbent.mean)} ({page.interval(now.incumbent)})"
-        kept = sum(e.outcome is Fate.KEEP for e in now.experiments)
-        said += [f"incumbent: {estimate}", f"tried: {len(now.experiments)}, kept: {kept}"]
+        said += _of(now.found, now.prospect)
     if now.night:
         said.append(now.night)
     said += _running(now.underway)
-    for e in reversed(now.experiments[-VERDICTS:]):
+    for e in reversed(now.found.experiments[-VERDICTS:] if now.found else []):
         word = OUTCOMES[e.outcome][2]
-        said.append(f"  {e.number:>4} {word:<12} {e.description[:60]}")
+        said.append(f"  {e.number:>4} {word:<16} {e.description[:60]}")
         if e.reason:
-            said.append(f"{'':18} {e.reason[:110]}")
+            said.append(_below(e.reason))
     return said
+
+
+def summary(now: Status) -> list[str]:
+    """What a branch has come to by the end of a night, in words, a line a thing."""
+    if now.found is None:
+        return []
+    made = page.proofs(now.found)
+    return [
+        f"{now.branch}, in all: {_tried(now.found)}{'; ' if made else ''}{made}",
+        *_incumbent(now.found)[:1],
+    ]
+
+
+def _below(text: str) -> str:
+    """What belongs to the line above."""
+    return f"{'':{ASIDE}} {text[:REASON_LENGTH]}"
+
+
+def _tried(found: Findings) -> str:
+    """How many edits there were, and what they have come to."""
+    return f"{words.counted(len(found.experiments), 'edit')}; {page.came(found, *_always(found))}"
+
+
+def _incumbent(found: Findings) -> list[str]:
+    """The incumbent's estimate, and from which runs it is."""
+    incumbent = found.reigns[-1]
+    said = f"{figure(incumbent.mean)} ({page.interval(incumbent)})"
+    if incumbent.commit != found.progress.incumbent:
+        return [f"incumbent: a new one is being measured; the last one was {said}"]
+    lines = [f"incumbent: {said}"]
+    if incumbent.commit in found.proved:
+        lines.append(_below(
+            "by runs after its proof; reasons have the mean of those before it, which flatter it"
+        ))  # fmt: skip
+    return lines
+
+
+def _of(found: Findings, prospect: str = "") -> list[str]:
+    """Incumbent, lead and confirmations of a branch, and what its experiments have come to."""
+    said = _incumbent(found)
+    if ahead := page.ahead(found):
+        said.append(f"lead: {ahead}")
+        said += [_below(prospect)] if prospect else []
+    elif found.progress.made_on:
+        said.append("lead: the incumbent; edits are made on it")
+    said.append(f"tried: {_tried(found)}")
+    if found.confirmations:
+        last = found.confirmations[-1]
+        made = f"{len(last.lead) + len(last.incumbent)} of at most {last.most} runs"
+        said.append(
+            f"confirmation {last.number} of the lead against the incumbent: "
+            f"{confirmed(last)[1]}, {made}"
+        )
+        if last.reason:
+            said.append(_below(last.reason))
+    return said
+
+
+def _always(found: Findings) -> list[Fate]:
+    """What is counted even where there is none of it."""
+    return [Fate.STOPPED] if found.stopping else []
 
 
 def _of_singles(root: Path) -> list[str]:
@@ -135,7 +212,7 @@ def _of_singles(root: Path) -> list[str]:
     ledger = Ledger(root / LEDGER)
     ledger.check()
     there = ledger.read()
-    runs, underway = singles.read(root / LEDGER), _underway(root, there.open())
+    runs, underway = singles.read(root / LEDGER), _underway(root, there)
     if not runs and not underway:
         raise InputError(
             f"There is no run in {root / LEDGER} yet: python -m harness.run makes one. Those of "
@@ -155,9 +232,11 @@ def _of_single(run: Run) -> str:
     return f"  {stamp(run):%m-%d %H:%M} {what:<32} {came:<18} {run.description[:40]}"
 
 
-def _running(underway: list[tuple[str, float]]) -> list[str]:
+def _running(underway: list[tuple[str, float, str]]) -> list[str]:
     """A line for each run that goes on."""
-    return [f"running: {words.line(run_id)}, for {age:.0f} s" for run_id, age in underway]
+    return [
+        f"running: {words.line(run_id)}, for {age:.0f} s: {what}" for run_id, age, what in underway
+    ]
 
 
 def _has_time(past: History) -> bool:
@@ -174,9 +253,9 @@ def _night(past: History) -> str:
     night = past.night()
     if night is None:
         return ""
-    hours = (datetime.now(UTC) - stamp(night)).total_seconds() / 3600
+    seconds = (datetime.now(UTC) - stamp(night)).total_seconds()
     runs, turns = past.runs_since(night), past.turns_since(night)
-    used = f"{hours:.1f} hours, {runs} runs, {turns} turns"
+    used = f"{words.lasting(seconds)}, {words.counted(runs, 'run')}, {words.counted(turns, 'turn')}"
     if (plan := night.plan) is None:
         return f"night: {used}"
     end = f"{plan.hours:g} hours"
@@ -184,9 +263,11 @@ def _night(past: History) -> str:
     return f"night: {words.line(plan.agent, AGENT_LENGTH)}: {used}; no new turn after {end}"
 
 
-def _underway(root: Path, begun: list[Run]) -> list[tuple[str, float]]:
+def _underway(root: Path, there: Snapshot) -> list[tuple[str, float, str]]:
     """Runs that go on, the youngest last."""
     now = datetime.now(UTC)
     return [
-        (run.run_id, (now - stamp(run)).total_seconds()) for run in begun if life.goes_on(root, run)
+        (run.run_id, (now - stamp(run)).total_seconds(), purpose.told(run, there.entries))
+        for run in there.open()
+        if life.goes_on(root, run)
     ]

@@ -100,7 +100,7 @@ def write(root: Path, past: History, situation: Situation) -> Brief:
         f"## Your notes\n\n{words.quoted(situation.notes.rstrip())}" if situation.notes else "",
         "## The budget\n\n" + "\n".join(f"- {x}" for x in facts.lines(root, past, edited(past))),
         _tried(shown[Group.NEAR], tried),
-        *(_course(root, run, "The incumbent's last run") for run in latest.values()),
+        *(_course(root, run, "The lead's last run") for run in latest.values()),
         *(_tried(shown[group], tried) for group in Group if group != Group.NEAR),
         *(
             _course(root, run, "The last edit's last run")
@@ -118,7 +118,7 @@ def write(root: Path, past: History, situation: Situation) -> Brief:
 
 def edited(past: History) -> str:
     """The commit of the file that edits are made on."""
-    return past.incumbent
+    return past.lead
 
 
 def _task(conditions: Conditions, situation: Situation) -> str:

@@ -1,17 +1,15 @@
 """What a training has to spend, and what an edit has to reach: figures of a branch, in words."""
 
-import statistics
-from collections.abc import Sequence
 from pathlib import Path
 
 from harness.engines import backends
 from harness.errors import InputError
-from harness.judgement import prospects
+from harness.judgement import prospects, search
 from harness.judgement.history import History
-from harness.judgement.verdict import HURDLES
 from harness.night import tries
-from harness.record.entries import Role, Run
+from harness.record.entries import Run
 from harness.record.runs import Record
+from harness.system import words
 
 ON_A_PROCESSOR = "cpu"
 """How the device of a training ends that has no accelerator."""
@@ -29,7 +27,7 @@ def lines(root: Path, past: History, commit: str) -> list[str]:
     latest = {run.task: run for run in tries.runs_of(past, commit)}
     for run in latest.values():
         found += _of_training(root, past, run, several=len(latest) > 1)
-    found += _of_scores(past.scores(Role.INCUMBENT, commit))
+    found += _of_beliefs(past)
     return [*found, *(f"**{doubt}**" for doubt in prospects.doubts(root, past))]
 
 
@@ -60,14 +58,23 @@ def _of_training(root: Path, past: History, run: Run, several: bool) -> list[str
     ]
 
 
-def _of_scores(scores: Sequence[float]) -> list[str]:
+def _of_beliefs(past: History) -> list[str]:
     """Spread between runs, and the bar that it makes."""
-    if len(scores) < 2:
+    if past.missing():
         return []
-    mean, spread = statistics.fmean(scores), statistics.stdev(scores)
-    share = f", {spread / abs(mean):.0%} of the mean" if mean else ""
-    bars = ", ".join(f"{mean + hurdle * spread:,.4g}" for hurdle in HURDLES)
+    there, outlook = past.progress(), past.outlook()
+    mean = outlook.origin + outlook.unit * outlook.value(outlook.lead)
+    share = f", {outlook.unit / abs(mean):.0%} of the mean" if mean else ""
+    ahead = (
+        f"The lead is {words.counted(len(there.stack), 'edit')} ahead of the proved incumbent, "
+        f"which is thought to be {outlook.ahead():+.2f} deviations"
+        if there.stack
+        else "The lead is the proved incumbent"
+    )
     return [
-        f"One deviation between runs of the same file: {spread:,.4g}{share} ({len(scores)} runs)",
-        f"To be run again, the mean of an edit has to be above, after 1, 2, 3 runs, about: {bars}",
+        f"One deviation between runs of the same file: {outlook.unit:,.4g}{share}",
+        ahead,
+        f"The lead is thought to be worth {mean:,.4g}. A first run of an edit gives hope from "
+        f"{outlook.bar():,.4g} on; an edit leads that is thought to gain "
+        f"{search.ACCEPT:+.2f} deviations after {search.LOOKS} runs",
     ]

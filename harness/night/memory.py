@@ -3,15 +3,17 @@
 import contextlib
 import dataclasses
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import InputError, LedgerError
+from harness.judgement import search
 from harness.judgement.history import History
-from harness.places import ERROR, LEDGER, NOTES, TRAIN_FILE, TURN, run_folder
-from harness.record.entries import UNLIMITED, Ending, Entry, Plan, Role, Run, Turn, stamp
+from harness.places import ERROR, LEDGER, NOTES, SUMMARY, TRAIN_FILE, TURN, run_folder
+from harness.record.entries import UNLIMITED, Ending, Entry, Plan, Role, Run, Status, Turn, stamp
 from harness.record.runs import medians
 from harness.system import words
 
@@ -23,7 +25,7 @@ FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0
 limit, or a command that only fails."""
 
 RUNS_TIMED = 10
-"""Runs that tell how long one takes: the latest."""
+"""Whole runs that tell how long one takes: the latest."""
 
 LISTED = 10
 """Paths in a row or a brief: an agent may have made thousands."""
@@ -50,12 +52,14 @@ class Memory:
       past: what the ledger says of the branch.
       plan: of the night.
       earlier: turns that were there when it began, or went on.
+      slots: runs at a time.
     """
 
     root: Path
     past: History
     plan: Plan
     earlier: int
+    slots: int = 1
 
     @property
     def turns(self) -> list[Turn]:
@@ -86,19 +90,41 @@ class Memory:
             )
         return None
 
+    def runs_left(self) -> float:
+        """For how many whole runs there is time."""
+        hours, runs = self.used()
+        left = float(self.plan.runs - runs) if self.plan.runs < UNLIMITED else math.inf
+        each = self._each()
+        if each:
+            seconds = max(self.plan.hours - hours, 0.0) * 3600
+            left = min(left, self.slots * seconds / sum(each.values()))
+        return max(left, 0.0)
+
+    def closes(self) -> bool:
+        """Whether what is left is for the last confirmation: no new edit is begun."""
+        there = self.past.progress()
+        return search.is_over(there.stack, self.runs_left(), there.level())
+
     def left(self) -> str:
         """Hours and runs, in words."""
         hours, runs = self.used()
         seconds = max(self.plan.hours - hours, 0) * 3600
-        left = f"{seconds / 3600:.1f} hours{self._of_runs(seconds)}"
+        left = f"{words.lasting(seconds)}{self._of_runs(seconds)}"
         if self.plan.runs >= UNLIMITED:
             return left
         return f"{left}; {words.counted(max(self.plan.runs - runs, 0), 'run')} at most"
 
     def _of_runs(self, seconds: float) -> str:
-        """How many runs some seconds are, one after the other; nothing where that is not known."""
-        each = medians(self.root, self.past.runs[-RUNS_TIMED:], "total_seconds")
-        return f", some {seconds / statistics.fmean(each.values()):,.0f} runs" if each else ""
+        """How many whole runs some seconds are; nothing where that is not known."""
+        each = self._each()
+        if not each:
+            return ""
+        return f", some {self.slots * seconds / statistics.fmean(each.values()):,.0f} runs"
+
+    def _each(self) -> dict[str, float]:
+        """Seconds of a whole run, by task; of none where no run has ended."""
+        whole = [run for run in self.past.runs if run.avg_return is not None]
+        return medians(self.root, whole[-RUNS_TIMED:], "total_seconds")
 
     def wait(self) -> float:
         """Seconds before a next turn, twice as many after each further one that ended as the last.
@@ -164,6 +190,20 @@ class Memory:
             if run.role == Role.CHALLENGER and run.scored:
                 scores[run.challenger] = past.scores(Role.CHALLENGER, run.challenger)
         return scores
+
+    def stopped(self) -> dict[str, tuple[float, float]]:
+        """Where every training file whose run was stopped had got to, by its commit.
+
+        The share of the budget, and the mean return that it had reported; nothing of a run whose
+        folder was deleted, as a user may.
+        """
+        found = {}
+        for run in self.past.runs:
+            if run.status == Status.STOPPED:
+                with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                    said = json.loads((self._folder(run) / SUMMARY).read_text())["stopped"]
+                    found[run.challenger] = (float(said["share"]), float(said["reported"]))
+        return found
 
     def _error(self, turn: Turn) -> str | None:
         """What the edit of a turn failed with; None where it did not, or there was none."""

@@ -11,20 +11,20 @@ from harness.record.entries import Role, Run, Verdict
 from harness.record.runs import medians
 
 HARMFUL = -1.0
-"""Deviations between the incumbent's runs; an edit that is as far behind did harm."""
+"""Deviations between runs of one file; an edit that is as far behind did harm."""
 
 REMEMBERED = 60
 """Edits: the latest."""
 
 RUNS_LOOKED_AT = 5
-"""Of an edit or an incumbent, for its pace: the latest."""
+"""Of a file, for its pace: the latest."""
 
 
 class Group(enum.StrEnum):
     """Edits that teach the same, the most instructive first; the value is their heading."""
 
-    NEAR = "Near misses: ahead of the incumbent, and not shown to be better"
-    KEPT = "Kept: chosen for high scores, so that their gain here is too high"
+    NEAR = "Near misses: ahead of the file that they were made on, and set aside"
+    KEPT = "Led or were proved: chosen for high scores, so that their gain here is too high"
     BEHIND = "No gain seen"
     HARM = "Did harm"
     FAILED = "Failed, or not compared"
@@ -39,10 +39,10 @@ class Try:
       description: that it was handed in with.
       verdict, reason: of its trial.
       scores: of its replicates.
-      gain: mean minus that of its incumbent's fresh runs, in deviations between these; None where
-        one of them is not known.
-      pace, updates: its steps per second, and its updates, as multiples of its incumbent's; None
-        where they are not known.
+      gain: mean minus that of the file that it was made on, in deviations between runs of one file;
+        None where one of them is not known.
+      pace, updates: its steps per second, and its updates, as multiples of that file's; None where
+        they are not known.
       run: the id of its last run.
     """
 
@@ -59,7 +59,7 @@ class Try:
     @property
     def group(self) -> Group:
         """Which edits it belongs to."""
-        if self.verdict == Verdict.KEEP:
+        if self.verdict in (Verdict.ACCEPT, Verdict.KEEP):
             return Group.KEPT
         if self.gain is None:
             return Group.FAILED
@@ -70,15 +70,21 @@ class Try:
 
 def read(root: Path, past: History) -> list[Try]:
     """The latest edits of a branch, in the order of their verdicts."""
-    ended = []
-    incumbent = past.runs[0].commit if past.runs else ""
-    for run in past.runs:
-        if run.verdict.final:
-            ended.append((run, incumbent))
-            incumbent = run.challenger if run.verdict == Verdict.KEEP else incumbent
-    latest = ended[-REMEMBERED:]
-    theirs = {commit: past.scores(Role.INCUMBENT, commit) for commit in {c for _, c in latest}}
-    return [_try(root, past, run, commit, theirs[commit]) for run, commit in latest]
+    if not past.runs:
+        return []
+    made_on, files = past.progress().made_on, past.files()
+    ended = {
+        run.challenger: run
+        for run in past.runs
+        if run.role == Role.CHALLENGER and run.verdict.final
+    }
+    latest = [(run, made_on[run.challenger]) for run in [*ended.values()][-REMEMBERED:]]
+    # That of the branch: a lead may have two runs, which may be alike.
+    deviation = 0.0 if past.missing() else past.outlook().noise.deviation
+    return [
+        _try(root, past, run, lead, files[lead].scores if lead in files else (), deviation)
+        for run, lead in latest
+    ]
 
 
 def runs_of(past: History, commit: str) -> list[Run]:
@@ -87,17 +93,20 @@ def runs_of(past: History, commit: str) -> list[Run]:
     return [r for r in past.runs if r.scored and r.role in judged and r.commit == commit]
 
 
-def _try(root: Path, past: History, last: Run, incumbent: str, fresh: Sequence[float]) -> Try:
+def _try(
+    root: Path, past: History, last: Run, lead: str, others: Sequence[float], deviation: float
+) -> Try:
     """What became of one edit.
 
     Args:
       root: the checkout.
       past: what was measured.
       last: the run that ended its trial.
-      incumbent: of that time.
-      fresh: that one's scores.
+      lead: the file that it was made on.
+      others: that one's scores.
+      deviation: between runs of one file; 0 where it is not known.
     """
-    mine, theirs = runs_of(past, last.challenger), runs_of(past, incumbent)
+    mine, theirs = runs_of(past, last.challenger), runs_of(past, lead)
     scores = past.scores(Role.CHALLENGER, last.challenger)
     asked = (r for r in past.runs if (r.challenger, r.role) == (last.challenger, Role.CHALLENGER))
     return Try(
@@ -106,19 +115,18 @@ def _try(root: Path, past: History, last: Run, incumbent: str, fresh: Sequence[f
         verdict=last.verdict,
         reason=last.reason,
         scores=tuple(scores),
-        gain=_gain(scores, fresh),
+        gain=_gain(scores, others, deviation),
         pace=_multiple(*(_latest(root, runs, "steps_per_second") for runs in (mine, theirs))),
         updates=_multiple(*(_latest(root, runs, "num_updates") for runs in (mine, theirs))),
         run=last.run_id,
     )
 
 
-def _gain(scores: Sequence[float], fresh: Sequence[float]) -> float | None:
-    """By how many deviations an edit's mean is ahead of its incumbent's."""
-    spread = statistics.stdev(fresh) if len(fresh) > 1 else 0.0
-    if not scores or spread <= 0:
+def _gain(scores: Sequence[float], others: Sequence[float], deviation: float) -> float | None:
+    """By how many deviations an edit's mean is ahead of that of the file that it was made on."""
+    if not scores or not others or deviation <= 0:
         return None
-    return (statistics.fmean(scores) - statistics.fmean(fresh)) / spread
+    return (statistics.fmean(scores) - statistics.fmean(others)) / deviation
 
 
 def _latest(root: Path, runs: Sequence[Run], figure: str) -> dict[str, float]:

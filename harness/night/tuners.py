@@ -19,8 +19,16 @@ WARM_UP = 5
 """Tries at random before a sampler follows what it has seen."""
 
 
+Stopped = tuple[bytes, tuple[float, float]]
+"""A training file whose run was stopped: at which share of the budget, and what it had reported."""
+
+
 def suggest(
-    kind: str, incumbent: bytes, tried: Sequence[tuple[bytes, float]], seed: int
+    kind: str,
+    incumbent: bytes,
+    tried: Sequence[tuple[bytes, float]],
+    seed: int,
+    stopped: Sequence[Stopped] = (),
 ) -> tuple[bytes, str]:
     """The next edit, and one line that says what it changes.
 
@@ -29,6 +37,8 @@ def suggest(
       incumbent: the training file that is edited.
       tried: training files and their scores, in their order, the incumbent's among them.
       seed: of the sampler: the same arguments give the same edit.
+      stopped: what was tried and has no score. TPE ranks it below all that has one; the other
+        samplers learn nothing from it.
 
     Raises:
       InputError: Optuna is missing, or the file has no constant with a range.
@@ -41,6 +51,15 @@ def suggest(
             trial = optuna.trial.create_trial(
                 params=values, distributions=_distributions(space, optuna), value=score
             )
+            study.add_trial(trial)
+    for source, (share, reported) in stopped:
+        values = _values(source, space)
+        if values is not None:
+            trial = optuna.trial.create_trial(
+                state=optuna.trial.TrialState.PRUNED, params=values,
+                distributions=_distributions(space, optuna),
+                intermediate_values={round(100 * share): reported},
+            )  # fmt: skip
             study.add_trial(trial)
     params = study.ask(_distributions(space, optuna)).params
     changed = [c for c in space if f"{params[c.name]:.6g}" != f"{c.value:.6g}"]

@@ -14,9 +14,11 @@ from datetime import UTC, datetime
 
 from harness.checkout import integrity
 from harness.errors import IntegrityError, PolicyError, StorageError, TrainingError
-from harness.judgement import contest, prospects
-from harness.judgement.contest import LOST_RUNS, Contest
-from harness.judgement.history import NAME_LENGTH, History
+from harness.judgement import ablation, estimate, prospects, search
+from harness.judgement.batches import LOST_RUNS
+from harness.judgement.contest import Contest
+from harness.judgement.history import History
+from harness.judgement.progress import NAME_LENGTH
 from harness.judgement.rulings import LOSSES
 from harness.night import agents, brief, memory, tuners
 from harness.night.agents import Answer
@@ -27,6 +29,9 @@ from harness.record.entries import Ending, NightBegun, Plan, Turn
 from harness.record.ledger import Ledger
 from harness.system import words
 
+SAID = 100
+"""Characters of a description in the line on a turn."""
+
 ATTEMPTS = LOSSES - 1
 """To go on with a trial that something else than its file has stopped: one more would end it."""
 
@@ -35,13 +40,19 @@ ATTEMPTS = LOSSES - 1
 class _Trial:
     """A turn's number, the challenger that it has made (None if none), and its description.
 
-    Where the turn was just made, what the ledger says with it; else None.
+    Where the turn was just made, what the ledger says with it; else None. A trial that belongs to
+    no turn has the number 0.
     """
 
     number: int
     challenger: str | None
     description: str
     past: History | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called for whoever watches."""
+        return f"turn {self.number}" if self.number else self.description
 
 
 class Night:
@@ -92,11 +103,53 @@ class Night:
         if self._plan is not None:
             self._begin(self._plan)
         self._serve(plan) if self._contest.site.slots == 1 else self._serve_together(plan)
-        self._say(f"the night is over: {self._over(self._now(plan))}")
+        over = self._over(self._now(plan)) or "too few runs are left for an edit and its proof"
+        self._close(plan)
+        self._say(f"the night is over: {over}")
 
     def _now(self, plan: Plan, past: History | None = None) -> Memory:
         """What the night knows; the ledger is read if nothing is handed in."""
-        return Memory(self._root, past or self._contest.read(), plan, self._earlier)
+        past = past or self._contest.read()
+        return Memory(self._root, past, plan, self._earlier, self._contest.site.slots)
+
+    def _close(self, plan: Plan) -> None:
+        """Spend what is left: second looks at edits that were set aside, and a confirmation.
+
+        What carries the gain is asked with time that is of no other use then. A passenger that is
+        taken out makes a lead that is simpler; it is confirmed if there is time for that, too.
+        """
+        for _ in range(search.SECOND_LOOKS):
+            now = self._now(plan)
+            if now.runs_left() <= search.reserve(now.past.progress().level()):
+                break
+            if (said := self._contest.look_again()) is None:
+                break
+            self._say(said)
+        self._prove(plan)
+        while self._take_apart(plan):
+            self._prove(plan)
+        past = self._contest.read()
+        if count := len(past.progress().stack):
+            self._say(
+                f"{words.counted(count, 'edit')} of the lead not proved: it is thought to be "
+                f"{past.outlook().ahead():+.2f} deviations ahead of the incumbent. The next night "
+                "goes on from there"
+            )
+
+    def _prove(self, plan: Plan) -> None:
+        """The confirmation that closes the night, where one is due."""
+        for line in self._contest.advance(self._now(plan).runs_left(), closing=True):
+            self._say(line)
+
+    def _take_apart(self, plan: Plan) -> bool:
+        """A step of what carries the gain; whether there was one to take, and time for it."""
+        try:
+            said = ablation.step(self._contest, self._now(plan).runs_left())
+        except (TrainingError, PolicyError, *LOST_RUNS) as error:
+            said = f"an edit that takes out a passenger failed: {str(error).splitlines()[0]}"
+        if said is not None:
+            self._say(said)
+        return said is not None
 
     def _over(self, now: Memory) -> str | None:
         """Why no new turn begins; None while one may."""
@@ -129,17 +182,21 @@ class Night:
         if self._unfinished:
             return self._unfinished.pop(0)
         refs, now = self._contest.branch.read(), self._now(plan)
-        if self._over(now) is not None:
+        if said := self._contest.advance(now.runs_left(), past=now.past):
+            for line in said:
+                self._say(line)
+            refs, now = self._contest.branch.read(), self._now(plan)
+        if self._over(now) is not None or now.closes():
             return None
         refs, past = self._contest.ready(refs, now.past)
         number = len(past.turns) + 1
-        made = self._ask(dataclasses.replace(now, past=past), refs.tip, number)
+        made = self._ask(dataclasses.replace(now, past=past), refs.lead, number)
         made = dataclasses.replace(made, forbidden=(*made.forbidden, *self._put_back()))
         challenger = None
         if made.status == Ending.EDITED and made.edit is not None:
             challenger = self._contest.enter(made.edit, made.description, refs, past)
         past = self._record(made, number, challenger, refs.tip)
-        self._say(f"turn {number}: {made.status}: {made.description}")
+        self._say(f"turn {number}: {made.status}: {words.shortened(made.description, SAID)}")
         if made.status in (Ending.WAITING, Ending.FAILED):
             seconds = self._now(plan, past).wait()
             self._say(f"waiting {seconds:.0f} s")
@@ -147,7 +204,7 @@ class Night:
         return _Trial(number, challenger, made.description, past)
 
     def _ask(self, now: Memory, tip: str, number: int) -> Answer:
-        """Have the agent make an edit of the incumbent."""
+        """Have the agent make an edit of the lead."""
         branch, plan, past = self._contest.branch, now.plan, now.past
         there = branch.edit_of(tip)
         if plan.agent in tuners.TUNERS:
@@ -157,12 +214,13 @@ class Night:
                 for commit, scores in now.tried().items()
                 if scores
             ]
-            edit, line = tuners.suggest(plan.agent, there, known, number)
+            ended = [(branch.edit_of(commit), at) for commit, at in now.stopped().items()]
+            edit, line = tuners.suggest(plan.agent, there, known, number, ended)
             status = Ending.NO_EDIT if edit == there else Ending.EDITED
             return Answer(status, edit, line, seconds=time.monotonic() - begin)
         failed = now.failed(self._contest.site.slots)
         situation = Situation(
-            estimate=contest.estimate(past.fresh()),
+            estimate=estimate.told(past.fresh()),
             left=now.left(),
             repair=failed.error if failed else "",
             note=now.note(),
@@ -190,28 +248,34 @@ class Night:
                     trial.challenger, trial.description, trial.past if attempt == 1 else None
                 )
             except (TrainingError, PolicyError, *LOST_RUNS) as error:
-                self._say(f"turn {trial.number}: failed: {str(error).splitlines()[0]}")
+                self._say(f"{trial.name}: failed: {str(error).splitlines()[0]}")
             except (IntegrityError, StorageError) as error:
                 if attempt == ATTEMPTS:
                     raise
-                self._say(f"turn {trial.number}: once more: {str(error).splitlines()[0]}")
+                self._say(f"{trial.name}: once more: {str(error).splitlines()[0]}")
                 with self._asking:  # while no agent works, whose changes the next turn is told of
                     self._put_back()
                 continue
             else:
-                self._say(f"turn {trial.number}: {outcome.verdict}: {outcome.reason}")
+                self._say(f"{trial.name}: {outcome.verdict}: {outcome.reason}")
             return
 
     def _cut_off(self, past: History) -> list["_Trial"]:
-        """The trials that a kill has cut off; one that belongs to no turn is withdrawn."""
+        """The trials that a kill has cut off.
+
+        One that belongs to no turn is withdrawn, if it never ran. Else a person has begun it, or
+        it takes out a passenger.
+        """
         turns = {turn.challenger: turn for turn in past.turns}
         found = []
         for challenger in self._contest.branch.trials():
-            turn = turns.get(challenger[:NAME_LENGTH])
-            if turn is None:
+            turn, runs = turns.get(challenger[:NAME_LENGTH]), past.trial(challenger)
+            if turn is None and not runs:
                 self._contest.withdraw(challenger, past)
             elif past.verdict(challenger) is None:
-                found.append(_Trial(turn.number, challenger, turn.description))
+                number = turn.number if turn else 0
+                description = turn.description if turn else runs[0].description
+                found.append(_Trial(number, challenger, description))
         return sorted(found, key=lambda trial: trial.number)
 
     def _put_back(self) -> list[str]:

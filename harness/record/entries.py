@@ -1,6 +1,7 @@
 """What the rows of the ledger say, each kind with its types.
 
-A row is a run, a turn of an agent, the beginning of a night, or says that the ledger was renewed.
+A row is a run, a turn of an agent, the beginning of a night or of a confirmation, or says that a
+lead fell back, that an edit makes the file simpler, or that the ledger was renewed.
 It is parsed once, when the ledger is read, and formatted once, when it is appended: between the two
 nobody handles texts. Which kind it is, its cells `role` and `status` say.
 """
@@ -21,14 +22,21 @@ ALONE = "-"
 
 
 class Status(enum.StrEnum):
-    """How a run stands: begun, with a score, or without one."""
+    """How a run stands: begun, with a score, or without one.
+
+    `stopped` is a run that the rule has ended because it looked hopeless. That is a decision: the
+    file is at no fault, nothing has cut the run off, and it is not made again.
+    """
 
     BEGUN = "begun"
     SCORED = "scored"
+    ACCEPT = "accept"
     KEEP = "keep"
+    UNPROVED = "unproved"
     DISCARD = "discard"
     CRASH = "crash"
     TIMEOUT = "timeout"
+    STOPPED = "stopped"
     TAMPERED = "tampered"
     INTERRUPTED = "interrupted"
     LOST = "lost"
@@ -36,36 +44,58 @@ class Status(enum.StrEnum):
 
     @property
     def at_fault(self) -> bool:
-        """Whether the file itself has ended the run; others without a score were cut off."""
+        """Whether the file itself has ended the run."""
         return self in (Status.CRASH, Status.TIMEOUT)
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether neither the file nor a decision has ended the run: it is made again."""
+        others = Status.TAMPERED, Status.INTERRUPTED, Status.LOST, Status.INCONCLUSIVE
+        return self in others
 
     @property
     def decided(self) -> bool:
         """Whether it says what the run has decided, and not how it ended."""
-        return self in (Status.KEEP, Status.DISCARD, Status.INCONCLUSIVE)
+        return self.value in {verdict.value for verdict in Verdict}
 
 
 class Verdict(enum.StrEnum):
-    """What a run has decided on its challenger."""
+    """What a run has decided.
+
+    Of an edit: `accept` makes it the lead, `discard` sets it aside. Of a confirmation: `keep` makes
+    the lead the incumbent, `unproved` does not. In a branch that was begun before there were leads,
+    `keep` is an edit's.
+    """
 
     NONE = "none"
     GO_ON = "go on"
+    ACCEPT = "accept"
     KEEP = "keep"
+    UNPROVED = "unproved"
     DISCARD = "discard"
     INCONCLUSIVE = "inconclusive"
 
     @property
     def final(self) -> bool:
-        """Whether the challenger is run no more after it."""
+        """Whether it ends what the run was made for: an edit's trial, or a confirmation."""
         return self not in (Verdict.NONE, Verdict.GO_ON)
 
 
 class Role(enum.StrEnum):
-    """Of a run on a branch; `transfer` is one on any task, which decides nothing."""
+    """What a run on a branch is made for.
+
+    `challenger`: an edit, on trial or looked at again; `incumbent`: the proved file;
+    `confirmation`: the lead or the incumbent, side by side; `estimate`: the incumbent, for no
+    decision; `ablation`: a file with and without one of its edits, which decides nothing;
+    `transfer`: a file on any task, likewise.
+    """
 
     NONE = ALONE
     CHALLENGER = "challenger"
     INCUMBENT = "incumbent"
+    CONFIRMATION = "confirmation"
+    ESTIMATE = "estimate"
+    ABLATION = "ablation"
     TRANSFER = "transfer"
 
 
@@ -82,17 +112,29 @@ class Ending(enum.StrEnum):
 
 
 class Fate(enum.StrEnum):
-    """What became of an experiment; `crash`: it failed, and was reverted."""
+    """What became of an experiment.
+
+    `keep`: it is proved; `simpler`: it is in a file that was kept because it is as good as the one
+    before it, and simpler; `accept`: it leads, or is under what leads, and is not proved yet;
+    `set back`: it led, and the lead fell back behind it; `crash`: it failed, and was reverted;
+    `stopped`: it was, because its run looked hopeless.
+    """
 
     KEEP = "keep"
+    SIMPLER = "simpler"
+    ACCEPT = "accept"
+    SET_BACK = "set back"
     DISCARD = "discard"
     INCONCLUSIVE = "inconclusive"
+    STOPPED = "stopped"
     CRASH = "crash"
     ON_TRIAL = "on trial"
 
 
-AGENT, NIGHT, RENEWED = "agent", "night", "renewed"
-"""Cells of rows that are no runs: the role of a turn, that of a night, a renewal's status."""
+AGENT, NIGHT, LOTS, LEAD, SIMPLER = "agent", "night", "lots", "lead", "simpler"
+RENEWED = "renewed"
+"""Cells of rows that are no runs: the roles of a turn, a night, the beginning of a confirmation, a
+lead that was set back and an edit that makes the file simpler; a renewal's status."""
 
 FORMATS = {"avg_return": ".4f", "std_return": ".4f", "startup": ".2f"}
 """Of figures that are measured; others are written as they were given."""
@@ -140,7 +182,9 @@ class Run(Entry):
       episodes: of the evaluation; 0 where the ledger was begun without this column.
       reason: of the verdict, in words.
       startup: seconds from the start of the training process to that of the clock; None where
-        there is no score, or the ledger was begun without this column.
+        nothing is known of it, or the ledger was begun without this column.
+      stopping: whether hopeless runs of the branch are stopped; not where the ledger was begun
+        without this column.
     """
 
     task: str
@@ -160,6 +204,7 @@ class Run(Entry):
     episodes: int = 0
     reason: str = ""
     startup: float | None = None
+    stopping: bool = False
 
     @property
     def scored(self) -> bool:
@@ -221,6 +266,75 @@ class NightBegun(Entry):
     plan: Plan | None
 
 
+@dataclasses.dataclass(frozen=True)
+class Lots:
+    """What is fixed before the first run of a confirmation.
+
+    Attributes:
+      number: which confirmation of the branch's life it is, from 1.
+      incumbent: its commit.
+      level: how often what changes nothing may be kept.
+      jump: by how much the lead is thought to be better, in scores.
+      blocks: for each block and each of its places, in order, 1 if the lead runs there, else 0.
+      ways: the seed of the random ways to hand out the places, where there are too many for all.
+      margin: by less than how much, in scores, the lead is to be worse; 0 where it is to be better.
+      lines: of code, of the lead and of the incumbent; none where it is to be better.
+    """
+
+    number: int
+    incumbent: str
+    level: float
+    jump: float
+    blocks: list[list[int]]
+    ways: int = 0
+    margin: float = 0.0
+    lines: list[int] = dataclasses.field(default_factory=list)
+
+    @property
+    def simpler(self) -> bool:
+        """Whether it asks if the lead is as good and simpler, and not if it is better."""
+        return self.margin > 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfirmationBegun(Entry):
+    """The beginning of a confirmation; its runs follow.
+
+    Attributes:
+      challenger: the lead that it is about.
+      lots: None where the row holds none.
+    """
+
+    challenger: str
+    lots: Lots | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SetBack(Entry):
+    """A lead that fell back.
+
+    Attributes:
+      challenger: the lead from here on; the incumbent if none is left.
+      reason: in words.
+    """
+
+    challenger: str
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Simpler(Entry):
+    """An edit after which the file is simpler, before its first run.
+
+    Attributes:
+      challenger: the edit.
+      reason: lines of code after and before it, in words.
+    """
+
+    challenger: str
+    reason: str = ""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Renewed(Entry):
     """The first row of a ledger in the place of another one.
@@ -255,7 +369,15 @@ def parse(cells: Mapping[str, str]) -> Entry:
         return _parsed(Turn, {**cells, **own})
     if cells.get("role") == NIGHT:
         shared = _parsed(Entry, cells)
-        return NightBegun(**vars(shared), plan=_plan(cells.get("reason", "")))
+        return NightBegun(**vars(shared), plan=_packed(Plan, cells.get("reason", "")))
+    if cells.get("role") == LOTS:
+        shared = _parsed(Entry, cells)
+        lots = _packed(Lots, cells.get("reason", ""))
+        return ConfirmationBegun(**vars(shared), challenger=cells["challenger"], lots=lots)
+    if cells.get("role") == LEAD:
+        return _parsed(SetBack, cells)
+    if cells.get("role") == SIMPLER:
+        return _parsed(Simpler, cells)
     return _parsed(Renewed if cells["status"] == RENEWED else Run, cells)
 
 
@@ -266,8 +388,13 @@ def cells(entry: Entry) -> dict[str, str]:
             renamed: dict[str, Any] = {"role": AGENT, "replicate": entry.number}
             renamed["challenger"] = entry.challenger or ALONE
         case NightBegun():
-            plan = words.packed(dataclasses.asdict(entry.plan)) if entry.plan else ""
-            renamed = {"role": NIGHT, "status": NIGHT, "reason": plan}
+            renamed = {"role": NIGHT, "status": NIGHT, "reason": _text_of(entry.plan)}
+        case ConfirmationBegun():
+            renamed = {"role": LOTS, "status": LOTS, "reason": _text_of(entry.lots)}
+        case SetBack():
+            renamed = {"role": LEAD, "status": LEAD}
+        case Simpler():
+            renamed = {"role": SIMPLER, "status": SIMPLER}
         case Renewed():
             renamed = {"role": ALONE, "status": RENEWED}
         case _:
@@ -284,13 +411,18 @@ def _names(kind: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(kind)}
 
 
-def _plan(text: str) -> Plan | None:
-    """The plan of a night from its cell; None where it holds none."""
+def _packed(kind: Any, text: str) -> Any:
+    """What a cell holds of a kind; None where it holds none."""
     try:
         given = json.loads(text)
-        return schema.decoded(Plan, given) if isinstance(given, dict) else None
+        return schema.decoded(kind, given) if isinstance(given, dict) else None
     except (SchemaError, ValueError, RecursionError):
         return None
+
+
+def _text_of(there: Any) -> str:
+    """A cell that holds a dataclass; empty for None."""
+    return words.packed(dataclasses.asdict(there)) if there else ""
 
 
 def _text(name: str, value: Any) -> str:

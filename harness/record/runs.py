@@ -8,16 +8,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from harness.contract import reports
 from harness.contract.artifact import Artifact
 from harness.errors import InputError
 from harness.evaluate import episode_seeds
-from harness.places import ERROR, POLICY, RUNS, SUMMARY, run_folder
-from harness.record.entries import FORMATS, Run
+from harness.places import CURVE, ERROR, POLICY, RUNS, SUMMARY, run_folder
+from harness.record.entries import FORMATS, Run, Status
+
+ROUNDED = 1e-5
+"""Of the largest report: a mean from curve.csv is that of numbers with six digits."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """The folder of a run that has a score.
+    """The folder of a run that was measured: that has a score, or was stopped.
 
     Attributes:
       folder: `runs/<run_id>`.
@@ -29,10 +33,25 @@ class Record:
 
     @classmethod
     def load(cls, root: Path, run_id: str) -> "Record":
-        """Read a run.
+        """Read a run that has a score.
 
         Raises:
           InputError: there is no such run, or it has no score.
+        """
+        record = cls.measured(root, run_id)
+        if "stopped" in record.details:
+            raise InputError(
+                f"Run {run_id} has no score: {record.details.get('reason')} There is no policy of "
+                "it."
+            )
+        return record
+
+    @classmethod
+    def measured(cls, root: Path, run_id: str) -> "Record":
+        """Read a run that has a score, or was stopped.
+
+        Raises:
+          InputError: there is no such run, or it is neither.
         """
         folder = run_folder(root, run_id)
         if not run_id or folder.parent != root / RUNS or not folder.is_dir():
@@ -70,6 +89,8 @@ class Record:
 
     def faults(self, row: Run) -> list[str]:
         """What in the folder does not agree with itself or with the row; without simulation."""
+        if row.status == Status.STOPPED:
+            return self._faults_of_a_stop()
         details, found = self.details, []
         try:
             digest = self.artifact().digest
@@ -87,13 +108,31 @@ class Record:
             found.append(f"its files cannot be read ({error!r})")
         return found
 
+    def _faults_of_a_stop(self) -> list[str]:
+        """The same of a run that was stopped: whether its own curve says what ended it."""
+        try:
+            stopped, budget = self.details["stopped"], self.details["budget"]
+            told = reports.read(self.folder / CURVE)
+            mean = reports.mean(told, budget, stopped["share"])
+            largest = max((abs(value) for _, value in told if math.isfinite(value)), default=0.0)
+            found = []
+            if "avg_return" in self.details:
+                found.append("it was stopped, and has a score all the same")
+            if not stopped["reported"] < stopped["least"]:
+                found.append("it had reported no less than was asked for")
+            if mean is None or abs(mean - stopped["reported"]) > ROUNDED * largest:
+                found.append(f"it was stopped for {stopped['reported']}, its curve says {mean}")
+        except (KeyError, TypeError, ValueError) as error:
+            return [f"its files cannot be read ({error!r})"]
+        return found
+
 
 def medians(root: Path, runs: Iterable[Run], figure: str) -> dict[str, float]:
     """The median of a figure over runs, by task; of tasks on which it is known and positive.
 
     Args:
       root: the checkout.
-      runs: of which those without a score, or whose folders were deleted, are left out.
+      runs: of which those whose folders lack it, or were deleted, are left out.
       figure: its name in `SUMMARY`, as `steps_per_second`.
     """
     found: dict[str, list[float]] = {}

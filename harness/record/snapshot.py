@@ -22,6 +22,7 @@ VERSIONS = (
     "sandbox",
     "branch role objective episodes harness reason",
     "startup",
+    "stopping",
 )
 """The columns of the first version of the record, and what each further one has added to them. A
 ledger keeps the columns that it was begun with."""

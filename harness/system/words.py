@@ -16,6 +16,9 @@ UNKNOWN = "?"
 QUOTE = "| "
 """Before each line of what a program said, so that nobody takes it for a line of ours."""
 
+MINUTE, HOUR = 60, 3600.0
+"""In seconds."""
+
 _SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, the cursor
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"  # strings
@@ -45,6 +48,21 @@ def line(text: str, most: int | None = None) -> str:
 def counted(number: int, noun: str) -> str:
     """As in `1 run` and `1,200 runs`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def shortened(text: str, most: int) -> str:
+    """A text as one line of at most so many characters, an ellipsis where some are left out."""
+    there = line(text)
+    return there if len(there) <= most else f"{there[: most - 1].rstrip()}…"
+
+
+def lasting(seconds: float) -> str:
+    """A time in a unit of which there is more than none: `1.4 hours`, `28 minutes`, `1 second`."""
+    if seconds >= HOUR:
+        return f"{seconds / HOUR:,.1f} hours"
+    if seconds >= 2 * MINUTE:
+        return counted(round(seconds / MINUTE), "minute")
+    return counted(round(seconds), "second")
 
 
 def quoted(text: str) -> str:

@@ -11,13 +11,11 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from harness.contract.reports import RETURN
 from harness.measurement.training import Training
 
 SPARK = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 48
-RETURN = "charts/episodic_return"
-"""The metric that is drawn, under CleanRL's name for it."""
-
 POINTS_DRAWN = 1000
 """Of the curve that are looked at for a picture."""
 

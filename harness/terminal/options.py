@@ -1,8 +1,9 @@
 """What commands share that measure: their options checked, one at work, a run with a display."""
 
 import contextlib
+import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -10,21 +11,27 @@ from harness import tasks
 from harness.checkout import branch, holder, integrity, syntax
 from harness.checkout.branch import Branch
 from harness.confinement import sandbox
+from harness.contract.order import Order
 from harness.engines import backends
-from harness.errors import InputError
+from harness.errors import InputError, LedgerError
 from harness.evaluate import TIME_BUDGET
-from harness.judgement import contest, experiment, objective, prospects
+from harness.judgement import contest, experiment, objective, prospects, purpose
 from harness.judgement.contest import Contest
 from harness.judgement.experiment import Request, Summary
 from harness.judgement.history import History
+from harness.measurement.sites import Announce, Measurement, Site, Watch
+from harness.morning import aftermath
 from harness.places import LEDGER
-from harness.record.entries import Role
+from harness.record.entries import Entry, Role
 from harness.record.ledger import Ledger
 from harness.system import words
 from harness.terminal.display import Display
 
 EARLY = 2
 """The fresh run of an incumbent after which what it looks like is told: others take hours."""
+
+MESSAGE_SHOWN = 60
+"""Characters of an edit's message that a line of a log has: it stays one line."""
 
 
 @contextlib.contextmanager
@@ -38,24 +45,53 @@ def at_work(root: Path) -> Iterator[None]:
         for note in (Ledger(root / LEDGER).renew(), integrity.unguarded(root)):
             if note:
                 print(note, file=sys.stderr)
-        yield
+        known = {entry.run_id for entry in _rows(root)}
+        try:
+            yield
+        except KeyboardInterrupt:
+            for line in aftermath.of_interruption(_rows(root), known):
+                print(line, file=sys.stderr)
+            raise
+
+
+def _rows(root: Path) -> Sequence[Entry]:
+    """What the ledger holds; nothing where it is damaged, which whoever needs it tells."""
+    with contextlib.suppress(LedgerError):
+        return Ledger(root / LEDGER).read().entries
+    return ()
 
 
 def shown(request: Request) -> Summary:
     """One run, with a display where somebody looks; elsewhere with a line before and after it."""
     part, task_id = request.part, request.order.assignment.task_id
-    title = f"{task_id} {part.role} {part.replicate}" if part else task_id
+    entries = Ledger(request.root / LEDGER).read().entries if part else []
+    title = f"{task_id}, {purpose.told(part, entries)}" if part else task_id
     logged = part is not None and not sys.stderr.isatty()  # hours are not silent
     if logged:
-        _say(f"{title}: {request.message}, {request.order.assignment.budget:g} s of training")
+        message = words.shortened(request.message, MESSAGE_SHOWN)
+        line = f"{title}: {message}, {request.order.assignment.budget:g} s of training"
+        request = dataclasses.replace(request, site=_telling(request.site, lambda: _say(line)))
     with Display(title, _standing(request)) as display:
         summary = experiment.run(request, display.watch, display.announce)
     if logged:
-        _say(f"{title}: {summary.avg_return:,.2f}{_way_on(summary)}")
+        score = "stopped" if summary.avg_return is None else f"{summary.avg_return:,.2f}"
+        _say(f"{title}: {score}{_way_on(summary)}")
     if part and part.role == Role.INCUMBENT and not part.beside and part.replicate == EARLY:
         there = Branch(request.root, part.branch.removeprefix(branch.PREFIX))
         tell_doubts(request.root, contest.known(there, request.site.instrument))
     return summary
+
+
+def _telling(site: Site, tell: Callable[[], None]) -> Site:
+    """The same place, which tells that a measurement begins: what may refuse it is behind it."""
+
+    def measure(
+        order: Order, folder: Path, root: Path, watch: Watch, announce: Announce
+    ) -> Measurement:
+        tell()
+        return site.measure(order, folder, root, watch, announce)
+
+    return Site(site.instrument, site.slots, measure, site.stop)
 
 
 def _way_on(summary: Summary) -> str:
@@ -146,6 +182,26 @@ def check_budget(budget: float | None) -> float:
     return budget
 
 
+def stopping(root: Path, task_ids: tuple[str, ...], unwanted: bool) -> bool:
+    """Whether hopeless runs of a new branch are stopped; where they cannot be, a word on that.
+
+    Args:
+      root: the checkout.
+      task_ids: of the branch.
+      unwanted: whether the user wants none stopped.
+    """
+    if unwanted:
+        return False
+    reason = ""
+    if len(task_ids) > 1:
+        reason = "the objective is of several tasks, and a run is of one of them"
+    elif "stopping" not in Ledger(root / LEDGER).read().columns:
+        reason = f"{LEDGER} was begun by a harness that did not record whether they are"
+    if reason:
+        print(f"note: no run of this branch is stopped before its end: {reason}.", file=sys.stderr)
+    return not reason
+
+
 def check_conditions(
     ongoing: Contest,
     tag: str,
@@ -153,6 +209,7 @@ def check_conditions(
     budget: float | None,
     backend: str | None,
     episodes: int | None = None,
+    no_stopping: bool = False,
 ) -> None:
     """Make sure that nothing else is asked for than the conditions of the branch.
 
@@ -163,6 +220,7 @@ def check_conditions(
       budget: likewise.
       backend: likewise; `auto` is what the branch has.
       episodes: likewise.
+      no_stopping: whether it was given.
 
     Raises:
       InputError: something else is.
@@ -174,6 +232,7 @@ def check_conditions(
         "--budget": (budget, laid.budget),
         "--backend": (None if backend in (None, "auto") else {backend}, set(laid.backends)),
         "--episodes": (episodes, laid.episodes),
+        "--no-stopping": (False if no_stopping else None, laid.stopping),
     }
     names = [name for name, (want, has) in asked.items() if want is not None and want != has]
     if names:
