@@ -28,7 +28,6 @@ from harness.record.entries import UNLIMITED, Plan
 from harness.system import origin, words
 from harness.terminal import cli, options
 
-COPY = "AUTORL_LOOP_COPY"
 """Set in the process that runs from its own copy of the harness, to the folder of that copy."""
 
 HOURS = 8.0
@@ -152,7 +151,7 @@ def loop(
         for one in objective.parse(task or TASK):
             options.check_task(one, backend or "auto")
         options.check_budget(budget)
-    if COPY not in os.environ:
+    if origin.COPY_VARIABLE not in os.environ:
         _become_a_copy()
     try:
         with options.at_work(Path.cwd()):
@@ -178,7 +177,7 @@ def loop(
                 _say(line)
             print(f"next: {cli.python()} -m harness.report", file=sys.stderr)
     finally:
-        shutil.rmtree(os.environ[COPY], ignore_errors=True)
+        shutil.rmtree(os.environ[origin.COPY_VARIABLE], ignore_errors=True)
 
 
 def _plan(
@@ -245,7 +244,7 @@ def _become_a_copy() -> None:
     variables = {
         **os.environ,
         "PYTHONPATH": path,
-        COPY: str(folder),
+        origin.COPY_VARIABLE: str(folder),
         origin.FOLDER_VARIABLE: str(Path.cwd()),
     }
     # -P: else the working directory, with a harness that an agent can reach, would come first.

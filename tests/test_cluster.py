@@ -382,3 +382,15 @@ def test_when_all_workers_are_gone_nobody_waits_for_one(tmp_path, monkeypatch):
     for _ in range(2):
         with pytest.raises(InputError, match="All workers are gone"):
             crew.measure(None, tmp_path, tmp_path, None, None)
+
+
+@pytest.mark.slow
+def test_nights_with_workers_on_this_machine_measure_with_one_instrument(checkout):
+    """Each night's loop runs from another copy of the harness, of which workers know."""
+    agent = f"sed -i 's/action_size, 0.[0-9]*/action_size, 0.'$AUTORL_TURN'/' {EDITABLE}"
+    begin = (checkout, "harness.loop", "--agent", agent, "--budget", 1, "--workers", 2)
+    for more in (("--max-runs", 1, "--tag", "night"), ("--max-runs", 1)):
+        done = command(*begin, *more)
+        assert done.returncode == 0, done.stderr
+    (tool,) = {row.harness for row in rows(checkout)}
+    assert "PYTHONPATH" not in tool

@@ -15,6 +15,7 @@ from harness import loop
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import NightBegun
 from harness.record.ledger import Ledger
+from harness.system import origin
 from tests.conftest import ROOT, TRAIN_FILES, begin, command, git, turns
 
 HERE = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -73,7 +74,7 @@ def test_the_loop_runs_from_its_copy_also_where_the_checkout_has_a_harness(check
         [*before, "-c", "import harness.loop as loop; print(loop.__file__)"],
         env=variables, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    copy = Path(variables[loop.COPY])
+    copy = Path(variables[origin.COPY_VARIABLE])
     assert Path(done.stdout.strip()) == copy / "harness" / "loop.py"
     shutil.rmtree(copy)
 

@@ -2,14 +2,15 @@
 
 import importlib.metadata
 import math
+import os
 
 import pytest
 
 from harness.errors import IntegrityError
 from harness.measurement import instrument, sites
 from harness.record.ledger import Ledger
-from harness.system import machine
-from tests.conftest import run_row
+from harness.system import machine, origin
+from tests.conftest import ROOT, run_row
 
 A, B = ("NVIDIA A", "GPU-aaaa-1"), ("NVIDIA B", "GPU-bbbb-2")
 
@@ -129,6 +130,16 @@ def test_variables_that_change_a_training_are_of_the_instrument(monkeypatch, nam
     monkeypatch.setenv(name, "1")
     assert (instrument.described() != before) == counts
     assert (f"{name}=1" in instrument.described()) == counts
+
+
+def test_the_folders_that_the_harness_is_in_are_not_of_the_instrument(monkeypatch, tmp_path):
+    """A worker of a loop has the harness from Ray, and the loop's copy on its path."""
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    before = instrument.described()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), "/elsewhere", str(ROOT)]))
+    assert str(tmp_path) in instrument.described()
+    monkeypatch.setenv(origin.COPY_VARIABLE, str(tmp_path))
+    assert instrument.described() == before
 
 
 def test_an_instrument_stands_in_the_ledger_as_it_is(tmp_path, monkeypatch):

@@ -319,9 +319,10 @@ class History:
         return incumbents_returns(self.runs, task, self.instrument)
 
     def fresh(self) -> list[float]:
-        """The runs that no decision rests on: the incumbent's estimate is their mean.
+        """The runs that the incumbent's estimate is the mean of.
 
-        Of a branch's first file they are those before anything was tried, until there are others.
+        No decision rests on them, or they are the baseline's: of a branch's first file, until it
+        has others.
         """
         estimate = self.scores(Role.ESTIMATE, self.incumbent)
         return estimate or self.scores(Role.INCUMBENT, self.incumbent)

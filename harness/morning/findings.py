@@ -69,7 +69,8 @@ class Reign:
       commit: its name in the ledger.
       since: number of the experiment that made it the incumbent, or a place between two if a
         confirmation did; 0 for the first.
-      fresh: scores that no decision was made on.
+      fresh: scores that it is estimated by. Those of an edit no decision was made on; those of the
+        first file are the baseline's where there are no others.
       single: all scores of its runs but those that it was kept for: what one run is like.
       runs: ids of the fresh ones.
     """
@@ -447,7 +448,7 @@ class _Reader:
             self._leads.append(("".join(leads), since))
 
     def _reign(self, commit: str, since: float) -> Reign | None:
-        """An incumbent's, from runs that no decision was made on; None where there are none."""
+        """An incumbent's, as far as it has runs that it is estimated by; None where it has none."""
         first = self._fresh.get((commit, Role.INCUMBENT), [])
         fresh = self._fresh.get((commit, Role.ESTIMATE), []) or first
         if not fresh:

@@ -37,6 +37,9 @@ STRIP_MARGIN = 5.0
 TICKS = 40
 """Runs of the lead or the incumbent in it, the latest."""
 
+DESCRIPTION_SHOWN = 160
+"""Characters of a description; the rest shows where the pointer rests on it."""
+
 CONTEXT = 2
 """Unchanged lines around a change in a diff."""
 
@@ -116,6 +119,7 @@ def _rendered(template: str, **values: object) -> str:
     """A template with its values, and with what all have: colours, and words for figures."""
     loader = jinja2.PackageLoader("harness.morning", "")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+    environment.filters["shortened"] = lambda text: words.shortened(text, DESCRIPTION_SHOWN)
     colours = {role: (COLOURS[role], DARK[role]) for role in COLOURS}
     return environment.get_template(template).render(colours=colours, figure=figure, **values)
 

@@ -29,6 +29,9 @@ from harness.record.entries import Ending, NightBegun, Plan, Turn
 from harness.record.ledger import Ledger
 from harness.system import words
 
+SAID = 100
+"""Characters of a description in the line on a turn."""
+
 ATTEMPTS = LOSSES - 1
 """To go on with a trial that something else than its file has stopped: one more would end it."""
 
@@ -193,7 +196,7 @@ class Night:
         if made.status == Ending.EDITED and made.edit is not None:
             challenger = self._contest.enter(made.edit, made.description, refs, past)
         past = self._record(made, number, challenger, refs.tip)
-        self._say(f"turn {number}: {made.status}: {made.description}")
+        self._say(f"turn {number}: {made.status}: {words.shortened(made.description, SAID)}")
         if made.status in (Ending.WAITING, Ending.FAILED):
             seconds = self._now(plan, past).wait()
             self._say(f"waiting {seconds:.0f} s")

@@ -13,7 +13,7 @@ import sys
 
 from harness.system import origin, processes
 
-OURS = ("PYTHONPATH", "PYTHONSAFEPATH", "AUTORL_LOOP_COPY", origin.FOLDER_VARIABLE)
+OURS = ("PYTHONPATH", "PYTHONSAFEPATH", origin.COPY_VARIABLE, origin.FOLDER_VARIABLE)
 """Variables that say where the loop's copy of the harness is: nothing that an agent needs. Of
 `PYTHONPATH` it gets what is the user's."""
 

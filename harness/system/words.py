@@ -16,7 +16,7 @@ UNKNOWN = "?"
 QUOTE = "| "
 """Before each line of what a program said, so that nobody takes it for a line of ours."""
 
-MINUTE, HOUR = 60, 3600
+MINUTE, HOUR = 60, 3600.0
 """In seconds."""
 
 _SEQUENCE = re.compile(
