@@ -86,3 +86,23 @@ def test_what_mujoco_warp_solves_with_is_linked_for_a_gpu_under_confinement(kind
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
     said, _ = child.communicate()
     assert child.returncode == 0, said.decode()
+
+
+@pytest.mark.slow
+def test_contacts_without_room_end_the_run_with_a_message(monkeypatch):
+    from harness.engines import warp
+
+    task = tasks.get("HalfCheetah-v5")
+    monkeypatch.setattr(warp, "most", lambda model: (1, 1))
+    engine = warp.WarpEngine(task, 2)
+    physics, _ = engine.first_of([0, 1])
+    advance, action = jax.jit(engine.advance), jnp.zeros((2, 6))
+
+    def fall(physics):
+        for _ in range(20):
+            physics, outcome = advance(physics, action)
+            jax.block_until_ready(outcome)
+            jax.effects_barrier()
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Warp had no room left"):
+        fall(physics)

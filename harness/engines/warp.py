@@ -4,11 +4,13 @@ import dataclasses
 
 import jax
 import mujoco
+from jax.experimental import io_callback
 from mujoco import mjx
 from mujoco.mjx._src import collision_driver
 
 from harness.engines import mjx_corrections, warp_cache
-from harness.engines.mjx import MjxEngine
+from harness.engines.device import Outcome
+from harness.engines.mjx import Fields, MjxEngine
 from harness.engines.native import CONTACT_FORCES, spaces
 from harness.tasks import MujocoTask
 
@@ -33,6 +35,9 @@ CONTACTS = {
 EQUALITY_ROWS = 6
 """Of one equality constraint, at most: a weld."""
 
+OVERFLOW = "overflow"
+"""Field of `mjx.Data`: what had no room in an environment's step, as bits."""
+
 
 class WarpEngine(MjxEngine):
     """An `MjxEngine` whose simulation steps are Warp kernels.
@@ -43,11 +48,26 @@ class WarpEngine(MjxEngine):
 
     impl = "warp"
 
+    def advance(self, physics: Fields, action: jax.Array) -> tuple[Fields, Outcome]:
+        """One environment step; see `DeviceEngine.advance`. It raises where an array was full."""
+        fields, outcome = super().advance(physics, action)
+        full = (fields[OVERFLOW] & self._room) != 0
+        jax.lax.cond(full.any(), lambda: io_callback(_refuse, None), lambda: None)
+        return fields, outcome
+
     def _put(self, task: MujocoTask) -> tuple[mjx.Model, mjx.Data]:
         """The model and the state that every step begins from, on the device."""
         warp_cache.prefill()
-        from mujoco.mjx.warp.types import GraphMode  # noqa: PLC0415  (imports Warp)
+        from mujoco.mjx.third_party.mujoco_warp import OverflowType  # noqa: PLC0415  (imports Warp)
+        from mujoco.mjx.warp.types import GraphMode  # noqa: PLC0415
 
+        full = (
+            OverflowType.NEFC,
+            OverflowType.NJMAX_NNZ,
+            OverflowType.BROADPHASE,
+            OverflowType.NARROWPHASE,
+        )
+        self._room = int(sum(full))
         source = mjx_corrections.model(task)
         mode = "NONE" if jax.default_backend() == "cpu" else GRAPH_MODE
         model = mjx.put_model(source, impl="warp", graph_mode=GraphMode[mode])
@@ -57,6 +77,18 @@ class WarpEngine(MjxEngine):
         contacts, rows = most(source)
         data = mjx.make_data(source, impl="warp", naconmax=contacts * self.num_envs, njmax=rows)
         return model, data
+
+    def _read(self, data: mjx.Data) -> Fields:
+        return {**super()._read(data), OVERFLOW: data._impl.overflow}
+
+
+def _refuse() -> None:
+    """Raised where an array was full: the simulation is wrong from there on."""
+    raise RuntimeError(
+        "Warp had no room left for all contacts or constraints: some bodies fall through others. "
+        "Take another engine (--backend mjx), and report it: harness.engines.warp counts the room "
+        "by the model's geoms."
+    )
 
 
 def most(model: mujoco.MjModel) -> tuple[int, int]:
