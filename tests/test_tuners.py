@@ -141,6 +141,17 @@ def test_tpe_learns_from_what_was_tried_and_random_search_does_not():
     assert found["tpe"] > found["random"] + 0.5
 
 
+def test_tpe_changes_few_constants_at_a_time_and_in_the_course_of_a_night_all():
+    there = {c.name: c.value for c in constants.read(SHIPPED)}
+    tried, seen = [(SHIPPED, 1.0)], set()
+    for seed in range(60):
+        edit, _ = tuners.suggest("tpe", SHIPPED, tried, seed)
+        changed = {c.name for c in constants.read(edit) if c.value != there[c.name]}
+        assert len(changed) <= tuners.MOST_CHANGED
+        seen |= changed
+    assert seen == set(there)
+
+
 def test_tpe_keeps_away_from_where_runs_were_stopped_and_ranks_none_of_them_above_a_score():
     """Half of the range is hopeless, though what was reported there looks higher than a score."""
     source = b"X = 7.0  # [0.0, 10.0]\n"

@@ -4,8 +4,9 @@ They read what was tried from the branch, under the same clock and rule as every
 an agent with ideas has to beat.
 """
 
+import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness import errors
@@ -18,6 +19,9 @@ TUNERS = ("random", "tpe", "cmaes")
 WARM_UP = 5
 """Tries at random before a sampler follows what it has seen."""
 
+MOST_CHANGED = 3
+"""Constants that an edit of TPE changes, at most; which, is drawn. A file that is good already is
+mostly made worse by new values for all of them at once, and TPE learns each by itself."""
 
 Stopped = tuple[bytes, tuple[float, float]]
 """A training file whose run was stopped: at which share of the budget, and what it had reported."""
@@ -44,7 +48,8 @@ def suggest(
       InputError: Optuna is missing, or the file has no constant with a range.
     """
     space = _constants(incumbent)
-    study, optuna = _study(kind, seed)
+    kept = _kept(space, random.Random(seed)) if kind == "tpe" else {}
+    study, optuna = _study(kind, seed, kept)
     for source, score in tried:
         values = _values(source, space)
         if values is not None:
@@ -77,8 +82,15 @@ def check(kind: str, source: bytes) -> None:
     _study(kind, seed=0)
 
 
-def _study(kind: str, seed: int) -> tuple[Any, Any]:
-    """An empty study with a sampler, and the library."""
+def _kept(space: Sequence[Constant], draws: random.Random) -> dict[str, float]:
+    """Constants that stay as they are: all but a few."""
+    count = draws.randint(1, min(MOST_CHANGED, len(space)))
+    changed = draws.sample([c.name for c in space], count)
+    return {c.name: c.value for c in space if c.name not in changed}
+
+
+def _study(kind: str, seed: int, kept: Mapping[str, float] | None = None) -> tuple[Any, Any]:
+    """An empty study with a sampler that leaves some parameters as they are, and the library."""
     try:
         import optuna  # noqa: PLC0415  (an optional extra)
     except ImportError as error:
@@ -90,7 +102,10 @@ def _study(kind: str, seed: int) -> tuple[Any, Any]:
         "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=WARM_UP),
         "cmaes": lambda: optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=WARM_UP),
     }
-    return optuna.create_study(direction="maximize", sampler=samplers[kind]()), optuna
+    sampler = samplers[kind]()
+    if kept:
+        sampler = optuna.samplers.PartialFixedSampler(dict(kept), sampler)
+    return optuna.create_study(direction="maximize", sampler=sampler), optuna
 
 
 def _constants(source: bytes) -> list[Constant]:
