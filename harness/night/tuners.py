@@ -6,7 +6,7 @@ an agent with ideas has to beat.
 
 import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from harness import errors
@@ -22,6 +22,9 @@ WARM_UP = 5
 MOST_CHANGED = 3
 """Constants that an edit of TPE changes, at most; which, is drawn. A file that is good already is
 mostly made worse by new values for all of them at once, and TPE learns each by itself."""
+
+DRAWS = 10
+"""Of an edit that changes nothing."""
 
 Stopped = tuple[bytes, tuple[float, float]]
 """A training file whose run was stopped: at which share of the budget, and what it had reported."""
@@ -48,8 +51,7 @@ def suggest(
       InputError: Optuna is missing, or the file has no constant with a range.
     """
     space = _constants(incumbent)
-    kept = _kept(space, random.Random(seed)) if kind == "tpe" else {}
-    study, optuna = _study(kind, seed, kept)
+    study, optuna = _study(kind, seed)
     for source, score in tried:
         values = _values(source, space)
         if values is not None:
@@ -66,8 +68,14 @@ def suggest(
                 intermediate_values={round(100 * share): reported},
             )  # fmt: skip
             study.add_trial(trial)
-    params = study.ask(_distributions(space, optuna)).params
-    changed = [c for c in space if f"{params[c.name]:.6g}" != f"{c.value:.6g}"]
+    sampler, draws = study.sampler, random.Random(seed)
+    for _ in range(DRAWS):
+        if kind == "tpe":
+            study.sampler = optuna.samplers.PartialFixedSampler(_kept(space, draws), sampler)
+        params = study.ask(_distributions(space, optuna)).params
+        changed = [c for c in space if f"{params[c.name]:.6g}" != f"{c.value:.6g}"]
+        if changed:
+            break
     edit = constants.write(incumbent, params)
     return edit, f"{kind}: " + ", ".join(f"{c.name} {params[c.name]:.4g}" for c in changed)
 
@@ -89,23 +97,21 @@ def _kept(space: Sequence[Constant], draws: random.Random) -> dict[str, float]:
     return {c.name: c.value for c in space if c.name not in changed}
 
 
-def _study(kind: str, seed: int, kept: Mapping[str, float] | None = None) -> tuple[Any, Any]:
-    """An empty study with a sampler that leaves some parameters as they are, and the library."""
+def _study(kind: str, seed: int) -> tuple[Any, Any]:
+    """An empty study with a sampler, and the library."""
     try:
         import optuna  # noqa: PLC0415  (an optional extra)
     except ImportError as error:
         raise errors.without("optuna", "tune", error) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", module="optuna")
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     samplers = {
         "random": lambda: optuna.samplers.RandomSampler(seed=seed),
         "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=WARM_UP),
         "cmaes": lambda: optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=WARM_UP),
     }
-    sampler = samplers[kind]()
-    if kept:
-        sampler = optuna.samplers.PartialFixedSampler(dict(kept), sampler)
-    return optuna.create_study(direction="maximize", sampler=sampler), optuna
+    return optuna.create_study(direction="maximize", sampler=samplers[kind]()), optuna
 
 
 def _constants(source: bytes) -> list[Constant]:
