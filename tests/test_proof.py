@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import math
 import random
+import re
 import threading
 import time
 
@@ -529,6 +530,12 @@ def test_the_lead_is_run_once_more_where_nothing_is_accepted_for_long(root, monk
     assert len(ongoing.read().scores(Role.CHALLENGER, lead)) == search.LOOKS + 1
     assert ongoing.read().progress().stack == (lead,)
     assert entries(root, SetBack)[-1].reason.startswith("The lead stays")
+    once_more = [row for row in rows(root) if row.challenger == lead][-1]
+    assert re.match(
+        r"The lead, once more: [23]\.\d+ \(3 runs\) against the incumbent's -?0\.\d+ \(5 runs\): "
+        r"it is thought to be \+\d\.\d\d deviations ahead\.",
+        once_more.reason,
+    )
 
 
 def test_a_lead_that_fails_when_it_is_run_once_more_falls(root, monkeypatch):

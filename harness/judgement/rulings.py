@@ -56,9 +56,11 @@ def _tried(past: History, name: str, score: float) -> Ruling:
     file = files.get(name) or dataclasses.replace(there.file(name), made_on=there.lead)
     files[name] = history.with_score(file, Role.CHALLENGER, score)
     outlook = Outlook(files, there.incumbent, there.stack)
-    figures = _figures(outlook, name)
     if _is_accepted(past, name):
-        return Ruling(Status.SCORED, Verdict.NONE, f"The lead, once more: {figures}.")
+        return Ruling(
+            Status.SCORED, Verdict.NONE, f"The lead, once more: {_standing(outlook, name)}."
+        )
+    figures = _figures(outlook, name)
     accepted = search.is_accepted(outlook, name)
     if accepted is None and name not in there.aside:
         return _goes_on(f"{figures}: it is run again.")
@@ -72,6 +74,16 @@ def _is_accepted(past: History, name: str) -> bool:
     """Whether an edit's trial is over, and its runs are those of a lead or incumbent."""
     there = past.progress()
     return name in (*there.stack, there.incumbent)
+
+
+def _standing(outlook: Outlook, name: str) -> str:
+    """What a file that leads has scored and how far ahead it is thought to be, in words."""
+    scores, proved = outlook.files[name].scores, outlook.files[outlook.incumbent].scores
+    return (
+        f"{statistics.fmean(scores):,.4g} ({_runs(len(scores))}) against the incumbent's "
+        f"{statistics.fmean(proved):,.4g} ({_runs(len(proved))}): it is thought to be "
+        f"{outlook.ahead(name):+.2f} deviations ahead"
+    )
 
 
 def _figures(outlook: Outlook, name: str) -> str:
