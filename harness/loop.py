@@ -27,8 +27,6 @@ from harness.record.entries import UNLIMITED, Plan
 from harness.system import origin, words
 from harness.terminal import cli, options
 
-"""Set in the process that runs from its own copy of the harness, to the folder of that copy."""
-
 HOURS = 8.0
 AGENT_TIMEOUT = 1800.0
 """Seconds of one turn of an agent."""

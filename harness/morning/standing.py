@@ -28,6 +28,9 @@ REASON_LENGTH = 220
 ASIDE = 22
 """Columns that are left free before what belongs to the line above."""
 
+EDIT_SHOWN, RUN_SHOWN = 60, 40
+"""Characters of the description of an edit, and of a run by itself."""
+
 AGENT_LENGTH = 60
 """Characters of an agent's command that are shown."""
 
@@ -135,7 +138,7 @@ def lines(now: Status) -> list[str]:
     said += _running(now.underway)
     for e in reversed(now.found.experiments[-VERDICTS:] if now.found else []):
         word = OUTCOMES[e.outcome][2]
-        said.append(f"  {e.number:>4} {word:<16} {e.description[:60]}")
+        said.append(f"  {e.number:>4} {word:<16} {words.shortened(e.description, EDIT_SHOWN)}")
         if e.reason:
             said.append(_below(e.reason))
     return said
@@ -229,7 +232,8 @@ def _of_single(run: Run) -> str:
     if run.avg_return is not None:
         came = f"{figure(run.avg_return)} ± {figure(run.std_return or 0.0)}"
     what = f"{run.task}, {run.budget:g} s"
-    return f"  {stamp(run):%m-%d %H:%M} {what:<32} {came:<18} {run.description[:40]}"
+    said = words.shortened(run.description, RUN_SHOWN)
+    return f"  {stamp(run):%m-%d %H:%M} {what:<32} {came:<18} {said}"
 
 
 def _running(underway: list[tuple[str, float, str]]) -> list[str]:

@@ -52,22 +52,7 @@ def suggest(
     """
     space = _constants(incumbent)
     study, optuna = _study(kind, seed)
-    for source, score in tried:
-        values = _values(source, space)
-        if values is not None:
-            trial = optuna.trial.create_trial(
-                params=values, distributions=_distributions(space, optuna), value=score
-            )
-            study.add_trial(trial)
-    for source, (share, reported) in stopped:
-        values = _values(source, space)
-        if values is not None:
-            trial = optuna.trial.create_trial(
-                state=optuna.trial.TrialState.PRUNED, params=values,
-                distributions=_distributions(space, optuna),
-                intermediate_values={round(100 * share): reported},
-            )  # fmt: skip
-            study.add_trial(trial)
+    study.add_trials(_trials(space, tried, stopped, optuna))
     sampler, draws = study.sampler, random.Random(seed)
     for _ in range(DRAWS):
         if kind == "tpe":
@@ -78,6 +63,28 @@ def suggest(
             break
     edit = constants.write(incumbent, params)
     return edit, f"{kind}: " + ", ".join(f"{c.name} {params[c.name]:.4g}" for c in changed)
+
+
+def _trials(
+    space: Sequence[Constant],
+    tried: Sequence[tuple[bytes, float]],
+    stopped: Sequence[Stopped],
+    optuna: Any,
+) -> list[Any]:
+    """What was tried, as Optuna has it; without files that have other constants."""
+    distributions, found = _distributions(space, optuna), []
+    for source, score in tried:
+        if (values := _values(source, space)) is not None:
+            found.append(optuna.trial.create_trial(
+                params=values, distributions=distributions, value=score,
+            ))  # fmt: skip
+    for source, (share, reported) in stopped:
+        if (values := _values(source, space)) is not None:
+            found.append(optuna.trial.create_trial(
+                state=optuna.trial.TrialState.PRUNED, params=values, distributions=distributions,
+                intermediate_values={round(100 * share): reported},
+            ))  # fmt: skip
+    return found
 
 
 def check(kind: str, source: bytes) -> None:
