@@ -22,7 +22,7 @@ from harness.judgement.batches import Batches
 from harness.judgement.contest import Contest
 from harness.judgement.history import RUNS_PER_END, Conditions, History
 from harness.judgement.rulings import LOSSES
-from harness.morning import findings
+from harness.morning import reader
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import ConfirmationBegun, Role, Run, SetBack, Status, Verdict
 from harness.record.ledger import Ledger
@@ -368,7 +368,7 @@ def test_an_edit_that_was_made_beside_another_one_is_proved_without_it(root):
         assert ongoing.pursue(name, "an edit", ongoing.read()).verdict == Verdict.ACCEPT
     ongoing.advance(LEFT, closing=True)
     assert ongoing.branch.edit_of("tip") == file(5)
-    found = findings.read(root / LEDGER)
+    found = reader.read(root / LEDGER)
     assert [there.commit for there in found.kept] == [other[:12]]
     (without,) = [there for there in found.experiments if one.startswith(there.commit)]
     assert "is without it" in without.reason

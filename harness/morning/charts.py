@@ -19,11 +19,11 @@ from harness.morning.findings import (
     Confirmation,
     Experiment,
     Findings,
-    Hours,
     Lead,
     Reign,
     span,
 )
+from harness.morning.hours import Hours
 from harness.record.entries import Fate, Verdict
 from harness.system import words
 from harness.tasks import anchors

@@ -9,7 +9,7 @@ from harness.checkout import branch, holder
 from harness.errors import InputError
 from harness.judgement import purpose
 from harness.judgement.history import History
-from harness.morning import aftermath, findings, page, singles
+from harness.morning import aftermath, page, reader, singles
 from harness.morning.charts import OUTCOMES, confirmed
 from harness.morning.findings import Findings, figure
 from harness.places import LEDGER
@@ -107,7 +107,7 @@ def read(root: Path) -> Status:
     name = mine[-1].branch if tag is None else branch.PREFIX + tag
     found: Findings | None = None
     with contextlib.suppress(InputError):  # its baseline is not measured yet
-        found = findings.read(root / LEDGER, name)
+        found = reader.read(root / LEDGER, name)
     past = History(there.entries, name, "")
     first = past.runs[0] if past.runs else None
     return Status(

@@ -12,7 +12,7 @@ from harness.contract import reports
 from harness.contract.artifact import Artifact
 from harness.errors import InputError
 from harness.evaluate import episode_seeds
-from harness.places import CURVE, ERROR, POLICY, RUNS, SUMMARY, run_folder
+from harness.places import CURVE, ERROR, POLICY, RUNS, SUMMARY, TURN, run_folder
 from harness.record.entries import FORMATS, Run, Status
 
 ROUNDED = 1e-5
@@ -125,6 +125,16 @@ class Record:
         except (KeyError, TypeError, ValueError) as error:
             return [f"its files cannot be read ({error!r})"]
         return found
+
+
+def details_of(root: Path, run_id: str) -> dict[str, Any]:
+    """What a run's summary.json or a turn's turn.json holds; nothing where there is none."""
+    for name in (SUMMARY, TURN):
+        try:
+            return json.loads((run_folder(root, run_id) / name).read_text())
+        except (OSError, ValueError):
+            continue
+    return {}
 
 
 def medians(root: Path, runs: Iterable[Run], figure: str) -> dict[str, float]:
