@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.checkout import branch, holder
 from harness.errors import InputError
-from harness.judgement import purpose
+from harness.judgement import purpose, search
 from harness.judgement.history import History
 from harness.morning import aftermath, page, reader, singles
 from harness.morning.charts import OUTCOMES, confirmed
@@ -244,12 +244,13 @@ def _running(underway: list[tuple[str, float, str]]) -> list[str]:
 
 
 def _has_time(past: History) -> bool:
-    """Whether the last night could go on: neither its hours nor its runs are used up."""
+    """Whether the last night could go on: it has hours and runs left for an edit."""
     night = past.night()
     if night is None or night.plan is None:
         return False
     hours = (datetime.now(UTC) - stamp(night)).total_seconds() / 3600
-    return hours < night.plan.hours and past.runs_since(night) < night.plan.runs
+    there, left = past.progress(), night.plan.runs - past.runs_since(night)
+    return hours < night.plan.hours and not search.is_over(there.stack, left, there.level())
 
 
 def _night(past: History) -> str:

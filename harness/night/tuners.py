@@ -61,7 +61,7 @@ def suggest(
         changed = [c for c in space if f"{params[c.name]:.6g}" != f"{c.value:.6g}"]
         if changed:
             break
-    edit = constants.write(incumbent, params)
+    edit = constants.write(incumbent, {c.name: params[c.name] for c in changed})
     return edit, f"{kind}: " + ", ".join(f"{c.name} {params[c.name]:.4g}" for c in changed)
 
 
@@ -116,7 +116,9 @@ def _study(kind: str, seed: int) -> tuple[Any, Any]:
     samplers = {
         "random": lambda: optuna.samplers.RandomSampler(seed=seed),
         "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=WARM_UP),
-        "cmaes": lambda: optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=WARM_UP),
+        "cmaes": lambda: optuna.samplers.CmaEsSampler(
+            seed=seed, n_startup_trials=WARM_UP, warn_independent_sampling=False
+        ),
     }
     return optuna.create_study(direction="maximize", sampler=samplers[kind]()), optuna
 
