@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 
 from harness.checkout.branch import Branch
 from harness.errors import BusyError
-from harness.judgement import confirmation, search
+from harness.judgement import confirmation, rulings, search
 from harness.judgement.batches import FAILED, LOST_RUNS, Batches
 from harness.judgement.experiment import Part
 from harness.judgement.history import History, numbered
-from harness.judgement.rulings import LOSSES
 from harness.measurement.sites import Site
 from harness.record.entries import ConfirmationBegun, Entry, Lots, Role, SetBack
 
 OTHER_INSTRUMENT = "What measures has changed: the confirmation is given up, and the lead stays."
-ENDED_TOO_OFTEN = f"{LOSSES} runs were cut off: the confirmation is given up, and the lead stays."
+ENDED_TOO_OFTEN = (
+    f"{rulings.LOSSES} runs were cut off: the confirmation is given up, and the lead stays."
+)
 """Why a confirmation that was begun is given up."""
 
 
@@ -97,7 +98,7 @@ class Proof:
         if begun.harness != self._site.instrument:
             return OTHER_INSTRUMENT
         ended = past.cut_off(Role.CONFIRMATION, confirmation=begun.lots.number)
-        return ENDED_TOO_OFTEN if len(ended) >= LOSSES else ""
+        return ENDED_TOO_OFTEN if len(ended) >= rulings.LOSSES else ""
 
     def _given_up(self, reason: str, past: History) -> Entry:
         """The row that ends a confirmation which does not go on."""
