@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.errors import InputError
-from harness.judgement import contest, estimate, noise, power, search, simulation
+from harness.judgement import chance, contest, estimate, noise, power, search
 from harness.judgement.contest import Contest
 from harness.record.entries import Role
 from harness.system import words
@@ -64,7 +64,7 @@ def _report(ongoing: Contest, scores: list[float]) -> None:
 def _print_needed(ongoing: Contest, scores: list[float]) -> None:
     """How many runs it takes to prove improvements, with the spread of these scores."""
     resampled = len(scores) >= ENOUGH_TO_RESAMPLE and statistics.stdev(scores) > 0
-    draw = simulation.resampled(scores) if resampled else simulation.gaussian
+    draw = chance.resampled(scores) if resampled else chance.gaussian
     shape = "as measured" if resampled else f"normal: fewer than {ENOUGH_TO_RESAMPLE} runs"
     print(f"noise: {shape}")
     spread, there = noise.fit([scores]), ongoing.read().progress()

@@ -12,7 +12,7 @@ from harness.checkout.branch import PREFIX
 from harness.errors import InputError
 from harness.judgement import estimate
 from harness.judgement.history import History
-from harness.morning import findings
+from harness.morning import reader
 from harness.record.entries import ALONE, Role, Run
 from harness.record.ledger import Ledger
 from harness.system import words
@@ -48,7 +48,7 @@ def compare(
     gains = []
     for name, path, past in zip("ab", (night_a, night_b), pasts, strict=True):
         baseline, last = past.baseline(), past.fresh()
-        found = findings.read(path, past.runs[0].branch)
+        found = reader.read(path, past.runs[0].branch)
         means = [last, baseline] if found.proved else []
         gain = statistics.fmean(last) - statistics.fmean(baseline)
         errors = [(statistics.variance(part) / len(part), len(part) - 1) for part in means]
@@ -93,7 +93,7 @@ def _past(path: Path, tag: str) -> History:
     if name not in names:
         raise InputError(f"{path} has no branch {name}; it has {', '.join(names) or 'none'}.")
     for row in rows:
-        findings.check(row, path)
+        reader.check(row, path)
     scored = [r for r in rows if isinstance(r, Run) and r.branch == name and r.scored]
     past = History(rows, name, scored[-1].harness if scored else "")
     for part, scores in (("baseline", past.baseline()), ("last incumbent", past.fresh())):

@@ -28,7 +28,8 @@ from harness.record.entries import UNLIMITED, Plan
 from harness.system import origin, words
 from harness.terminal import cli, options
 
-"""Set in the process that runs from its own copy of the harness, to the folder of that copy."""
+COPY_PREFIX = "autorl-loop-"
+"""Of the name of the folder with a loop's own copy of the harness, and nothing else, in it."""
 
 HOURS = 8.0
 AGENT_TIMEOUT = 1800.0
@@ -151,7 +152,8 @@ def loop(
         for one in objective.parse(task or TASK):
             options.check_task(one, backend or "auto")
         options.check_budget(budget)
-    if origin.COPY_VARIABLE not in os.environ:
+    copy = _copy()
+    if copy is None:
         _become_a_copy()
     try:
         with options.at_work(Path.cwd()):
@@ -177,7 +179,8 @@ def loop(
                 _say(line)
             print(f"next: {cli.python()} -m harness.report", file=sys.stderr)
     finally:
-        shutil.rmtree(os.environ[origin.COPY_VARIABLE], ignore_errors=True)
+        if copy is not None:
+            shutil.rmtree(copy, ignore_errors=True)
 
 
 def _plan(
@@ -236,15 +239,21 @@ def _begin(
     )
 
 
+def _copy() -> Path | None:
+    """The folder of the copy of the harness that this process runs from; None if it is none."""
+    folder = PACKAGE.parent
+    alone = [place.name for place in folder.iterdir()] == [PACKAGE.name]
+    return folder if folder.name.startswith(COPY_PREFIX) and alone else None
+
+
 def _become_a_copy() -> None:
     """Start again from a copy of the harness, which no agent knows the place of."""
-    folder = Path(tempfile.mkdtemp(prefix="autorl-loop-"))
+    folder = Path(tempfile.mkdtemp(prefix=COPY_PREFIX))
     shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
     path = os.pathsep.join([str(folder), *origin.paths()])  # the copy is in our place
     variables = {
         **os.environ,
         "PYTHONPATH": path,
-        origin.COPY_VARIABLE: str(folder),
         origin.FOLDER_VARIABLE: str(Path.cwd()),
     }
     # -P: else the working directory, with a harness that an agent can reach, would come first.

@@ -11,7 +11,7 @@ import typer
 from harness.checkout.branch import PREFIX, Branch
 from harness.checkout.git import GitError
 from harness.errors import HarnessError, InputError, StorageError
-from harness.morning import charts, curves, episodes, findings, page, singles
+from harness.morning import charts, curves, episodes, hours, page, reader, singles
 from harness.morning import video as movie
 from harness.morning.charts import Chart
 from harness.morning.findings import Experiment, Findings
@@ -52,7 +52,7 @@ def report(
         said = _of_singles(singles.read(ledger), root, output, video)
     else:
         name = branch and PREFIX + branch.removeprefix(PREFIX)
-        said = _of_branch(findings.read(ledger, name), root, output, video)
+        said = _of_branch(reader.read(ledger, name), root, output, video)
     print(f"{output / PAGE}: {said}")
 
 
@@ -110,7 +110,7 @@ def draw(found: Findings, root: Path) -> list[Chart]:
       root: the folder that holds `runs/`.
     """
     drawn = [charts.progress(found), curves.of_branch(found, root), charts.transfer(found)]
-    spent = findings.hours(found, root)
+    spent = hours.spent(found, root)
     if spent.training:
         drawn.append(charts.time(spent))
     return [chart for chart in drawn if chart is not None]

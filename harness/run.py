@@ -20,7 +20,7 @@ from harness.judgement.contest import Contest, Outcome
 from harness.judgement.experiment import Request, Summary
 from harness.judgement.history import Conditions, History
 from harness.measurement import tracking
-from harness.morning import aftermath, findings, meaning
+from harness.morning import aftermath, meaning, reader
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Role, Run, Verdict
 from harness.record.ledger import Ledger
@@ -246,7 +246,7 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
     ongoing.settle()
     ongoing.measure()
     ledger, name, accepted = ongoing.branch.root / LEDGER, ongoing.branch.name, 0
-    before = findings.read(ledger, name)
+    before = reader.read(ledger, name)
     for i in range(1, aa + 1):
         ongoing.settle()
         same = ongoing.branch.edit_of("lead") + f"# A/A {i}\n".encode()
@@ -255,7 +255,7 @@ def _challenge(ongoing: Contest, message: str, aa: int | None) -> None:
         print(f"A/A {i}: {outcome.verdict}. {outcome.reason}", flush=True)
         for said in ongoing.advance(closing=i == aa):
             print(said, flush=True)
-    there = findings.read(ledger, name)
+    there = reader.read(ledger, name)
     print(f"---\nchallengers: {aa}\naccepted: {accepted}")
     print(f"confirmations: {len(there.confirmations) - len(before.confirmations)}")
     print(f"false_keeps: {aftermath.false_keeps(there, before)}")

@@ -6,7 +6,8 @@ Draws stopped runs at random and makes them again with their file, task, and see
 edit whose whole run would have been worth another one gets that, too, with another seed; then the
 search says whether it would have led, from what the branch knew when the run was stopped. Writes a
 line a run to `finished.tsv` in the copy, whose ledger gets the runs as well; begun again, it goes
-on. `--of` and `--part` share the work: one process for each core that a worker of the night had.
+on. `--of` and `--part` share the work: a process with a copy of its own, held to as many cores as a
+worker of the night had, for each of its workers.
 """
 
 import argparse

@@ -53,11 +53,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.judgement import confirmation, search, simulation
+from harness.judgement import chance, confirmation, search, simulation
 from harness.judgement import noise as scatter
+from harness.judgement.chance import Conditions, Draw, Hand, Mix
 from harness.judgement.confirmation import Block, Design
 from harness.judgement.noise import Noise
-from harness.judgement.simulation import Conditions, Draw, Hand, Mix, Night, Signal
+from harness.judgement.simulation import Night, Signal
 
 NIGHT_LENGTH = 40
 """Edits of a night that is not ended by its runs."""
@@ -113,16 +114,16 @@ SELECTIVE = {
 def noise(text: str) -> Draw:
     """The noise that an argument names."""
     if text == "gaussian":
-        return simulation.gaussian
+        return chance.gaussian
     if text == "lognormal":
-        return simulation.lognormal
+        return chance.lognormal
     try:
         if text.startswith("bimodal:"):
             share = float(text.removeprefix("bimodal:"))
             if not 0 < share < 1:
                 raise ValueError(f"{share:g} is no share of runs that stall")
-            return simulation.bimodal(share)
-        return simulation.resampled([float(line) for line in Path(text).read_text().split()])
+            return chance.bimodal(share)
+        return chance.resampled([float(line) for line in Path(text).read_text().split()])
     except (OSError, ValueError) as error:
         sys.exit(f"--noise {text}: {error}. Give gaussian, lognormal, bimodal:0.3, or a file with "
                  "one score a line.")  # fmt: skip

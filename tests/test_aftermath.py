@@ -10,7 +10,7 @@ from harness.checkout import git
 from harness.errors import InputError, IntegrityError, TrainingError
 from harness.judgement import search
 from harness.judgement.search import Outlook
-from harness.morning import aftermath, findings, standing
+from harness.morning import aftermath, reader, standing
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Role, Verdict
 from harness.record.ledger import Ledger
@@ -206,7 +206,7 @@ def test_false_keeps_are_those_of_confirmations(ongoing, capsys, monkeypatch):
 
 
 def test_a_keep_of_what_led_before_an_aa_test_is_no_false_one(searched):
-    found = findings.read(searched.branch.root / LEDGER)
+    found = reader.read(searched.branch.root / LEDGER)
     (proved, unproved) = found.confirmations
 
     def since(experiments, confirmations=0):

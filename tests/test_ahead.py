@@ -9,15 +9,15 @@ import sys
 
 import pytest
 
-from harness.judgement import search, simulation
-from harness.judgement.simulation import Conditions, Hand, Mix
+from harness.judgement import chance, search, simulation
+from harness.judgement.chance import Conditions, Hand, Mix
 from tests.conftest import ROOT
 
 NOISES = {
-    "gaussian": simulation.gaussian,
-    "lognormal": simulation.lognormal,
-    "a tenth stalls": simulation.bimodal(0.1),
-    "half of them stall": simulation.bimodal(0.5),
+    "gaussian": chance.gaussian,
+    "lognormal": chance.lognormal,
+    "a tenth stalls": chance.bimodal(0.1),
+    "half of them stall": chance.bimodal(0.5),
 }
 
 SIGNAL = ((0.25, 0.75), (0.5, 0.88))
@@ -78,7 +78,7 @@ def test_a_night_keeps_to_its_runs(runs, better, signal):
     for seed in range(12):
         generator = random.Random(seed)
         mix = Mix(better=better, least=1.0, most=3.0)
-        draw = simulation.bimodal(0.3) if seed % 2 else simulation.gaussian
+        draw = chance.bimodal(0.3) if seed % 2 else chance.gaussian
         night = simulation.ahead(draw, mix.effects(generator), generator, runs, signal=signal)
         assert search.BASELINE_RUNS < night.runs <= runs
         assert night.stopped == 0 or signal
@@ -90,7 +90,7 @@ def test_stopped_runs_leave_time_for_more_edits():
         generator = random.Random(1)
         effects = Mix().effects(generator)
         night = simulation.ahead(
-            simulation.gaussian, effects, generator, 100, UNDISTURBED, signal=signal
+            chance.gaussian, effects, generator, 100, UNDISTURBED, signal=signal
         )
         count[signal] = night.challengers
         assert bool(night.stopped) == bool(signal)
@@ -101,7 +101,7 @@ def test_stopped_runs_leave_time_for_more_edits():
 UNDISTURBED = Conditions()
 
 
-def nights(count, effects, runs=math.inf, draw=simulation.gaussian, **others):
+def nights(count, effects, runs=math.inf, draw=chance.gaussian, **others):
     generator = random.Random(2)
     return [
         simulation.ahead(draw, effects(generator), generator, runs, **others) for _ in range(count)
@@ -110,7 +110,7 @@ def nights(count, effects, runs=math.inf, draw=simulation.gaussian, **others):
 
 @pytest.mark.slow
 def test_estimates_are_right_on_average_when_made_and_in_the_morning():
-    played = nights(120, Mix(better=0.2).effects, 40, simulation.lognormal, signal=SIGNAL)
+    played = nights(120, Mix(better=0.2).effects, 40, chance.lognormal, signal=SIGNAL)
     assert sum(len(night.kept) for night in played) > 60
     made = [error for night in played for error in night.errors[1:]]
     for errors in (made, [night.morning for night in played]):
@@ -171,8 +171,7 @@ def test_who_cuts_off_a_run_of_a_confirmation_has_to_show_more():
 def test_the_greedy_rule_keeps_as_much_of_nothing_as_theory_says():
     generator = random.Random(1)
     kept = [
-        simulation.greedy(simulation.gaussian, [0.0] * 40, generator).false_keeps
-        for _ in range(2000)
+        simulation.greedy(chance.gaussian, [0.0] * 40, generator).false_keeps for _ in range(2000)
     ]
     expected = sum(1 / i for i in range(2, 42))
     assert statistics.fmean(kept) == pytest.approx(expected, abs=0.15)

@@ -14,6 +14,7 @@ from harness.errors import IntegrityError
 from harness.judgement import experiment, search
 from harness.judgement.contest import Contest
 from harness.measurement import instrument
+from harness.measurement.training import Training
 from harness.night.turns import Night, Plan
 from harness.places import EDITABLE, PACKAGE
 from harness.record.life import Ruling
@@ -226,7 +227,7 @@ def test_a_training_on_another_device_than_the_instruments_is_told(
     note = instrument.doubt(device)
     assert bool(note) == doubted
     assert "kept" not in note  # whatever it says is not for the record
-    measured = experiment.Measurement(experiment.Training(1.0), (), doubt=note)
+    measured = experiment.Measurement(Training(1.0), (), doubt=note)
     noted = experiment._noted(Ruling("scored", "go on", "As it was."), measured)
     assert noted == Ruling("scored", "go on", f"As it was. {note}".strip())
 

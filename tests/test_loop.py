@@ -15,7 +15,6 @@ from harness import loop
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import NightBegun
 from harness.record.ledger import Ledger
-from harness.system import origin
 from tests.conftest import ROOT, TRAIN_FILES, begin, command, git, turns
 
 HERE = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -74,9 +73,20 @@ def test_the_loop_runs_from_its_copy_also_where_the_checkout_has_a_harness(check
         [*before, "-c", "import harness.loop as loop; print(loop.__file__)"],
         env=variables, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    copy = Path(variables[origin.COPY_VARIABLE])
+    copy = Path(variables["PYTHONPATH"])
     assert Path(done.stdout.strip()) == copy / "harness" / "loop.py"
     shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize("name", ["autorl-loop-mine", "elsewhere"])
+def test_a_checkout_is_never_taken_for_a_loops_copy(monkeypatch, tmp_path, name):
+    """What is taken for one is removed in the end."""
+    checkout = tmp_path / name
+    (checkout / "harness").mkdir(parents=True)
+    monkeypatch.setattr(loop, "PACKAGE", checkout / "harness")
+    assert (loop._copy() == checkout) == name.startswith(loop.COPY_PREFIX)
+    (checkout / "agent_space").mkdir()
+    assert loop._copy() is None
 
 
 @pytest.mark.slow

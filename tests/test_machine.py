@@ -132,14 +132,21 @@ def test_variables_that_change_a_training_are_of_the_instrument(monkeypatch, nam
     assert (f"{name}=1" in instrument.described()) == counts
 
 
-def test_the_folders_that_the_harness_is_in_are_not_of_the_instrument(monkeypatch, tmp_path):
-    """A worker of a loop has the harness from Ray, and the loop's copy on its path."""
-    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+def test_the_checkout_is_not_of_the_instrument_and_no_variable_hides_another_folder(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     before = instrument.described()
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), "/elsewhere", str(ROOT)]))
-    assert str(tmp_path) in instrument.described()
-    monkeypatch.setenv(origin.COPY_VARIABLE, str(tmp_path))
-    assert instrument.described() == before
+    assert "PYTHONPATH" not in before
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+    monkeypatch.setenv("AUTORL_LOOP_COPY", str(tmp_path))
+    assert f"PYTHONPATH={tmp_path}" in instrument.described()
+
+
+def test_a_folder_of_the_users_path_is_found_wherever_a_child_is_started(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "here")
+    assert origin.paths() == [str(tmp_path / "here")]
 
 
 def test_an_instrument_stands_in_the_ledger_as_it_is(tmp_path, monkeypatch):

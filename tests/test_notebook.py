@@ -10,7 +10,6 @@ from tests.conftest import ROOT
 NOTEBOOK = ROOT / "scripts" / "analysis.ipynb"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("own", [False, True])
 def test_every_cell_runs(tmp_path, monkeypatch, own):
     ledger = ROOT / "docs" / "evidence" / "issue6" / "night_random.tsv"

@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import math
 import random
+import re
 import threading
 import time
 
@@ -21,7 +22,7 @@ from harness.judgement.batches import Batches
 from harness.judgement.contest import Contest
 from harness.judgement.history import RUNS_PER_END, Conditions, History
 from harness.judgement.rulings import LOSSES
-from harness.morning import findings
+from harness.morning import reader
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import ConfirmationBegun, Role, Run, SetBack, Status, Verdict
 from harness.record.ledger import Ledger
@@ -351,8 +352,40 @@ def test_a_confirmation_whose_row_is_damaged_has_spent_its_level(root):
     whole = Ledger(root / LEDGER).read().entries
     damaged = dataclasses.replace(entries(root, ConfirmationBegun)[0], lots=None)
     there = progress.reached([*whole[:-1], damaged], ongoing.read().incumbent)
-    assert (there.confirmations, there.begun) == (1, None)
-    assert there.level() == confirmation.level(2, ())
+    assert there.begun is None
+    assert there.level() == there.level(simpler=True) == confirmation.level(2, ())
+
+
+def test_a_keep_of_a_confirmation_whose_row_is_damaged_pays_nothing_back(root):
+    ongoing = begun(root)
+    lead_at(ongoing, 5)
+    ongoing.advance(16.0, closing=True)
+    whole = Ledger(root / LEDGER).read().entries
+    damaged = [
+        dataclasses.replace(entry, lots=None) if isinstance(entry, ConfirmationBegun) else entry
+        for entry in whole
+    ]
+    first = next(entry.commit for entry in whole if isinstance(entry, Run))
+    there = progress.reached(damaged, first)
+    assert there.incumbent == ongoing.read().incumbent != first
+    assert (there.keeps, there.simpler_keeps) == ((), ())
+    assert there.yardstick == first
+
+
+def test_ends_that_another_instrument_has_found_count_where_the_confirmation_goes_on(root):
+    site = repeatable()
+    lead_at(begun(root, site), 5)
+    for place in (101, 102, 103):
+        dies = site.killing(lambda row, _, place=place: row.replicate == place)
+        with dies, pytest.raises(KilledError):
+            again(root, site).advance(40.0, closing=True)
+        again(root, repeatable(instrument="another one")).settle()
+    assert [row.status for row in beside(root) if not row.scored] == [Status.INTERRUPTED] * 3
+    home = again(root, site)
+    assert home.read().progress().begun is not None
+    assert home.advance(1.0, closing=False) == [f"confirmation 1: {proof.ENDED_TOO_OFTEN}"]
+    assert home.read().progress().begun is None
+    assert home.read().progress().level() == confirmation.level(2, ())
 
 
 def test_an_edit_that_was_made_beside_another_one_is_proved_without_it(root):
@@ -367,7 +400,7 @@ def test_an_edit_that_was_made_beside_another_one_is_proved_without_it(root):
         assert ongoing.pursue(name, "an edit", ongoing.read()).verdict == Verdict.ACCEPT
     ongoing.advance(LEFT, closing=True)
     assert ongoing.branch.edit_of("tip") == file(5)
-    found = findings.read(root / LEDGER)
+    found = reader.read(root / LEDGER)
     assert [there.commit for there in found.kept] == [other[:12]]
     (without,) = [there for there in found.experiments if one.startswith(there.commit)]
     assert "is without it" in without.reason
@@ -529,6 +562,12 @@ def test_the_lead_is_run_once_more_where_nothing_is_accepted_for_long(root, monk
     assert len(ongoing.read().scores(Role.CHALLENGER, lead)) == search.LOOKS + 1
     assert ongoing.read().progress().stack == (lead,)
     assert entries(root, SetBack)[-1].reason.startswith("The lead stays")
+    once_more = [row for row in rows(root) if row.challenger == lead][-1]
+    assert re.match(
+        r"The lead, once more: [23]\.\d+ \(3 runs\) against the incumbent's -?0\.\d+ \(5 runs\): "
+        r"it is thought to be \+\d\.\d\d deviations ahead\.",
+        once_more.reason,
+    )
 
 
 def test_a_lead_that_fails_when_it_is_run_once_more_falls(root, monkeypatch):

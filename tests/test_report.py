@@ -18,7 +18,7 @@ from harness import report
 from harness.checkout.branch import create
 from harness.errors import InputError, LedgerError, TrainingError
 from harness.judgement.contest import Contest
-from harness.morning import charts, findings, page, standing
+from harness.morning import charts, hours, page, reader, standing
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Role, Verdict
 from harness.record.ledger import Ledger
@@ -58,7 +58,7 @@ FATES = {
 
 
 def test_findings_are_what_the_keep_rule_rests_on(searched):
-    found, past = findings.read(searched.branch.root / LEDGER), searched.read()
+    found, past = reader.read(searched.branch.root / LEDGER), searched.read()
     assert {e.number: e.outcome for e in found.experiments} == FATES
     assert found.reigns[-1].fresh == past.fresh()
     assert found.reigns[0].fresh == past.baseline()
@@ -70,7 +70,7 @@ def test_findings_are_what_the_keep_rule_rests_on(searched):
 
 
 def test_edits_are_proved_together_by_a_confirmation_and_fall_back_one_by_one(searched):
-    found = findings.read(searched.branch.root / LEDGER)
+    found = reader.read(searched.branch.root / LEDGER)
     proved, unproved = found.confirmations
     assert [e.number for e in found.kept] == proved.edits == [branch.PROVED_BELOW, branch.PROVED]
     assert [e.number for e in found.leading] == [branch.LEADS]
@@ -88,7 +88,7 @@ def test_edits_are_proved_together_by_a_confirmation_and_fall_back_one_by_one(se
 
 
 def test_an_incumbent_is_estimated_by_runs_that_did_not_prove_it(searched):
-    found = findings.read(searched.branch.root / LEDGER)
+    found = reader.read(searched.branch.root / LEDGER)
     there = [row for row in rows(searched.branch.root) if row.role == Role.ESTIMATE]
     assert found.reigns[-1].runs == [row.run_id for row in there]
     assert not set(found.reigns[-1].fresh) & set(found.confirmations[0].lead)
@@ -97,7 +97,7 @@ def test_an_incumbent_is_estimated_by_runs_that_did_not_prove_it(searched):
 
 
 def test_a_page_says_whose_runs_the_search_has_seen_and_how_many_proofs_there_were(searched):
-    found = findings.read(searched.branch.root / LEDGER)
+    found = reader.read(searched.branch.root / LEDGER)
     said = "No proof rests on the runs of either; the search has seen the baseline's."
     assert page._gain(found).endswith(said)
     text = page.write(found, {"progress": charts.progress(found).svg}, [])
@@ -109,7 +109,7 @@ def test_a_page_says_whose_runs_the_search_has_seen_and_how_many_proofs_there_we
 
 
 def test_a_lead_is_drawn_from_its_acceptance_to_its_proof_or_fall(searched):
-    found = findings.read(searched.branch.root / LEDGER)
+    found = reader.read(searched.branch.root / LEDGER)
     places = [(lead.since, bool(lead.commit)) for lead in found.leads]
     assert places == [(2, True), (4, True), (4.5, False), (5, True), (5.5, False), (7, True)]
     assert [reign.since for reign in found.reigns] == [0, 4.5]
@@ -121,7 +121,7 @@ def until(contest, last):
     """What was found up to the first row that is so."""
     there = Ledger(contest.branch.root / LEDGER).rows()
     at = next(at for at, row in enumerate(there) if last(row))
-    return findings._Reader(there[: at + 1]).findings(contest.branch.name)
+    return reader._Reader(there[: at + 1]).findings(contest.branch.name)
 
 
 def test_a_confirmation_that_goes_on_is_shown_as_one(searched):
@@ -157,7 +157,7 @@ def test_the_page_shows_every_experiment_confirmation_and_the_diffs_of_what_is_a
     assert done.returncode == 0, done.stderr
     assert "7 experiments, 2 proved, 1 on top of them not yet" in done.stdout
     text = (tmp_path / "out" / "index.html").read_text()
-    found = findings.read(root / LEDGER)
+    found = reader.read(root / LEDGER)
     for e in found.experiments:
         assert f">{html.escape(e.description)}<".replace("&quot;", "&#34;") in text
     for one in found.confirmations:
@@ -182,7 +182,7 @@ WORDS = {
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
 def test_whatever_a_kept_edit_is_called_there_is_a_report(tmp_path, words):
     write_ledger(tmp_path / LEDGER, 3, words.replace("{", "{{").replace("}", "}}"))
-    found = findings.read(tmp_path / LEDGER)
+    found = reader.read(tmp_path / LEDGER)
     assert [e.number for e in found.kept] == [2]
     chart = charts.progress(found)
     text = page.write(found, {"progress": chart.svg}, [])
@@ -222,23 +222,22 @@ def bench(folder, **changes):
 )
 def test_a_row_that_holds_no_figure_is_told(tmp_path, changes, monkeypatch):
     made = bench(tmp_path, **changes)
-    monkeypatch.setattr(findings.Ledger, "rows", lambda self: made)
+    monkeypatch.setattr(reader.Ledger, "rows", lambda self: made)
     with pytest.raises(LedgerError, match="holds no time, or a figure that is none"):
-        findings.read(tmp_path / LEDGER)
+        reader.read(tmp_path / LEDGER)
 
 
 def test_two_nights_a_week_apart_have_the_hours_of_two_nights(tmp_path):
     write_ledger(tmp_path / LEDGER, 4)
-    one = findings.read(tmp_path / LEDGER)
+    one = reader.read(tmp_path / LEDGER)
     week = datetime.timedelta(days=7)
     later = [
-        dataclasses.replace(r, run_id=f"{findings.stamp(r) + week:%Y%m%d-%H%M%S}-b")
-        for r in one.rows
+        dataclasses.replace(r, run_id=f"{reader.stamp(r) + week:%Y%m%d-%H%M%S}-b") for r in one.rows
     ]
     two = dataclasses.replace(one, rows=[*one.rows, *later])
     assert one.hours > 1
     assert two.hours == pytest.approx(2 * one.hours)
-    spent = findings.hours(two, tmp_path)
+    spent = hours.spent(two, tmp_path)
     assert spent.other == pytest.approx(2 * one.hours)
 
 
@@ -267,7 +266,7 @@ def test_an_incumbent_reigns_from_the_experiment_that_made_it_one(tmp_path):
         run("b", 2, Verdict.KEEP, 3000),
         fresh("b", 2900),
     ]
-    found = findings._Reader([*baseline, *begun, *kept]).findings("autorl/bench")
+    found = reader._Reader([*baseline, *begun, *kept]).findings("autorl/bench")
     assert [(reign.commit, reign.since) for reign in found.reigns[1:]] == [("c", 3), ("b", 2)]
     assert charts.progress(found).svg
 
@@ -312,7 +311,7 @@ def test_the_latest_of_what_was_kept_are_numbered_and_named_below(
     tmp_path, monkeypatch, experiments
 ):
     write_ledger(tmp_path / LEDGER, experiments)
-    found = findings.read(tmp_path / LEDGER)
+    found = reader.read(tmp_path / LEDGER)
     monkeypatch.setattr(charts, "finished", lambda name, figure: figure)
     figure = charts.progress(found)
     figure.draw_without_rendering()
@@ -343,7 +342,7 @@ def test_learning_curves_times_and_transfer_come_from_the_runs_folders(root, nig
         )
         (folder / "summary.json").write_text('{"training_seconds": 3600, "eval_seconds": 60}')
     night.transfer(night.read().incumbent, "Hopper-v5")
-    drawn = report.draw(findings.read(root / LEDGER), root)
+    drawn = report.draw(reader.read(root / LEDGER), root)
     assert [chart.name for chart in drawn] == ["progress", "curves", "transfer", "time"]
 
 
@@ -354,7 +353,7 @@ def test_a_ledger_without_a_branch_gets_one_message(tmp_path):
     assert "There is no file results.tsv" in done.stderr
     write_ledger(tmp_path / LEDGER, 2)
     with pytest.raises(InputError, match=r"has no branch autorl/x; it has autorl/bench"):
-        findings.read(tmp_path / LEDGER, "autorl/x")
+        reader.read(tmp_path / LEDGER, "autorl/x")
 
 
 def test_a_recorded_night_can_be_reported_on_anywhere(tmp_path):

@@ -18,7 +18,7 @@ from harness.judgement.confirmation import Block, Design
 from harness.judgement.contest import Contest
 from harness.judgement.history import History
 from harness.judgement.search import File, Outlook
-from harness.morning import aftermath, charts, findings, page, standing
+from harness.morning import aftermath, charts, page, reader, standing
 from harness.places import EDITABLE, LEDGER
 from harness.record.entries import ConfirmationBegun, Fate, Lots, Role, Run, Simpler, Verdict
 from harness.record.ledger import Ledger
@@ -247,11 +247,11 @@ def test_a_lead_that_is_only_simpler_is_proved_not_to_be_worse(contest):
 
 def test_what_is_only_simpler_is_told_as_that_and_as_no_gain(contest, capsys):
     ledger = contest.branch.root / LEDGER
-    before = findings.read(ledger)
+    before = reader.read(ledger)
     simplified(contest)
     contest.site._score = lambda order, text: 0.2 * float(text.split()[2])
     closed(contest)
-    found = findings.read(ledger)
+    found = reader.read(ledger)
     assert (found.kept, [e.number for e in found.simplified]) == ([], [1])
     assert found.experiments[0].outcome is Fate.SIMPLER
     assert found.experiments[0].reason.endswith("has found the file with it as good since, and "
@@ -276,7 +276,7 @@ def test_what_is_better_and_simpler_is_told_apart(contest):
     contest.site._score = lambda order, text: float(text.split()[2])
     assert contest.challenge("better", file(5.0, 3)).verdict == Verdict.ACCEPT
     closed(contest)
-    found = findings.read(contest.branch.root / LEDGER)
+    found = reader.read(contest.branch.root / LEDGER)
     assert ([e.number for e in found.kept], [e.number for e in found.simplified]) == ([2], [1])
     assert [e.number for e in found.inside] == [1, 2]
     gain = page._gain(found)

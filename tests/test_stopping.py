@@ -21,12 +21,12 @@ from harness.contract.order import Assignment, Order, Stop
 from harness.errors import InputError, StandstillError
 from harness.judgement import rulings, stopping
 from harness.judgement.contest import Contest
-from harness.judgement.experiment import _told_apart
 from harness.judgement.history import History
+from harness.judgement.notes import told_apart
 from harness.judgement.stopping import Course
 from harness.measurement import cluster, instrument, sites, training
 from harness.measurement.training import Training
-from harness.morning import charts, findings, page, standing
+from harness.morning import charts, hours, page, reader, standing
 from harness.night.memory import Memory
 from harness.places import CURVE, EDITABLE, LEDGER, POLICY, SUMMARY, TRAIN_FILE
 from harness.record.entries import UNLIMITED, Plan, Role, Status, Verdict
@@ -287,14 +287,14 @@ def test_a_status_and_a_page_say_what_was_stopped(stopped):
     assert "hopeless runs are stopped" in said
     assert "tried: 1 edit; 0 proved, 1 stopped" in said
     assert re.search("stopped +hopeless", said)
-    found = findings.read(stopped.root / LEDGER)
+    found = reader.read(stopped.root / LEDGER)
     (experiment,) = found.experiments
     assert (experiment.outcome, experiment.scores) == ("stopped", [])
     text = page.write(found, {"progress": charts.progress(found).svg}, [])
     assert "0 proved, 1 stopped</p>" in text
     assert 'class="verdict stopped">stopped<' in text
     assert stopped.row.reason in text
-    assert findings.hours(found, stopped.root).training > 0
+    assert hours.spent(found, stopped.root).training > 0
 
 
 def test_a_stopped_run_is_printed_without_anything_like_a_score(stopped, capsys):
@@ -356,9 +356,9 @@ def test_on_a_branch_without_stopping_nothing_is_stopped(root, site):
 
 
 def test_figures_in_words_have_the_digits_that_tell_them_apart():
-    assert _told_apart(412.3, 1250.0) == ["412", "1,250"]
-    assert _told_apart(412.3, 412.4) == ["412.30", "412.40"]
-    assert _told_apart(0.30001, 0.30002) == ["0.30001", "0.30002"]
+    assert told_apart(412.3, 1250.0) == ["412", "1,250"]
+    assert told_apart(412.3, 412.4) == ["412.30", "412.40"]
+    assert told_apart(0.30001, 0.30002) == ["0.30001", "0.30002"]
 
 
 # Conditions of a branch

@@ -94,6 +94,7 @@ def test_a_number_that_a_sampler_makes_round_stays_a_float():
     [
         ("RATE = 1e-3  # [1e-2, 1e-4]", "is not within"),
         ("RATE = 5  # [0, 1]", "is not within"),
+        ("RATE = 16  # {16}", "has one value only"),
         ("RATE = 48  # {16, 32, 64}", "is not within"),
         ("RATE = 0.5  # [0, 1, log]", "is not within"),
         ("RATE = 0.5  # [low, high]", "no range of numbers"),
@@ -139,6 +140,26 @@ def test_tpe_learns_from_what_was_tried_and_random_search_does_not():
             tried.append((edit, -abs(constant.value - 5.0)))
         found[kind] = statistics.fmean(score for _, score in tried[-20:])
     assert found["tpe"] > found["random"] + 0.5
+
+
+def test_tpe_changes_few_constants_at_a_time_and_in_the_course_of_a_night_all():
+    there = {c.name: c.value for c in constants.read(SHIPPED)}
+    tried, seen = [(SHIPPED, 1.0)], set()
+    for seed in range(60):
+        edit, _ = tuners.suggest("tpe", SHIPPED, tried, seed)
+        changed = {c.name for c in constants.read(edit) if c.value != there[c.name]}
+        assert 1 <= len(changed) <= tuners.MOST_CHANGED
+        seen |= changed
+    assert seen == set(there)
+
+
+def test_a_constant_that_is_not_changed_stays_as_it_was_written():
+    source = b"".join(b"%c = 0.12345678  # [0.1, 0.9]\n" % name for name in b"ABCDE")
+    for seed in range(8):
+        edit, line = tuners.suggest("tpe", source, [(source, 1.0)], seed)
+        pairs = zip(source.splitlines(), edit.splitlines(), strict=True)
+        changed = [before[:1].decode() for before, after in pairs if before != after]
+        assert changed == [part.split()[0] for part in line.removeprefix("tpe: ").split(", ")]
 
 
 def test_tpe_keeps_away_from_where_runs_were_stopped_and_ranks_none_of_them_above_a_score():

@@ -7,6 +7,7 @@ __all__ = [
     "ablation",
     "audit",
     "batches",
+    "chance",
     "confirmation",
     "contest",
     "estimate",

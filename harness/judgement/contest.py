@@ -160,6 +160,8 @@ class Contest:
         names = (there.incumbent, *there.stack)
         stayed = f"The lead stays, {outlook.ahead():+.2f} deviations ahead of the incumbent."
         fell = f"The lead fell back by {words.counted(count, 'edit')}: {fallen.reason}"
+        if not fallen.status.at_fault:
+            fell += f" To stay it had to be {outlook.needed(there.lead):+.2f} ahead."
         lead = names[len(names) - 1 - count]
         reason = fell if count else stayed
         circumstances = self.replicates.circumstances(past, "lead")

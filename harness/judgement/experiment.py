@@ -29,12 +29,12 @@ from harness.errors import (
     WorkerError,
 )
 from harness.evaluate import Evaluation
-from harness.judgement import pace
+from harness.judgement import notes, pace
 from harness.judgement.history import History
 from harness.measurement import sites, tracking
 from harness.measurement.scoring import Score
 from harness.measurement.sites import Announce, Measurement, Site, Watch
-from harness.measurement.training import MAX_STEP, Training
+from harness.measurement.training import MAX_STEP
 from harness.places import ERROR, LEDGER, SUMMARY, TRAIN_FILE, run_folder
 from harness.record import life
 from harness.record.entries import ALONE, Role, Run, Status, Verdict
@@ -42,9 +42,6 @@ from harness.record.ledger import Ledger
 from harness.record.life import Ruling
 from harness.record.snapshot import Snapshot
 from harness.system import processes, storage, words
-
-SHARE_NAMES = {0.25: "a quarter", 0.5: "half"}
-"""Shares of a budget, in words."""
 
 FAILURE_SHOWN = 200
 """Characters of what a file failed with that its row has; error.txt has all."""
@@ -309,9 +306,14 @@ def _record(ledger: Ledger, this: _Underway, measured: Measurement) -> Summary:
 def _noted(ruling: Ruling, measured: Measurement) -> Ruling:
     """A ruling whose reason says what else is to be known of the run."""
     training = measured.training
-    notes = [ruling.reason, _hopeless(training), _spread(measured), _overtime(training),
-             measured.doubt]  # fmt: skip
-    return dataclasses.replace(ruling, reason=" ".join(filter(None, notes)))
+    said = (
+        ruling.reason,
+        notes.stop(training),
+        notes.spread(_means(measured)),
+        notes.overtime(training),
+        measured.doubt,
+    )
+    return dataclasses.replace(ruling, reason=" ".join(filter(None, said)))
 
 
 def _paced(row: Run, there: Snapshot, root: Path, rate: float) -> Run:
@@ -320,48 +322,6 @@ def _paced(row: Run, there: Snapshot, root: Path, rate: float) -> Run:
         return row
     said = pace.note(root, History(there.entries, row.branch, row.harness), row, rate)
     return dataclasses.replace(row, reason=" ".join(filter(None, (row.reason, said))))
-
-
-def _hopeless(training: Training) -> str:
-    """Where a training was stopped and by which figures, in words; nothing where it was not."""
-    if training.stopped is None:
-        return ""
-    stop, reported = training.stopped.stop, training.stopped.reported
-    share = SHARE_NAMES.get(stop.share, f"{stop.share:.0%}")
-    low, high = _told_apart(reported, stop.least)
-    return (
-        f"Stopped at {share} of the budget: it reported {low} where {high} was the least that "
-        "still gives hope."
-    )
-
-
-def _spread(measured: Measurement) -> str:
-    """How far the policies of a run are apart, in words; nothing where it has one."""
-    means = _means(measured)
-    if len(means) < 2:
-        return ""
-    return f"Its {len(means)} policies have {min(means):,.4g} to {max(means):,.4g}."
-
-
-def _told_apart(*figures: float) -> list[str]:
-    """Figures in words, with no more digits than show that they differ."""
-    for form in (",.0f", ",.2f"):
-        shown = [f"{figure:{form}}" for figure in figures]
-        if len(set(shown)) == len(set(figures)):
-            return shown
-    return [repr(figure) for figure in figures]
-
-
-def _overtime(training: Training) -> str:
-    """What of a start-up was on the clock, in words; nothing where none was."""
-    excess = training.excess
-    if excess <= 0:
-        return ""
-    return (
-        f"Its start-up took {training.allowance + excess:.1f} s, of which {training.allowance:.1f} "
-        f"are free (it used {training.startup_cpu_seconds:.1f} s of processor time in these); the "
-        "rest was on the clock."
-    )
 
 
 def _save(this: _Underway, summary: Summary, details: Mapping[str, Any]) -> None:

@@ -3,9 +3,9 @@
 import random
 
 from harness.judgement import confirmation, search
+from harness.judgement.chance import Draw
 from harness.judgement.confirmation import Block, Design
 from harness.judgement.noise import Noise
-from harness.judgement.simulation import Draw
 
 PROVED = 0.8
 """How often what is better has to be proved by as many runs as are said to be enough."""

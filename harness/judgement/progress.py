@@ -110,8 +110,10 @@ def after(there: Progress, entry: Entry) -> Progress:
             there = dataclasses.replace(
                 there, begun=entry, confirmations=lots.number, simpler=there.simpler + lots.simpler
             )
-        case ConfirmationBegun():  # its row was damaged: it has spent its level
-            there = dataclasses.replace(there, begun=None, confirmations=there.confirmations + 1)
+        case ConfirmationBegun():  # its row was damaged: it has spent the level of both questions
+            there = dataclasses.replace(
+                there, begun=None, confirmations=there.confirmations + 2, simpler=there.simpler + 1
+            )
         case Simpler():
             there = dataclasses.replace(there, simplified=there.simplified | {entry.challenger})
         case SetBack():
@@ -132,12 +134,11 @@ def after(there: Progress, entry: Entry) -> Progress:
 def _after_keep(there: Progress, name: str) -> Progress:
     """After a confirmation that has proved a lead."""
     lots = there.begun.lots if there.begun else None
+    keeps, simpler_keeps, before = there.keeps, there.simpler_keeps, there.yardstick
     if lots is not None and lots.simpler:
-        keeps, simpler_keeps = there.keeps, (*there.simpler_keeps, there.simpler)
-        before = there.yardstick
-    else:
-        keeps = (*there.keeps, there.confirmations - there.simpler)
-        simpler_keeps, before = there.simpler_keeps, ""
+        simpler_keeps = (*simpler_keeps, there.simpler)
+    elif lots is not None:  # of a damaged row nobody knows what was asked: it pays nothing back
+        keeps, before = (*keeps, there.confirmations - there.simpler), ""
     return dataclasses.replace(
         there, incumbent=name, proved=name, stack=there.stack[_height(there, name) :],
         keeps=keeps, simpler_keeps=simpler_keeps, before_simpler=before, begun=None, unproved=None,

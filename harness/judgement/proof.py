@@ -4,20 +4,24 @@ What a confirmation is, and what it proves, `confirmation` says; `rulings` says 
 runs decides. Here the runs are made, block by block, planned from the ledger alone.
 """
 
+import functools
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 
 from harness.checkout.branch import Branch
 from harness.errors import BusyError
-from harness.judgement import confirmation, search
+from harness.judgement import confirmation, rulings, search
 from harness.judgement.batches import FAILED, LOST_RUNS, Batches
 from harness.judgement.experiment import Part
 from harness.judgement.history import History, numbered
 from harness.measurement.sites import Site
 from harness.record.entries import ConfirmationBegun, Entry, Lots, Role, SetBack
 
-GIVEN_UP_REASON = "What measures has changed: the confirmation is given up, and the lead stays."
-"""Of a confirmation that was begun with another instrument."""
+OTHER_INSTRUMENT = "What measures has changed: the confirmation is given up, and the lead stays."
+ENDED_TOO_OFTEN = (
+    f"{rulings.LOSSES} runs were cut off: the confirmation is given up, and the lead stays."
+)
+"""Why a confirmation that was begun is given up."""
 
 
 class Proof:
@@ -59,9 +63,9 @@ class Proof:
         """
         past = self._replicates.read()
         begun = past.progress().begun
-        if begun is not None and begun.harness != self._site.instrument:
-            past = self._replicates.conclude(self._given_up)
-            yield f"confirmation {past.progress().confirmations}: {GIVEN_UP_REASON}"
+        if begun is not None and (reason := self._gives_up(past, begun)):
+            past = self._replicates.conclude(functools.partial(self._given_up, reason))
+            yield f"confirmation {past.progress().confirmations}: {reason}"
             begun = None
         if begun is None:
             past = self._batches.fill(History.missing, "the incumbent")
@@ -84,10 +88,22 @@ class Proof:
         there = past.progress()
         return there.in_a_row >= search.LONG_ASIDE and left > search.reserve(there.level())
 
-    def _given_up(self, past: History) -> Entry:
-        """The row that ends a confirmation of another instrument: runs of two are no comparison."""
+    def _gives_up(self, past: History, begun: ConfirmationBegun) -> str:
+        """Why a confirmation that was begun does not go on; nothing where it does.
+
+        Runs of two instruments are no comparison. And under another one a run that was cut off gets
+        its row, which decides nothing there.
+        """
+        assert begun.lots is not None
+        if begun.harness != self._site.instrument:
+            return OTHER_INSTRUMENT
+        ended = past.cut_off(Role.CONFIRMATION, confirmation=begun.lots.number)
+        return ENDED_TOO_OFTEN if len(ended) >= rulings.LOSSES else ""
+
+    def _given_up(self, reason: str, past: History) -> Entry:
+        """The row that ends a confirmation which does not go on."""
         circumstances = self._replicates.circumstances(past, "lead")
-        return SetBack(**circumstances, challenger=past.lead, reason=GIVEN_UP_REASON)
+        return SetBack(**circumstances, challenger=past.lead, reason=reason)
 
     def _lacks_looks(self, past: History) -> bool:
         """Whether the lead was accepted by runs that count no more, for want of its instrument."""

@@ -56,9 +56,11 @@ def _tried(past: History, name: str, score: float) -> Ruling:
     file = files.get(name) or dataclasses.replace(there.file(name), made_on=there.lead)
     files[name] = history.with_score(file, Role.CHALLENGER, score)
     outlook = Outlook(files, there.incumbent, there.stack)
-    figures = _figures(outlook, name)
     if _is_accepted(past, name):
-        return Ruling(Status.SCORED, Verdict.NONE, f"The lead, once more: {figures}.")
+        return Ruling(
+            Status.SCORED, Verdict.NONE, f"The lead, once more: {_standing(outlook, name)}."
+        )
+    figures = _figures(outlook, name)
     accepted = search.is_accepted(outlook, name)
     if accepted is None and name not in there.aside:
         return _goes_on(f"{figures}: it is run again.")
@@ -74,21 +76,31 @@ def _is_accepted(past: History, name: str) -> bool:
     return name in (*there.stack, there.incumbent)
 
 
+def _standing(outlook: Outlook, name: str) -> str:
+    """What a file that leads has scored and how far ahead it is thought to be, in words."""
+    return (
+        f"{_mean(outlook, name)} against the incumbent's {_mean(outlook, outlook.incumbent)}: it "
+        f"is thought to be {outlook.ahead(name):+.2f} deviations ahead"
+    )
+
+
 def _figures(outlook: Outlook, name: str) -> str:
     """What an edit has scored and what that is thought to be worth, in words."""
-    scores, whom = outlook.files[name].scores, "lead"
-    rival = outlook.files[outlook.lead].scores
-    if outlook.lead == outlook.incumbent:
-        whom = "incumbent"
+    whom = "incumbent" if outlook.lead == outlook.incumbent else "lead"
     one = outlook.files[name].looks < search.LOOKS
     needed = (search.LOOK_AGAIN if one else search.ACCEPT) - outlook.bonus(name)
     return (
-        f"{statistics.fmean(scores):,.4g} ({_runs(len(scores))}) against the {whom}'s "
-        f"{statistics.fmean(rival):,.4g} ({_runs(len(rival))}): the expected gain is "
-        f"{outlook.gain(name):+.2f} deviations, and {needed:+.2f} is needed to "
+        f"{_mean(outlook, name)} against the {whom}'s {_mean(outlook, outlook.lead)}: the expected "
+        f"gain is {outlook.gain(name):+.2f} deviations, and {needed:+.2f} is needed to "
         f"{'be run again' if one else 'lead'}"
         f"{', for it makes the file simpler' if outlook.bonus(name) else ''}"
     )
+
+
+def _mean(outlook: Outlook, name: str) -> str:
+    """What a file has scored, in words: `5,278 (4 runs)`."""
+    scores = outlook.files[name].scores
+    return f"{statistics.fmean(scores):,.4g} ({_runs(len(scores))})"
 
 
 def _confirmed(past: History, part: Part, score: float) -> Ruling:

@@ -31,7 +31,7 @@ from harness.errors import HarnessError, InputError, StorageError, WorkerError
 from harness.measurement import instrument, sites
 from harness.measurement.sites import Announce, Measurement, Site, Watch
 from harness.places import PACKAGE, POLICIES, TRAIN_FILE
-from harness.system import processes, words
+from harness.system import origin, processes, words
 
 CORES = 2
 """Of a run on a cluster, where nothing else is asked for and there is no GPU."""
@@ -123,7 +123,7 @@ def _init(root: Path, **options: Any) -> Any:
         "excludes": NOT_SHIPPED,
     }
     try:
-        with _handlers_kept():
+        with _handlers_kept(), _path_of_the_user():
             ray.init(runtime_env=shipped, log_to_driver=False, logging_level="ERROR", **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         said = words.line(str(error), CAUSE_SHOWN)
@@ -137,6 +137,20 @@ def _init(root: Path, **options: Any) -> Any:
             "--workers 1 needs no Ray."
         ) from error
     return ray
+
+
+@contextlib.contextmanager
+def _path_of_the_user() -> Iterator[None]:
+    """`PYTHONPATH` without the folder that a loop runs from: workers have the harness from Ray."""
+    before = os.environ.get("PYTHONPATH")
+    theirs = origin.variables()
+    os.environ.pop("PYTHONPATH", None)
+    os.environ.update(theirs)
+    try:
+        yield
+    finally:
+        os.environ.pop("PYTHONPATH", None)
+        os.environ.update({} if before is None else {"PYTHONPATH": before})
 
 
 def _site(ray: Any, cores: int | None) -> Site:

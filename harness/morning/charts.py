@@ -19,12 +19,13 @@ from harness.morning.findings import (
     Confirmation,
     Experiment,
     Findings,
-    Hours,
     Lead,
     Reign,
     span,
 )
+from harness.morning.hours import Hours
 from harness.record.entries import Fate, Verdict
+from harness.system import words
 from harness.tasks import anchors
 
 COLOURS = {
@@ -197,7 +198,7 @@ def confirmed(one: Confirmation) -> tuple[str, str]:
 
 def _draw_confirmations(axis: Axes, confirmations: Sequence[Confirmation]) -> None:
     """Both sides of each, as a bar between their means."""
-    words = set()
+    named = set()
     for one in confirmations:
         colour, word = confirmed(one)
         means = [statistics.fmean(side) for side in (one.incumbent, one.lead) if side]
@@ -209,8 +210,8 @@ def _draw_confirmations(axis: Axes, confirmations: Sequence[Confirmation]) -> No
             axis.plot([one.since], [mean], "_", color=COLOURS[side], markersize=11,
                       markeredgewidth=2, zorder=6)  # fmt: skip
         axis.plot([], [], color=COLOURS[colour], linewidth=5, alpha=0.35,
-                  label=None if word in words else f"confirmation: {word}")  # fmt: skip
-        words.add(word)
+                  label=None if word in named else f"confirmation: {word}")  # fmt: skip
+        named.add(word)
 
 
 def _draw_experiments(
@@ -245,15 +246,11 @@ def _name(axis: Axes, kept: Sequence[Experiment]) -> None:
     figure = axis.get_figure(root=True)
     assert figure is not None
     if kept:
-        names = [f"{e.number}  {_shortened(e.description)}" for e in kept]
+        names = [f"{e.number}  {words.shortened(e.description, KEY_LENGTH)}" for e in kept]
         figure.legend(
             [Line2D([], [], linestyle="")] * len(kept), names, loc="outside lower left", ncols=2,
             handlelength=0, handletextpad=0, fontsize=8.5, labelcolor=COLOURS["keep"],
         )  # fmt: skip
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= KEY_LENGTH else text[: KEY_LENGTH - 1].rstrip() + "…"
 
 
 def _draw_solved(axis: Axes, found: Findings) -> None:

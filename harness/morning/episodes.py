@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from harness.morning import singles
 from harness.morning.charts import CHART_WIDTH, COLOURS, DASHES, STYLE, Chart, finished, legend
 from harness.record.entries import Run, stamp
+from harness.system import words
 from harness.tasks import anchors
 
 RUNS_DRAWN = 12
@@ -88,5 +89,5 @@ def _known(task: str, budget: float) -> Iterator[tuple[float, str, str]]:
 
 def _name(run: Run) -> str:
     """When a run was, and what it was."""
-    what = run.description[:DESCRIBED] or f"{run.budget:g} s"
+    what = words.shortened(run.description, DESCRIBED) or f"{run.budget:g} s"
     return f"{what}\n{stamp(run):%m-%d %H:%M}"

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.morning.findings import check, details_of
+from harness.morning.reader import check
 from harness.record.entries import ALONE, Run
 from harness.record.ledger import Ledger
-from harness.record.runs import evaluated
+from harness.record.runs import details_of, evaluated
 
 
 def are_all(ledger: Path) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from harness.checkout import branch, holder
 from harness.errors import InputError
-from harness.judgement import purpose
+from harness.judgement import purpose, search
 from harness.judgement.history import History
-from harness.morning import aftermath, findings, page, singles
+from harness.morning import aftermath, page, reader, singles
 from harness.morning.charts import OUTCOMES, confirmed
 from harness.morning.findings import Findings, figure
 from harness.places import LEDGER
@@ -27,6 +27,9 @@ REASON_LENGTH = 220
 
 ASIDE = 22
 """Columns that are left free before what belongs to the line above."""
+
+EDIT_SHOWN, RUN_SHOWN = 60, 40
+"""Characters of the description of an edit, and of a run by itself."""
 
 AGENT_LENGTH = 60
 """Characters of an agent's command that are shown."""
@@ -106,7 +109,7 @@ def read(root: Path) -> Status:
     name = mine[-1].branch if tag is None else branch.PREFIX + tag
     found: Findings | None = None
     with contextlib.suppress(InputError):  # its baseline is not measured yet
-        found = findings.read(root / LEDGER, name)
+        found = reader.read(root / LEDGER, name)
     past = History(there.entries, name, "")
     first = past.runs[0] if past.runs else None
     return Status(
@@ -139,7 +142,7 @@ def lines(now: Status) -> list[str]:
     said += _running(now.underway)
     for e in reversed(now.found.experiments[-VERDICTS:] if now.found else []):
         word = OUTCOMES[e.outcome][2]
-        said.append(f"  {e.number:>4} {word:<16} {e.description[:60]}")
+        said.append(f"  {e.number:>4} {word:<16} {words.shortened(e.description, EDIT_SHOWN)}")
         if e.reason:
             said.append(_below(e.reason))
     return said
@@ -233,7 +236,8 @@ def _of_single(run: Run) -> str:
     if run.avg_return is not None:
         came = f"{figure(run.avg_return)} ± {figure(run.std_return or 0.0)}"
     what = f"{run.task}, {run.budget:g} s"
-    return f"  {stamp(run):%m-%d %H:%M} {what:<32} {came:<18} {run.description[:40]}"
+    said = words.shortened(run.description, RUN_SHOWN)
+    return f"  {stamp(run):%m-%d %H:%M} {what:<32} {came:<18} {said}"
 
 
 def _running(underway: list[tuple[str, float, str]]) -> list[str]:
@@ -244,12 +248,13 @@ def _running(underway: list[tuple[str, float, str]]) -> list[str]:
 
 
 def _has_time(past: History) -> bool:
-    """Whether the last night could go on: neither its hours nor its runs are used up."""
+    """Whether the last night could go on: it has hours and runs left for an edit."""
     night = past.night()
     if night is None or night.plan is None:
         return False
     hours = (datetime.now(UTC) - stamp(night)).total_seconds() / 3600
-    return hours < night.plan.hours and past.runs_since(night) < night.plan.runs
+    there, left = past.progress(), night.plan.runs - past.runs_since(night)
+    return hours < night.plan.hours and not search.is_over(there.stack, left, there.level())
 
 
 def _night(past: History) -> str:

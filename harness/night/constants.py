@@ -132,6 +132,8 @@ def _constant(name: str, node: ast.expr, text: str) -> Constant:
     place = (node.lineno, node.col_offset, node.end_col_offset)
     whole = isinstance(value, int) and integers
     constant = Constant(name, value, low, high, log, choices, place, whole)
+    if low == high:
+        raise ValueError(f"{where} has one value only in {text}: give it more, or no range.")
     if not low < high or (log and low <= 0) or not constant.allows(value):
         raise ValueError(f"{where} = {value} is not within {text}, or that is no range.")
     return constant

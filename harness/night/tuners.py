@@ -4,6 +4,7 @@ They read what was tried from the branch, under the same clock and rule as every
 an agent with ideas has to beat.
 """
 
+import random
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,12 @@ TUNERS = ("random", "tpe", "cmaes")
 WARM_UP = 5
 """Tries at random before a sampler follows what it has seen."""
 
+MOST_CHANGED = 3
+"""Constants that an edit of TPE changes, at most; which, is drawn. A file that is good already is
+mostly made worse by new values for all of them at once, and TPE learns each by itself."""
+
+DRAWS = 10
+"""Of an edit that changes nothing."""
 
 Stopped = tuple[bytes, tuple[float, float]]
 """A training file whose run was stopped: at which share of the budget, and what it had reported."""
@@ -45,26 +52,39 @@ def suggest(
     """
     space = _constants(incumbent)
     study, optuna = _study(kind, seed)
-    for source, score in tried:
-        values = _values(source, space)
-        if values is not None:
-            trial = optuna.trial.create_trial(
-                params=values, distributions=_distributions(space, optuna), value=score
-            )
-            study.add_trial(trial)
-    for source, (share, reported) in stopped:
-        values = _values(source, space)
-        if values is not None:
-            trial = optuna.trial.create_trial(
-                state=optuna.trial.TrialState.PRUNED, params=values,
-                distributions=_distributions(space, optuna),
-                intermediate_values={round(100 * share): reported},
-            )  # fmt: skip
-            study.add_trial(trial)
-    params = study.ask(_distributions(space, optuna)).params
-    changed = [c for c in space if f"{params[c.name]:.6g}" != f"{c.value:.6g}"]
-    edit = constants.write(incumbent, params)
+    study.add_trials(_trials(space, tried, stopped, optuna))
+    sampler, draws = study.sampler, random.Random(seed)
+    for _ in range(DRAWS):
+        if kind == "tpe":
+            study.sampler = optuna.samplers.PartialFixedSampler(_kept(space, draws), sampler)
+        params = study.ask(_distributions(space, optuna)).params
+        changed = [c for c in space if f"{params[c.name]:.6g}" != f"{c.value:.6g}"]
+        if changed:
+            break
+    edit = constants.write(incumbent, {c.name: params[c.name] for c in changed})
     return edit, f"{kind}: " + ", ".join(f"{c.name} {params[c.name]:.4g}" for c in changed)
+
+
+def _trials(
+    space: Sequence[Constant],
+    tried: Sequence[tuple[bytes, float]],
+    stopped: Sequence[Stopped],
+    optuna: Any,
+) -> list[Any]:
+    """What was tried, as Optuna has it; without files that have other constants."""
+    distributions, found = _distributions(space, optuna), []
+    for source, score in tried:
+        if (values := _values(source, space)) is not None:
+            found.append(optuna.trial.create_trial(
+                params=values, distributions=distributions, value=score,
+            ))  # fmt: skip
+    for source, (share, reported) in stopped:
+        if (values := _values(source, space)) is not None:
+            found.append(optuna.trial.create_trial(
+                state=optuna.trial.TrialState.PRUNED, params=values, distributions=distributions,
+                intermediate_values={round(100 * share): reported},
+            ))  # fmt: skip
+    return found
 
 
 def check(kind: str, source: bytes) -> None:
@@ -77,6 +97,13 @@ def check(kind: str, source: bytes) -> None:
     _study(kind, seed=0)
 
 
+def _kept(space: Sequence[Constant], draws: random.Random) -> dict[str, float]:
+    """Constants that stay as they are: all but a few."""
+    count = draws.randint(1, min(MOST_CHANGED, len(space)))
+    changed = draws.sample([c.name for c in space], count)
+    return {c.name: c.value for c in space if c.name not in changed}
+
+
 def _study(kind: str, seed: int) -> tuple[Any, Any]:
     """An empty study with a sampler, and the library."""
     try:
@@ -85,10 +112,13 @@ def _study(kind: str, seed: int) -> tuple[Any, Any]:
         raise errors.without("optuna", "tune", error) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", module="optuna")
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     samplers = {
         "random": lambda: optuna.samplers.RandomSampler(seed=seed),
         "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=WARM_UP),
-        "cmaes": lambda: optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=WARM_UP),
+        "cmaes": lambda: optuna.samplers.CmaEsSampler(
+            seed=seed, n_startup_trials=WARM_UP, warn_independent_sampling=False
+        ),
     }
     return optuna.create_study(direction="maximize", sampler=samplers[kind]()), optuna
 

@@ -133,7 +133,7 @@ class Night:
             self._say(
                 f"{words.counted(count, 'edit')} of the lead not proved: it is thought to be "
                 f"{past.outlook().ahead():+.2f} deviations ahead of the incumbent. The next night "
-                "goes on from there"
+                "goes on from there; harness.run --confirm has it proved before, or not"
             )
 
     def _prove(self, plan: Plan) -> None:

@@ -12,7 +12,7 @@ from harness.contract import reports
 from harness.contract.artifact import Artifact
 from harness.errors import InputError
 from harness.evaluate import episode_seeds
-from harness.places import CURVE, ERROR, RUNS, SUMMARY, policy_folder, run_folder
+from harness.places import CURVE, ERROR, RUNS, SUMMARY, TURN, policy_folder, run_folder
 from harness.record.entries import FORMATS, Run, Status
 
 ROUNDED = 1e-5
@@ -173,6 +173,16 @@ class Record:
 def evaluated(details: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """What a summary.json holds of the evaluation of each policy."""
     return details.get("policies") or [details]
+
+
+def details_of(root: Path, run_id: str) -> dict[str, Any]:
+    """What a run's summary.json or a turn's turn.json holds; nothing where there is none."""
+    for name in (SUMMARY, TURN):
+        try:
+            return json.loads((run_folder(root, run_id) / name).read_text())
+        except (OSError, ValueError):
+            continue
+    return {}
 
 
 def medians(root: Path, runs: Iterable[Run], figure: str) -> dict[str, float]:

@@ -13,7 +13,7 @@ import sys
 
 from harness.system import origin, processes
 
-OURS = ("PYTHONPATH", "PYTHONSAFEPATH", origin.COPY_VARIABLE, origin.FOLDER_VARIABLE)
+OURS = ("PYTHONPATH", "PYTHONSAFEPATH", origin.FOLDER_VARIABLE)
 """Variables that say where the loop's copy of the harness is: nothing that an agent needs. Of
 `PYTHONPATH` it gets what is the user's."""
 
@@ -26,8 +26,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _end)  # it is how the loop ends us
     processes.end_with(parent)
     variables = {name: value for name, value in os.environ.items() if name not in OURS}
-    if theirs := origin.paths():
-        variables["PYTHONPATH"] = os.pathsep.join(theirs)
+    variables |= origin.variables()
     try:
         return subprocess.run(command, check=False, env=variables).returncode
     finally:

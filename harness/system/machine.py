@@ -55,8 +55,7 @@ def variables() -> list[str]:
     Of `PYTHONPATH` what a child gets: without the checkout.
     """
     found = {name: value for name, value in os.environ.items() if is_recorded(name)}
-    if paths := origin.paths():
-        found["PYTHONPATH"] = os.pathsep.join(paths)
+    found |= origin.variables()
     return [
         f"{name}={value.encode('unicode_escape').decode()}" for name, value in sorted(found.items())
     ]

@@ -20,9 +20,6 @@ from types import CodeType, ModuleType
 FOLDER_VARIABLE = "AUTORL_FOLDER"
 """Variable of a child process: the folder that the command was started in."""
 
-COPY_VARIABLE = "AUTORL_LOOP_COPY"
-"""Variable of a loop and of what it starts: the folder with the harness that it runs from."""
-
 HARNESS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 """The package; settled here, before anything else of it is imported."""
 
@@ -40,19 +37,20 @@ def allow(task_id: str) -> None:
     _NAMED.add(package(task_id))
 
 
-def own() -> list[Path]:
-    """Folders that no child imports from: the current one, and those that a harness is in.
-
-    Workers of a loop have the harness from Ray, and the path to the loop's copy from the loop.
-    """
-    copy = filter(None, [os.environ.get(COPY_VARIABLE)])
-    return [place.resolve() for place in (Path.cwd(), Path(HARNESS).parent, *map(Path, copy))]
+def own() -> tuple[Path, Path]:
+    """Folders that no child imports from: the current one, and the one that the harness is in."""
+    return Path.cwd().resolve(), Path(HARNESS).resolve().parent
 
 
 def paths() -> list[str]:
-    """What the user's PYTHONPATH has a child import from."""
+    """What the user's PYTHONPATH has a child import from, wherever the child is started."""
     named = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    return [place for place in named if Path(place).resolve() not in own()]
+    return [os.path.abspath(place) for place in named if Path(place).resolve() not in own()]
+
+
+def variables() -> dict[str, str]:
+    """`PYTHONPATH` with these; without it where there are none."""
+    return {"PYTHONPATH": os.pathsep.join(paths())} if paths() else {}
 
 
 class _Source(importlib.machinery.SourceFileLoader):

@@ -1,0 +1,53 @@
+"""What is to be known of a run beside its ruling, in words: why it was stopped, how it started."""
+
+from collections.abc import Sequence
+
+from harness.measurement.training import Training
+
+SHARE_NAMES = {0.25: "a quarter", 0.5: "half"}
+"""Shares of a budget, in words."""
+
+
+def stop(training: Training) -> str:
+    """Where a training was stopped and by which figures, in words; nothing where it was not."""
+    if training.stopped is None:
+        return ""
+    stop, reported = training.stopped.stop, training.stopped.reported
+    share = SHARE_NAMES.get(stop.share, f"{stop.share:.0%}")
+    low, high = told_apart(reported, stop.least)
+    return (
+        f"Stopped at {share} of the budget: it reported {low} where {high} was the least that "
+        "still gives hope."
+    )
+
+
+def told_apart(*figures: float) -> list[str]:
+    """Figures in words, with no more digits than show that they differ."""
+    for form in (",.0f", ",.2f"):
+        shown = [f"{figure:{form}}" for figure in figures]
+        if len(set(shown)) == len(set(figures)):
+            return shown
+    return [repr(figure) for figure in figures]
+
+
+def spread(means: Sequence[float]) -> str:
+    """How far the policies of a run are apart, in words; nothing where it has one.
+
+    Args:
+      means: the score of each policy.
+    """
+    if len(means) < 2:
+        return ""
+    return f"Its {len(means)} policies have {min(means):,.4g} to {max(means):,.4g}."
+
+
+def overtime(training: Training) -> str:
+    """What of a start-up was on the clock, in words; nothing where none was."""
+    excess = training.excess
+    if excess <= 0:
+        return ""
+    return (
+        f"Its start-up took {training.allowance + excess:.1f} s, of which {training.allowance:.1f} "
+        f"are free (it used {training.startup_cpu_seconds:.1f} s of processor time in these); the "
+        "rest was on the clock."
+    )
