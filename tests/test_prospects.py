@@ -65,3 +65,13 @@ def test_a_night_says_so_when_it_begins(root):
     said = []
     Night(ongoing, Plan("true", 0.0, 1, 1.0), said.append).run()
     assert said[0].startswith("HalfCheetah-v5: 4 of 4 runs scored exactly 1,000.00")
+
+
+def test_a_night_too_short_for_a_proof_says_so(root):
+    past = begun(root, lambda order, text: 3000.0 + NOISE.gauss(0, 100))
+    least = search.reserve(past.progress().level())
+    ongoing = Contest(Branch(root, "tag"), HALF_CHEETAH, "none", site=FakeSite())
+    said = []
+    Night(ongoing, Plan("false", 1.0, int(least) - 1, 1.0), said.append, lambda _: None).run()
+    assert said[0].startswith(f"this night has {least - 1} runs, and a proof takes up to {least}: ")
+    assert prospects.too_short(least, past.progress().level()) == ""

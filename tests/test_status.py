@@ -22,7 +22,7 @@ from harness.morning import standing
 from harness.night.turns import Night
 from harness.places import EDITABLE, HOLDER, LEDGER
 from harness.record import life
-from harness.record.entries import NightBegun, Plan, Role, Status
+from harness.record.entries import NightBegun, Plan, Role, Status, Verdict
 from harness.record.head import Head
 from harness.record.ledger import Ledger
 from harness.record.snapshot import COLUMNS
@@ -243,3 +243,14 @@ def test_watch_goes_on_until_ctrl_c(tmp_path):
     assert process.wait(timeout=60) == 130
     assert b"autorl/bench" in written
     os.close(ours)
+
+
+def test_while_a_lead_is_confirmed_nothing_is_told_of_when_it_will_be(searched):
+    now = standing.read(searched.branch.root)
+    last = now.found.confirmations[-1]
+    going_on = dataclasses.replace(last, verdict=Verdict.GO_ON)
+    found = dataclasses.replace(now.found, confirmations=[going_on])
+    said = "\n".join(standing.lines(dataclasses.replace(now, found=found)))
+    assert "lead: 1 edit ahead" in said
+    assert now.prospect
+    assert now.prospect not in said

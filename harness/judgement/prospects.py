@@ -3,11 +3,12 @@
 import math
 from pathlib import Path
 
-from harness.judgement import objective
+from harness.judgement import objective, search
 from harness.judgement.history import History
 from harness.measurement.sites import RETURN, curve
 from harness.places import run_folder
 from harness.record.entries import Role, Run
+from harness.system import words
 from harness.tasks import anchors
 
 LEARNED = 0.05
@@ -36,6 +37,23 @@ def doubts(root: Path, past: History) -> list[str]:
         if len(runs) > 1 and (doubt := _ceiling(runs) or _nothing_learned(root, runs)):
             found.append(f"{task}: {doubt}")
     return found
+
+
+def too_short(left: float, level: float) -> str:
+    """What is said of a night in which no lead can be proved; empty where one can be.
+
+    Args:
+      left: whole runs that it has.
+      level: of its confirmation.
+    """
+    least = math.ceil(search.reserve(level))
+    if left >= least:
+        return ""
+    return (
+        f"this night has {words.counted(int(left), 'run')}, and a proof takes up to {least}: it "
+        "ends at the first edit that leads. What leads is proved by the next night, or by "
+        "python -m harness.run --confirm."
+    )
 
 
 def _fresh(past: History) -> list[Run]:

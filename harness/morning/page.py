@@ -68,7 +68,7 @@ def write(
         instrument=found.instrument.partition(" ")[2] or "unknown hardware",
         began=min(stamp(row) for row in found.rows),
         lasted=words.lasting(found.hours * words.HOUR),
-        runs=sum(run.role in COUNTED for run in found.runs),
+        runs=words.counted(sum(run.role in COUNTED for run in found.runs), "run"),
         came=came(found),
         proofs=proofs(found),
         ahead=ahead(found),

@@ -14,7 +14,7 @@ from harness.morning.charts import OUTCOMES, confirmed
 from harness.morning.findings import Findings, figure
 from harness.places import LEDGER
 from harness.record import life
-from harness.record.entries import ALONE, UNLIMITED, Fate, Run, stamp
+from harness.record.entries import ALONE, UNLIMITED, Fate, Run, Verdict, stamp
 from harness.record.ledger import Ledger
 from harness.record.snapshot import Snapshot
 from harness.system import words
@@ -188,7 +188,8 @@ def _of(found: Findings, prospect: str = "") -> list[str]:
     said = _incumbent(found)
     if ahead := page.ahead(found):
         said.append(f"lead: {ahead}")
-        said += [_below(prospect)] if prospect else []
+        tested = bool(found.confirmations) and found.confirmations[-1].verdict == Verdict.GO_ON
+        said += [_below(prospect)] if prospect and not tested else []
     elif found.progress.made_on:
         said.append("lead: the incumbent; edits are made on it")
     said.append(f"tried: {_tried(found)}")

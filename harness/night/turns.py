@@ -102,6 +102,9 @@ class Night:
         self._earlier = len(past.turns)
         if self._plan is not None:
             self._begin(self._plan)
+            now = self._now(plan)
+            if doubt := prospects.too_short(now.runs_left(), now.past.progress().level()):
+                self._say(doubt)
         self._serve(plan) if self._contest.site.slots == 1 else self._serve_together(plan)
         over = self._over(self._now(plan)) or "too few runs are left for an edit and its proof"
         self._close(plan)
