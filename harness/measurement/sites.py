@@ -244,7 +244,7 @@ def _failure(training: Training, log_file: Path, given: bool = True) -> Training
     """
     tail = log_tail(log_file)
     shown = f" Its last output:\n{words.quoted(tail)}" if tail else ""
-    call = "trial.publish" if training.num_seeds == 1 else "trial.publish_each"
+    each = "" if training.num_seeds == 1 else "_each"
     if training.protocol_error:
         return TrainingError(
             f"The training process was ended, because it sent {training.protocol_error}. It may "
@@ -269,10 +269,12 @@ def _failure(training: Training, log_file: Path, given: bool = True) -> Training
         )
     if training.exit_code is None or training.late:
         return OutOfTimeError(
-            f"No policy was published within {training.budget:g} s. Call {call}(act, params) after "
-            f"every few updates, and check that one update fits the budget.{shown}"
+            f"No policy was published within {training.budget:g} s. Call trial.publish{each}(act, params) "
+            f"after every few updates, and check that one update fits the budget.{shown}"
         )
-    return TrainingError(f"The training process ended by itself and never called {call}.{shown}")
+    return TrainingError(
+        f"The training process ended by itself and never called trial.publish{each}.{shown}"
+    )
 
 
 def _processor(training: Training) -> str:
