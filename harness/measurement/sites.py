@@ -269,8 +269,9 @@ def _failure(training: Training, log_file: Path, given: bool = True) -> Training
         )
     if training.exit_code is None or training.late:
         return OutOfTimeError(
-            f"No policy was published within {training.budget:g} s. Call trial.publish{each}(act, params) "
-            f"after every few updates, and check that one update fits the budget.{shown}"
+            f"No policy was published within {training.budget:g} s. Call "
+            f"trial.publish{each}(act, params) after every few updates, and check that one update "
+            f"fits the budget.{shown}"
         )
     return TrainingError(
         f"The training process ended by itself and never called trial.publish{each}.{shown}"
