@@ -66,7 +66,7 @@ MAX_NAME = 200
 """Characters of such a name, and of that of a device."""
 
 DIVERGED = "charts/diverged"
-"""The number in a log message that counts episodes which ended in NaN."""
+"""The number in a log message that counts episodes in which the simulation broke down."""
 
 MAX_NUMBER = 3e38
 """The largest finite number that is logged, float32's; sums of a whole curve stay finite, too."""
@@ -176,6 +176,11 @@ class Training:
         """The number of the signal that has ended the child, which was none of ours; 0 if none."""
         code = self.exit_code or 0
         return -code if code < 0 else max(code - SIGNALLED, 0)
+
+    @property
+    def breakdowns(self) -> int:
+        """`diverged` as a count."""
+        return round(min(max(self.diverged, 0), MAX_STEP))
 
     def seconds(self, now: float) -> float:
         """Seconds on the clock."""
