@@ -9,6 +9,7 @@ from harness.measurement.training import Training
 from harness.record.ledger import Ledger
 from tests.conftest import TRAIN_FILES, summary_block
 
+
 def training(**known):
     """One of a minute that ended after 12 s."""
     return Training(60.0, **{"begun": 0.0, "clock_start": 100.0, "ended": 112.0, **known})
@@ -66,7 +67,8 @@ def test_a_run_whose_training_failed_early_says_so_in_its_row(harness_run, check
     early = "The training ended by itself after 0 of 2 s, with exit code 1; its last policy was"
     assert f"{early} scored." in row.reason
     assert f"note: {early} scored." in done.stderr
-    assert "after a policy that would count" in (checkout / "runs" / row.run_id / "train.log").read_text()
+    folder = checkout / "runs" / row.run_id
+    assert "after a policy that would count" in (folder / "train.log").read_text()
     block = summary_block(done.stdout)
-    summary = json.loads((checkout / "runs" / row.run_id / "summary.json").read_text())
+    summary = json.loads((folder / "summary.json").read_text())
     assert block["reason"] == summary["reason"] == row.reason
