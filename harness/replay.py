@@ -61,14 +61,14 @@ def replay(
     with options.at_work(root), Display(details["task"]) as display:
         summary = experiment.run(request, display.watch, display.announce)
     assert summary.avg_return is not None  # it was ordered without stops
-    again = Record.load(root, summary.run_id).returns
+    again = Record.load(root, summary.run_id)
     mine, used = _row(root, run_id), request.site.instrument
     siblings = _siblings(root, mine, used) if mine else []  # else the ledger was moved away
     if len(siblings) >= ENOUGH_RUNS:
         low, high = prediction_interval(siblings)
         basis = f"{len(siblings)} runs of the same edit, measured as this one"
     else:
-        low, high = episode_interval(record.returns, again)
+        low, high = episode_interval(_by_policy(record), _by_policy(again))
         basis = "the episodes alone; trainings vary more than that"
     inside = low <= summary.avg_return <= high
     print("---")
@@ -94,11 +94,27 @@ def prediction_interval(scores: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(scores) - half, statistics.fmean(scores) + half
 
 
-def episode_interval(recorded: Sequence[float], again: Sequence[float]) -> tuple[float, float]:
-    """Where the mean of other episodes of the *same* policy falls with `CONFIDENCE` (normal)."""
-    variance = sum(statistics.pvariance(returns) / len(returns) for returns in (recorded, again))
+def episode_interval(
+    recorded: Sequence[Sequence[float]], again: Sequence[Sequence[float]]
+) -> tuple[float, float]:
+    """Where the mean of other episodes of the *same* policies falls with `CONFIDENCE` (normal).
+
+    Args:
+      recorded: returns of the episodes of each policy, equally many.
+      again: likewise of the replay.
+    """
+    variance = sum(
+        statistics.fmean(map(statistics.pvariance, run)) / sum(map(len, run))
+        for run in (recorded, again)
+    )
     half = special.ndtri((1 + CONFIDENCE) / 2) * math.sqrt(variance)
-    return statistics.fmean(recorded) - half, statistics.fmean(recorded) + half
+    mean = statistics.fmean(map(statistics.fmean, recorded))
+    return mean - half, mean + half
+
+
+def _by_policy(record: Record) -> list[list[float]]:
+    """Returns of the episodes of each policy."""
+    return [policy.returns for policy in record.policies]
 
 
 def _row(root: Path, run_id: str) -> Run | None:

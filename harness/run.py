@@ -177,7 +177,7 @@ def _run_alone(request: Request, train: Path | None) -> None:
         summary = options.shown(request)
     _print_block(summary)
     assignment = request.order.assignment
-    _explain(summary, assignment.budget, train, assignment.backend)
+    _explain(summary, assignment, train)
 
 
 def _begun(tag: str) -> Contest | None:
@@ -363,19 +363,20 @@ def _shown(value: Any) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def _explain(summary: Summary, budget: float, train: Path | None, backend: str) -> None:
+def _explain(summary: Summary, assignment: Assignment, train: Path | None) -> None:
     """What a score means, and what may be next: of a run by itself, no verdict says it.
 
     On standard error and indented: the block stays the last that is on standard output, and no
     line of this begins as one of its lines does.
     """
     assert summary.avg_return is not None  # it was ordered without stops
-    _tell(*meaning.lines(summary.task, budget, summary.avg_return, train is None))
+    _tell(*meaning.lines(summary.task, assignment.budget, summary.avg_return, train is None))
     given = "" if summary.task == TASK else f" --task {summary.task}"
-    given += "" if backend == "auto" else f" --backend {backend}"
+    given += "" if assignment.backend == "auto" else f" --backend {assignment.backend}"
+    given += "" if assignment.num_seeds == 1 else f" --seeds {assignment.num_seeds}"
     file = f" --train {train}" if train else ""
     steps = [("harness.report", "this run and those before it as a page, with a video")]
-    if budget < TIME_BUDGET:
+    if assignment.budget < TIME_BUDGET:
         steps.append((f"harness.run{given}{file}", "the full twelve minutes"))
     if train is None:  # a branch and a night have the checkout's own file
         steps += [

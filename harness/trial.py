@@ -35,6 +35,7 @@ from harness import envs, tasks
 from harness.contract import policy, wire
 from harness.contract.messages import Clock, Log, Publish, Start
 from harness.contract.order import Assignment, draw_seed
+from harness.contract.reports import DIVERGED
 from harness.contract.wire import CHANNEL_VARIABLE
 from harness.engines import backends
 from harness.errors import InputError
@@ -121,8 +122,9 @@ class Trial:
 
         Args:
           step: environment steps so far, all environments counted, of all seeds.
-          **metrics: numbers, or [seeds] numbers, of which the mean is reported, NaN aside;
-            `charts/episodic_return` is what the progress display shows.
+          **metrics: numbers, or [seeds] numbers, of which the mean is reported, NaN aside; of
+            `charts/diverged`, a count, the sum. `charts/episodic_return` is what the progress
+            display shows.
 
         Raises:
           ValueError: a metric has another shape.
@@ -205,15 +207,20 @@ class Trial:
 
 
 def _number(name: str, value: Any, count: int) -> float:
-    """A metric; where it has a number for each of `count` seeds, the mean of those that are any."""
+    """A metric; where it has a number for each of `count` seeds, that of all together.
+
+    It is the mean of those that are numbers, or the sum where it counts something.
+    """
     values = np.asarray(value, np.float64)
-    if values.shape not in ((), (count,)):
+    if values.size != 1 and values.shape != (count,):
+        each = f", or one for each of {count} seeds" if count > 1 else ""
         raise ValueError(
-            f"trial.log was given {name} of shape {values.shape}: one number is needed, or one for "
-            f"each of {count} seeds."
+            f"trial.log was given {name} of shape {values.shape}: one number is needed{each}."
         )
     known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else math.nan
+    if not known.size:
+        return math.nan
+    return float(known.sum() if name == DIVERGED else known.mean())
 
 
 def connect() -> Trial:

@@ -72,15 +72,14 @@ class FakeSite:
         self.before(row)
         text = (folder / TRAIN_FILE).read_text()
         score = self._score(order, text)
-        evaluation = Evaluation([score, score], [1, 1], [0, 1], 0.0)
+        scores = _about(score, order.assignment.num_seeds)
         budget = order.assignment.budget
         training = Training(budget, begun=0.0, clock_start=STARTUP, stops=order.stops)
         if self._reported is not None:
             self._report(training, self._reported(text, score))
             sites._write_curve(folder / CURVE, training)
         ended = training.stopped is not None
-        scored = scoring.Score(evaluation, "00", "00")
-        measured = Measurement(training, () if ended else (scored,) * order.assignment.num_seeds)
+        measured = Measurement(training, () if ended else scores)
         self.after(row, measured)
         return measured
 
@@ -132,3 +131,12 @@ class FakeSite:
 
             with self.ending(kill, KilledError()):
                 yield
+
+
+def _about(score: float, count: int) -> tuple[scoring.Score, ...]:
+    """Of so many policies, no two alike, whose mean is the score."""
+    middle = (count - 1) / 2
+    return tuple(
+        scoring.Score(Evaluation([score + k - middle] * 2, [1, 1], [0, 1], 0.0), f"{k:02x}", "00")
+        for k in range(count)
+    )

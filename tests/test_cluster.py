@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from harness.checkout.branch import create
+from harness.contract.order import Assignment, Order
 from harness.errors import HarnessError, InputError, WorkerError
 from harness.judgement import search
 from harness.judgement.contest import Contest
@@ -315,6 +316,7 @@ def test_a_cluster_that_is_not_there_is_told_as_what_it_was(monkeypatch, tmp_pat
         cluster._init(tmp_path, address=address)
 
 
+ORDER = Order(Assignment("Hopper-v5", "native", 0, 1.0), 1, "none")
 GOOD = {"train.log": b"", "curve.csv": b"x", "policy/params.npz": b"x"}
 
 
@@ -341,7 +343,7 @@ def test_an_answer_that_no_worker_of_ours_gives_is_refused(tmp_path, monkeypatch
     crew = lonely_crew(monkeypatch, lambda _: answer)
     (tmp_path / TRAIN_FILE).write_text("mine")
     with pytest.raises(InputError, match="All workers are gone"):
-        crew.measure(None, tmp_path, tmp_path, None, None)
+        crew.measure(ORDER, tmp_path, tmp_path, None, None)
     crew._ray.kill.assert_called_once()
     assert [path.name for path in tmp_path.iterdir()] == [TRAIN_FILE]
     assert (tmp_path / TRAIN_FILE).read_text() == "mine"
@@ -351,7 +353,7 @@ def test_the_files_of_an_answer_are_those_of_the_run(tmp_path, monkeypatch):
     crew = lonely_crew(monkeypatch, lambda _: (HarnessError("as it went"), GOOD))
     (tmp_path / TRAIN_FILE).write_text("")
     with pytest.raises(HarnessError, match="as it went"):
-        crew.measure(None, tmp_path, tmp_path, None, None)
+        crew.measure(ORDER, tmp_path, tmp_path, None, None)
     for name, content in GOOD.items():
         assert (tmp_path / name).read_bytes() == content
 
@@ -381,7 +383,7 @@ def test_when_all_workers_are_gone_nobody_waits_for_one(tmp_path, monkeypatch):
     (tmp_path / TRAIN_FILE).write_text("")
     for _ in range(2):
         with pytest.raises(InputError, match="All workers are gone"):
-            crew.measure(None, tmp_path, tmp_path, None, None)
+            crew.measure(ORDER, tmp_path, tmp_path, None, None)
 
 
 @pytest.mark.slow

@@ -10,19 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harness import check, tasks, verify
+from harness import check, replay, tasks, verify
 from harness.checkout.branch import create
 from harness.confinement import sandbox
 from harness.contract import wire
 from harness.contract.messages import Log, Publish
 from harness.contract.order import MAX_SEEDS, SEED_BITS, Assignment, Order
 from harness.contract.policy import load
+from harness.contract.reports import DIVERGED
 from harness.engines import backends
 from harness.errors import InputError, LedgerError, PolicyError, TaskError
-from harness.evaluate import evaluate
-from harness.judgement import experiment, search
+from harness.evaluate import Evaluation, evaluate
+from harness.judgement import experiment, notes, search
 from harness.judgement.contest import Contest
 from harness.measurement import cluster, instrument, scoring, sites
+from harness.measurement.sites import Measurement
 from harness.measurement.training import Training
 from harness.morning import singles
 from harness.night import brief
@@ -39,6 +41,10 @@ from tests.train_files import side_by_side
 
 TASK = "InvertedPendulum-v5"
 SEED, COUNT, EPISODES = 7, 3, 2
+
+
+def evaluate_nothing():
+    return Evaluation([1.0], [1], [0], 0.0)
 
 
 def trial_of(count, seed=SEED, backend="native", channel=None):
@@ -126,6 +132,10 @@ def test_a_run_of_several_seeds_is_one_row_with_the_mean_of_all(scored):
             lambda policies: [*policies[:2], policies[2] | {"episode_returns": [1e6] * EPISODES}],
             "the average is not that of the episodes",
         ),
+        (
+            lambda policies: [*policies[:2], policies[2] | {"seed": SEED}],
+            "the seeds of its policies do not follow from that of the run",
+        ),
     ],
 )
 def test_a_forged_policy_of_one_seed_is_told(scored, forge, message):
@@ -134,6 +144,71 @@ def test_a_forged_policy_of_one_seed_is_told(scored, forge, message):
     assert record.faults(row) == []
     details = record.details | {"policies": forge(record.details["policies"])}
     assert message in dataclasses.replace(record, details=details).faults(row)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("policy_returns", [1e6] * COUNT), ("num_seeds", 1), ("std_return", 0.0),
+        ("max_return", 1e6), ("second_return", 1e6),
+    ],
+)  # fmt: skip
+def test_a_forged_figure_of_a_summary_is_told(scored, name, value):
+    folder, summary = scored
+    record, (row,) = Record.load(folder, summary.run_id), rows(folder)
+    (fault,) = dataclasses.replace(record, details=record.details | {name: value}).faults(row)
+    assert fault.startswith(f"{name} is {value}, its episodes say ")
+
+
+@pytest.mark.parametrize("told", [{"policies": {"a": 1}}, {"policies": [{}] * 33}, [], "x"])
+def test_a_folder_from_elsewhere_that_is_none_of_ours_is_refused(tmp_path, told):
+    folder = tmp_path / "runs" / "r0"
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps(told))
+    with pytest.raises(InputError, match="cannot be read"):
+        Record.load(tmp_path, "r0")
+
+
+def test_the_deviation_between_episodes_is_that_of_each_policy(scored):
+    """What the policies differ by is no scatter of episodes."""
+    folder, summary = scored
+    by_policy = [policy.returns for policy in Record.load(folder, summary.run_id).policies]
+    assert summary.std_return == pytest.approx(np.sqrt(np.mean(np.var(by_policy, axis=1))))
+    assert summary.std_return < np.std(by_policy)
+    apart = [[0.0, 0.0], [10.0, 10.0]]
+    assert replay.episode_interval(apart, apart) == (5.0, 5.0)
+    low, high = replay.episode_interval([[0.0, 2.0]] * 2, [[0.0, 2.0]] * 2)
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(1 / 4 + 1 / 4), rel=1e-3)
+
+
+def test_copies_of_a_policy_are_told():
+    assert notes.spread([1.0], ["a"]) == ""
+    assert notes.spread([1.0, 3.0], ["a", "b"]) == "Its 2 policies have 1 to 3."
+    assert notes.spread([1.0, 3.0, 2.0], ["a"] * 3).endswith("1 to 3. They are copies of 1.")
+
+
+def test_a_worker_that_sends_other_than_a_score_for_each_seed_has_not_answered():
+    score = scoring.Score(evaluate_nothing(), "00", "00")
+    for count in (0, 1, COUNT + 1):
+        answer = Measurement(Training(1.0), (score,) * count), {}
+        with pytest.raises(cluster._StrangeAnswerError, match=f"{count} scores where 3 are"):
+            cluster._checked(answer, COUNT)
+    answer = Measurement(Training(1.0), (score,) * COUNT), {}
+    assert cluster._checked(answer, COUNT)[0] is answer[0]
+
+
+def test_all_policies_of_a_run_share_the_time_that_one_would_have(tmp_path, monkeypatch):
+    limits = []
+
+    def score(artifact, task_id, episodes, place, limit):
+        limits.append(limit)
+        return scoring.Score(evaluate_nothing(), "00", "00")
+
+    monkeypatch.setattr(scoring, "score", score)
+    order = Order(Assignment(TASK, "native", SEED, 1.0, 4), EPISODES, sandbox.NONE)
+    training = Training(1.0, num_seeds=4, policies=("a", "b", "c", "d"))
+    sites._scored(training, order, tmp_path, lambda text: None)
+    assert limits == [scoring.EVALUATION_LIMIT / 4] * 4
 
 
 def test_each_policy_of_a_run_is_scored_again(scored, monkeypatch):
@@ -157,6 +232,8 @@ def test_a_file_cannot_hand_over_one_policy_for_all(scored):
     trial = trial_of(COUNT)
     with pytest.raises(RuntimeError, match=r"has 3 seeds.*trial\.publish_each"):
         trial.publish(lambda params, obs: obs @ params, jnp.zeros((4, 1)))
+    with pytest.raises(PolicyError, match=r"of 3 policies take [\d,]+ bytes; 67,108"):
+        trial.publish_each(lambda params, obs: obs @ params, np.zeros((3, 2**23), np.float32))
     with pytest.raises(PolicyError, match=r"shape \(2, 4, 1\) are not those of 3 policies"):
         trial.publish_each(lambda params, obs: obs @ params, jnp.zeros((2, 4, 1)))
 
@@ -212,7 +289,7 @@ def test_one_policy_that_is_refused_fails_the_run(tmp_path, monkeypatch):
     training = Training(1.0, num_seeds=2, policies=("good", "bad"))
     order = Order(Assignment(TASK, "native", SEED, 1.0, 2), EPISODES, sandbox.NONE)
 
-    def score(artifact, task_id, episodes, place):
+    def score(artifact, task_id, episodes, place, limit):
         if artifact == "bad":
             raise TaskError("NaN.")
         return scoring.Score(None, "00", "00")
@@ -231,8 +308,12 @@ def test_what_is_logged_of_each_seed_is_reported_as_its_mean():
     trial.log(1, a=jnp.array([1.0, nan, 3.0]), b=np.full(COUNT, nan), c=4)
     told = wire.read(wire.receive(ours)[0], Log).metrics
     assert (told["a"], told["c"], np.isnan(told["b"])) == (2.0, 4.0, True)
-    with pytest.raises(ValueError, match=r"given a of shape \(2,\)"):
+    trial.log(1, **{DIVERGED: [1, 0, 2], "d": [5.0]})
+    assert wire.read(wire.receive(ours)[0], Log).metrics == {DIVERGED: 3.0, "d": 5.0}
+    with pytest.raises(ValueError, match=r"given a of shape \(2,\).*or one for each of 3 seeds"):
         trial.log(1, a=[1.0, 2.0])
+    with pytest.raises(ValueError, match=r"given a of shape \(2,\): one number is needed\."):
+        trial_of(1).log(1, a=[1.0, 2.0])
     ours.close()
     theirs.close()
 
@@ -269,6 +350,13 @@ def side_by_side_branch(root):
     contest = Contest(create(root, "tag"), conditions, sandbox.available(), site=site)
     contest.measure()
     return contest, orders
+
+
+def test_the_score_of_a_run_is_the_mean_of_its_policies(side_by_side_branch):
+    """The site gives each policy another score: the first one alone would be one lower."""
+    contest, orders = side_by_side_branch
+    assert {row.avg_return for row in contest.read().runs} == {0.0, 1.0}
+    assert len(orders) > 1
 
 
 def test_a_place_of_a_confirmation_is_a_process_and_not_a_seed(side_by_side_branch):
@@ -308,10 +396,14 @@ def test_the_number_of_seeds_is_a_condition_of_a_branch(side_by_side_branch, mon
     options.check_conditions(contest, "tag", None, None, None, seeds=COUNT)
 
 
-def test_several_seeds_are_for_accelerators(monkeypatch):
+def test_several_seeds_are_for_accelerators(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(instrument, "accelerators", list)
     assert [options.check_seeds(count) for count in (None, 1)] == [1, 1]
     with pytest.raises(InputError, match="--seeds 2 needs an accelerator"):
         options.check_seeds(2)
     monkeypatch.setattr(instrument, "accelerators", lambda: ["NVIDIA H100"])
     assert options.check_seeds(2) == 2
+    (tmp_path / LEDGER).write_text("\t".join(HEADERS[-2]) + "\n")
+    with pytest.raises(InputError, match=r"begun by an earlier harness\. Move it"):
+        options.check_seeds(2)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from harness.confinement import sandbox
-from harness.contract import wire
+from harness.contract import reports, wire
 from harness.contract.artifact import Artifact
 from harness.contract.messages import Clock, Log, Start
 from harness.contract.order import Assignment, Order
@@ -129,7 +129,7 @@ def test_a_start_up_is_measured_in_seconds_of_processors_too(tmp_path):
 
 TELLS = """
 import json, os, socket
-from harness.contract import wire
+from harness.contract import reports, wire
 channel = socket.socket(fileno=int(os.environ[wire.CHANNEL_VARIABLE]))
 print(json.dumps(wire.receive(channel)[0]))
 """
@@ -340,7 +340,7 @@ def test_a_curve_keeps_its_ends_and_takes_no_more_memory_than_it_may(monkeypatch
     monkeypatch.setattr(training, "MAX_CELLS", 600)
     seen, names = training.Training(1e9, clock_start=0.0), [f"m{i}" for i in range(10)]
     for step in range(1000):
-        metrics = {name: step for name in names} | {training.DIVERGED: 2}
+        metrics = {name: step for name in names} | {reports.DIVERGED: 2}
         seen.take(LOG | {"step": step, "metrics": metrics}, b"", float(step))
         assert len(seen.curve) * (len(names) + 3) <= 600 + len(names) + 3
     assert [seen.curve[0][:2], seen.curve[-1][:2]] == [(0.0, 0), (999.0, 999)]

@@ -105,9 +105,14 @@ def pack_each(params: Any, carry: Any, count: int) -> list[bytes]:
       count: of the policies.
 
     Raises:
-      PolicyError: an array has no row for each policy.
+      PolicyError: an array has no row for each policy, or all together are too large.
     """
     arrays = _arrays(params, carry)
+    if (size := sum(x.nbytes for x in arrays.values())) > MAX_PARAMS_BYTES:
+        raise PolicyError(
+            f"The parameters of {count} policies take {size:,} bytes; {MAX_PARAMS_BYTES:,} are "
+            "allowed, as for one. Train fewer seeds, or a smaller network."
+        )
     if strange := {x.shape for x in arrays.values() if x.shape[:1] != (count,)}:
         raise PolicyError(
             f"Parameters of shape {', '.join(map(str, sorted(strange)))} are not those of {count} "

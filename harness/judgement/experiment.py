@@ -8,7 +8,7 @@ import secrets
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from harness.record import life
 from harness.record.entries import ALONE, Role, Run, Status, Verdict
 from harness.record.ledger import Ledger
 from harness.record.life import Ruling
+from harness.record.runs import within
 from harness.record.snapshot import Snapshot
 from harness.system import processes, storage, words
 
@@ -171,15 +172,13 @@ class _Underway:
     diff: str
     begun: float
 
-    def row(
-        self, ruling: Ruling, returns: Sequence[float] = (), summary: Summary | None = None
-    ) -> Run:
+    def row(self, ruling: Ruling, summary: Summary | None = None) -> Run:
         """The run's row in the ledger, with what is known of it: nothing without a summary."""
         request, part, order = self.request, self.request.part, self.request.order
         assignment = order.assignment
         return Run(
             commit=self.commit,
-            avg_return=statistics.fmean(returns) if returns else None,
+            avg_return=summary.avg_return if summary else None,
             status=ruling.status,
             description=request.message,
             task=assignment.task_id,
@@ -187,7 +186,7 @@ class _Underway:
             seed=assignment.seed,
             challenger=part.challenger if part else self.commit,
             replicate=part.replicate if part else 1,
-            std_return=statistics.pstdev(returns) if returns else None,
+            std_return=summary.std_return if summary else None,
             budget=assignment.budget,
             backend=summary.backend if summary else assignment.backend,
             comparable=request.comparable,
@@ -276,18 +275,15 @@ def _told_where(this: _Underway) -> Iterator[None]:
 
 def _record(ledger: Ledger, this: _Underway, measured: Measurement) -> Summary:
     """Write down what was measured, rule on it, and write summary and row with the ruling."""
-    returns = _returns(measured)
     summary, details = _summarise(this, measured), _details(this, measured)
     try:
         _save(this, summary, details)  # before the ledger is asked for anything: a score is kept
     finally:
 
         def decide(there: Snapshot) -> Run:
-            if measured.training.stopped is not None:
-                ruling = this.request.judge(there, Status.STOPPED, None)
-            else:
-                ruling = this.request.judge(there, Status.SCORED, statistics.fmean(returns))
-            row = this.row(_noted(ruling, measured), returns, summary)
+            status = Status.SCORED if measured.training.stopped is None else Status.STOPPED
+            ruling = this.request.judge(there, status, summary.avg_return)
+            row = this.row(_noted(ruling, measured), summary)
             return _paced(row, there, this.request.root, summary.steps_per_second)
 
         row = ledger.conclude(decide).entries[-1]
@@ -303,7 +299,7 @@ def _noted(ruling: Ruling, measured: Measurement) -> Ruling:
     said = (
         ruling.reason,
         notes.stop(training),
-        notes.spread(_means(measured)),
+        notes.spread(_means(measured), [score.digest for score in measured.scores]),
         notes.overtime(training),
         notes.cut_short(training),
         notes.breakdowns(training),
@@ -370,11 +366,12 @@ def _summarise(this: _Underway, measured: Measurement) -> Summary:
     """What a run says of itself, before anything is ruled."""
     training, assignment = measured.training, this.request.order.assignment
     evaluations = [score.evaluation for score in measured.scores]
-    returns, curve = _returns(measured), training.curve
+    returns = [value for of_one in _by_policy(measured) for value in of_one]
+    curve = training.curve
     second = [value for again in measured.second for value in again.returns]
     return Summary(
         avg_return=statistics.fmean(returns) if returns else None,
-        std_return=statistics.pstdev(returns) if returns else None,
+        std_return=within(_by_policy(measured)) if returns else None,
         min_return=min(returns, default=None),
         max_return=max(returns, default=None),
         total_timesteps=curve[-1][1] if curve else 0,
@@ -396,14 +393,14 @@ def _summarise(this: _Underway, measured: Measurement) -> Summary:
     )
 
 
-def _returns(measured: Measurement) -> list[float]:
-    """Of the episodes of all policies; none where the training was stopped."""
-    return [value for score in measured.scores for value in score.evaluation.returns]
+def _by_policy(measured: Measurement) -> list[list[float]]:
+    """Returns of the episodes of each policy; none where the training was stopped."""
+    return [score.evaluation.returns for score in measured.scores]
 
 
 def _means(measured: Measurement) -> tuple[float, ...]:
     """The average return of each policy."""
-    return tuple(statistics.fmean(score.evaluation.returns) for score in measured.scores)
+    return tuple(statistics.fmean(returns) for returns in _by_policy(measured))
 
 
 def _evaluated(this: _Underway, measured: Measurement) -> dict[str, Any]:

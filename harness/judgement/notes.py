@@ -35,15 +35,19 @@ def told_apart(*figures: float) -> list[str]:
     return [repr(figure) for figure in figures]
 
 
-def spread(means: Sequence[float]) -> str:
+def spread(means: Sequence[float], digests: Sequence[str]) -> str:
     """How far the policies of a run are apart, in words; nothing where it has one.
 
     Args:
       means: the score of each policy.
+      digests: of each policy.
     """
     if len(means) < 2:
         return ""
-    return f"Its {len(means)} policies have {min(means):,.4g} to {max(means):,.4g}."
+    said = f"Its {len(means)} policies have {min(means):,.4g} to {max(means):,.4g}."
+    if (different := len(set(digests))) < len(digests):
+        said += f" They are copies of {different}."
+    return said
 
 
 def overtime(training: Training) -> str:

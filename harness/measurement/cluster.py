@@ -232,7 +232,8 @@ class Crew:
         source = (folder / TRAIN_FILE).read_bytes()
         try:
             outcome, files = _checked(
-                self._ray.get(worker.measure.remote(order, self.instrument, source))
+                self._ray.get(worker.measure.remote(order, self.instrument, source)),
+                order.assignment.num_seeds,
             )
         except _StrangeAnswerError as error:
             self._ray.kill(worker)
@@ -374,8 +375,12 @@ class _StrangeAnswerError(Exception):
     """What no worker of ours answers."""
 
 
-def _checked(answer: Any) -> tuple[Measurement | HarnessError, dict[str, bytes]]:
+def _checked(answer: Any, num_seeds: int) -> tuple[Measurement | HarnessError, dict[str, bytes]]:
     """A worker's answer, if it is one: what came of the order, and files that a run leaves.
+
+    Args:
+      answer: of the worker.
+      num_seeds: of the order: as many scores are one, or none of a training that was stopped.
 
     Raises:
       _StrangeAnswerError: it is not.
@@ -385,6 +390,10 @@ def _checked(answer: Any) -> tuple[Measurement | HarnessError, dict[str, bytes]]
             pass
         case _:
             raise _StrangeAnswerError(f"a {type(answer).__name__} that holds no measurement")
+    if isinstance(outcome, Measurement):
+        expected = 0 if outcome.training.stopped is not None else num_seeds
+        if len(outcome.scores) != expected or len(outcome.second) not in (0, expected):
+            raise _StrangeAnswerError(f"{len(outcome.scores)} scores where {expected} are expected")
     for name, content in files.items():
         if not (isinstance(name, str) and SENT.fullmatch(name)):
             raise _StrangeAnswerError(f"a file {words.line(str(name), NAME_SHOWN)!r}")

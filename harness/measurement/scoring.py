@@ -27,7 +27,7 @@ NONCE_BYTES = 32
 TOKEN_BYTES = 16
 
 EVALUATION_LIMIT = 900.0
-"""Seconds for the policies of an evaluation: what `program.MAX_WORK` at every step takes."""
+"""Seconds for all policies of a run: what `program.MAX_WORK` at every step takes."""
 
 SLOWEST_STEP = 0.05
 """Seconds beyond, for each step that the episodes may have: of an environment that makes twenty."""
@@ -61,7 +61,9 @@ class Place:
     confinement: str
 
 
-def score(artifact: Artifact, task_id: str, episodes: int, place: Place) -> Score:
+def score(
+    artifact: Artifact, task_id: str, episodes: int, place: Place, limit: float = EVALUATION_LIMIT
+) -> Score:
     """Evaluate an artifact in the reference simulator. Call it when no training process is left.
 
     Args:
@@ -69,18 +71,24 @@ def score(artifact: Artifact, task_id: str, episodes: int, place: Place) -> Scor
       task_id: a Gymnasium id.
       episodes: how many.
       place: where.
+      limit: seconds that the policy may take, beside the simulator.
 
     Raises:
       PolicyError: the artifact was refused, gave impossible actions, or used up its limits.
     """
     nonce = secrets.token_hex(NONCE_BYTES)
     seeds = episode_seeds(artifact.digest, nonce, episodes)
-    evaluation = evaluate_apart(artifact, task_id, seeds, REFERENCE, place)
+    evaluation = evaluate_apart(artifact, task_id, seeds, REFERENCE, place, limit)
     return Score(evaluation, artifact.digest, nonce)
 
 
 def evaluate_apart(
-    artifact: Artifact, task_id: str, seeds: list[int], simulator: str, place: Place
+    artifact: Artifact,
+    task_id: str,
+    seeds: list[int],
+    simulator: str,
+    place: Place,
+    limit: float = EVALUATION_LIMIT,
 ) -> Evaluation:
     """Evaluate an artifact in a clean process.
 
@@ -90,13 +98,13 @@ def evaluate_apart(
       seeds: one an episode.
       simulator: a backend, or `REFERENCE`.
       place: where.
+      limit: as of `score`.
 
     Raises:
       PolicyError: as `score`.
     """
     from harness import tasks  # noqa: PLC0415  (simulators, which a video's parent does without)
 
-    limit = EVALUATION_LIMIT
     limit += SLOWEST_STEP * len(seeds) * (tasks.horizon(tasks.get(task_id)) or 0)
     program, params = artifact.program, artifact.params
     token = secrets.token_hex(TOKEN_BYTES)

@@ -10,6 +10,7 @@ import functools
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from harness.contract.artifact import Artifact
@@ -155,14 +156,12 @@ def _scored(
     """
     scores: list[scoring.Score] = []
     second: list[Evaluation] = []
+    limit = scoring.EVALUATION_LIMIT / max(training.num_seeds, 1)
     for number, artifact in enumerate(training.policies, start=1):
         which = f"policy {number} of {training.num_seeds}: " if training.num_seeds > 1 else ""
-
-        def told(text: str, which: str = which) -> None:
-            announce(f"{which}{text}")
-
+        told = partial(_announced, announce, which)
         try:
-            score, again = _scored_alone(artifact, order, root, told)
+            score, again = _scored_alone(artifact, order, root, told, limit)
         except PolicyError as error:
             raise type(error)(f"{which.capitalize()}{error}") from error
         scores.append(score)
@@ -170,8 +169,13 @@ def _scored(
     return tuple(scores), tuple(second)
 
 
+def _announced(announce: Announce, which: str, text: str) -> None:
+    """What is done now, and to which policy."""
+    announce(f"{which}{text}")
+
+
 def _scored_alone(
-    artifact: Artifact, order: Order, root: Path, announce: Announce
+    artifact: Artifact, order: Order, root: Path, announce: Announce, limit: float
 ) -> tuple[scoring.Score, list[Evaluation]]:
     """The same of one policy: by processes, a nonce and seeds of its own, whatever others do.
 
@@ -180,12 +184,13 @@ def _scored_alone(
     """
     announce(f"evaluating {order.episodes} episodes")
     place, task_id = scoring.Place(root, order.confinement), order.assignment.task_id
-    score = scoring.score(artifact, task_id, order.episodes, place)
+    score = scoring.score(artifact, task_id, order.episodes, place, limit)
     if order.eval_engine is None:
         return score, []
     announce(f"evaluating in {order.eval_engine}")
     seeds = score.evaluation.seeds
-    return score, [scoring.evaluate_apart(artifact, task_id, seeds, order.eval_engine, place)]
+    again = scoring.evaluate_apart(artifact, task_id, seeds, order.eval_engine, place, limit)
+    return score, [again]
 
 
 def _check(wanted: str) -> None:
@@ -239,6 +244,7 @@ def _failure(training: Training, log_file: Path, given: bool = True) -> Training
     """
     tail = log_tail(log_file)
     shown = f" Its last output:\n{words.quoted(tail)}" if tail else ""
+    each = "" if training.num_seeds == 1 else "_each"
     if training.protocol_error:
         return TrainingError(
             f"The training process was ended, because it sent {training.protocol_error}. It may "
@@ -263,11 +269,12 @@ def _failure(training: Training, log_file: Path, given: bool = True) -> Training
         )
     if training.exit_code is None or training.late:
         return OutOfTimeError(
-            f"No policy was published within {training.budget:g} s. Call trial.publish(act, "
-            f"params) after every few updates, and check that one update fits the budget.{shown}"
+            f"No policy was published within {training.budget:g} s. Call "
+            f"trial.publish{each}(act, params) after every few updates, and check that one update "
+            f"fits the budget.{shown}"
         )
     return TrainingError(
-        f"The training process ended by itself and never called trial.publish.{shown}"
+        f"The training process ended by itself and never called trial.publish{each}.{shown}"
     )
 
 

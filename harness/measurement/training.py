@@ -65,9 +65,6 @@ MAX_METRICS = 100
 MAX_NAME = 200
 """Characters of such a name, and of that of a device."""
 
-DIVERGED = "charts/diverged"
-"""The number in a log message that counts episodes in which the simulation broke down."""
-
 MAX_NUMBER = 3e38
 """The largest finite number that is logged, float32's; sums of a whole curve stay finite, too."""
 
@@ -109,7 +106,7 @@ class Training:
       published: how often policies arrived in time.
       late: how many arrived after the deadline.
       updates: how many log messages arrived in time.
-      diverged: the sum of their `DIVERGED`.
+      diverged: the sum of their `reports.DIVERGED`.
       curve: log messages: seconds on the clock, environment steps, metrics. All of them up to
         `MAX_CELLS`; always the first and the last one.
       compile_seconds: as the child reports them; never credited.
@@ -251,7 +248,7 @@ class Training:
             del self.curve[1::2]
         self.curve.append((self.seconds(now), told.step, logged))
         self.updates += 1
-        diverged = logged.get(DIVERGED, 0.0)
+        diverged = logged.get(reports.DIVERGED, 0.0)
         self.diverged += diverged if math.isfinite(diverged) else 0.0
         self.compile_seconds = told.compile_seconds
 

@@ -85,7 +85,8 @@ def make(root: Path, run_id: str, seconds: float = MAX_SECONDS, width: int = VID
             f"0, and the width is {NARROWEST} to {WIDEST}."
         )
     record = Record.load(root, run_id)
-    policy = record.policies[0]
+    policy, *others = record.policies
+    of_several = f", policy 1 of {1 + len(others)}" if others else ""
     episodes = choose(policy.returns)
     place = Place(root, sandbox.as_safe_as(record.details["sandbox"]))
     try:
@@ -99,7 +100,7 @@ def make(root: Path, run_id: str, seconds: float = MAX_SECONDS, width: int = VID
         roles=episodes,
         seconds=seconds,
         width=width // 2 * 2,
-        footer=f"{record.details['task']}  ·  run {run_id}",
+        footer=f"{record.details['task']}  ·  run {run_id}{of_several}",
         no_opengl=no_opengl,
     )
     artifact = policy.artifact()

@@ -4,12 +4,13 @@ import dataclasses
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.contract import reports
 from harness.contract.artifact import Artifact
+from harness.contract.order import MAX_SEEDS, Assignment
 from harness.errors import InputError
 from harness.evaluate import episode_seeds
 from harness.places import CURVE, ERROR, RUNS, SUMMARY, TURN, policy_folder, run_folder
@@ -110,7 +111,9 @@ class Record:
         if (folder / ERROR).exists() and not (folder / SUMMARY).exists():
             raise InputError(f"Run {run_id} has no score: {folder / 'error.txt'} says why.")
         try:
-            return cls(folder, json.loads((folder / SUMMARY).read_text()))
+            details = json.loads((folder / SUMMARY).read_text())
+            _check(details)
+            return cls(folder, details)
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{folder / 'summary.json'} cannot be read ({error}), and nothing else says "
@@ -145,11 +148,33 @@ class Record:
                 found.append("its policies have not played equally many episodes")
             if details["avg_return"] != statistics.fmean(self.returns):
                 found.append("the average is not that of the episodes")
+            found += self._faults_of_figures(row)
             if float(f"{details['avg_return']:{FORMATS['avg_return']}}") != row.avg_return:
                 found.append(f"the ledger says {row.avg_return}, the summary another average")
         except (KeyError, TypeError, ValueError, AttributeError, OSError, InputError) as error:
             found.append(f"its files cannot be read ({error!r})")
         return found
+
+    def _faults_of_figures(self, row: Run) -> Iterator[str]:
+        """What the summary says beside the average, where its policies or the row do not."""
+        details, policies, returns = self.details, self.policies, self.returns
+        again = [r for one in policies for r in one.details.get("second_episode_returns") or ()]
+        expected: dict[str, object] = {
+            "std_return": within([one.returns for one in policies]),
+            "min_return": min(returns),
+            "max_return": max(returns),
+            "second_return": statistics.fmean(again) if again else None,
+        }
+        if row.num_seeds > 1:
+            expected["num_seeds"] = row.num_seeds
+            expected["policy_returns"] = [statistics.fmean(one.returns) for one in policies]
+            drawn = Assignment(row.task, row.backend, details["seed"], row.budget, row.num_seeds)
+            seeds = drawn.seeds if row.seed == details["seed"] else ()
+            if [one.details["seed"] for one in policies] != list(seeds):
+                yield "the seeds of its policies do not follow from that of the run"
+        for name, value in expected.items():
+            if details.get(name) != value:
+                yield f"{name} is {details.get(name)}, its episodes say {value}"
 
     def _faults_of_a_stop(self) -> list[str]:
         """The same of a run that was stopped: whether its own curve says what ended it."""
@@ -168,6 +193,34 @@ class Record:
         except (KeyError, TypeError, ValueError) as error:
             return [f"its files cannot be read ({error!r})"]
         return found
+
+
+def _check(details: Any) -> None:
+    """Make sure that what a summary.json holds can be of ours: a folder may come from elsewhere.
+
+    Raises:
+      ValueError: it cannot.
+    """
+    if not isinstance(details, dict):
+        raise ValueError("it holds no object")
+    told = evaluated(details)
+    if not (isinstance(told, list) and len(told) <= MAX_SEEDS and all(map(_is_object, told))):
+        raise ValueError("its policies are none of ours")
+
+
+def _is_object(part: Any) -> bool:
+    return isinstance(part, dict)
+
+
+def within(returns: Sequence[Sequence[float]]) -> float:
+    """The standard deviation between episodes of one policy, over all policies of a run.
+
+    Args:
+      returns: of the episodes of each policy, equally many.
+    """
+    if len(returns) == 1:
+        return statistics.pstdev(returns[0])
+    return statistics.fmean(map(statistics.pvariance, returns)) ** 0.5
 
 
 def evaluated(details: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -207,10 +207,16 @@ def check_seeds(count: int | None) -> int:
     """The policies that a training trains side by side.
 
     Raises:
-      InputError: there are several, and nothing but processors to train them.
+      InputError: there are several, and nothing but processors to train them, or a ledger that has
+        no place for their number.
     """
     if count is None or count == 1:
         return 1
+    if "num_seeds" not in Ledger(Path.cwd() / LEDGER).read().columns:
+        raise InputError(
+            f"--seeds {count} needs a {LEDGER} that records it, and this one was begun by an "
+            "earlier harness. Move it away, with runs/, and begin a new one."
+        )
     if not instrument.accelerators():
         raise InputError(
             f"--seeds {count} needs an accelerator, which one training does not fill: on "
