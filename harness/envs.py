@@ -32,8 +32,8 @@ class EnvState:
       reward: [N] float32.
       terminated: [N] bool, the task ended the episode: no bootstrap.
       truncated: [N] bool, the time limit ended it: bootstrap. Both may be set; `terminated` wins.
-      diverged: [N] bool, the simulation broke down (NaN), which terminated the episode; engines on
-        the device only.
+      diverged: [N] bool, the simulation broke down (NaN, or Warp had no room for a contact), which
+        terminated the episode; engines on the device only.
       episode_return: [N] float32, of the episode that just ended; 0 where none did.
       episode_length: [N] int32, likewise, in steps.
       internal: the engine's own; on host engines a counter that makes the state linear.

@@ -19,14 +19,6 @@ from harness.night.brief import Brief
 from harness.places import EDITABLE
 from tests.conftest import ROOT, TRAIN_FILES, begin, command, git, summary_block
 
-FAILS_LATER = """
-for line in open({honest!r}).read().split("while")[:1]:
-    exec(line)
-trial.log(64)
-trial.publish(act, params)
-raise ValueError("after a policy that would count")
-"""
-
 
 @pytest.mark.slow
 def test_a_file_that_works_is_told_its_rate_and_leaves_nothing(tmp_path):
@@ -57,9 +49,6 @@ def test_a_file_that_works_is_told_its_rate_and_leaves_nothing(tmp_path):
 )
 def test_what_is_wrong_is_said_with_the_exit_code_of_a_run(tmp_path, name, code, said):
     file = TRAIN_FILES / f"{name}.py"
-    if name == "fails_later":
-        file = tmp_path / "train.py"
-        file.write_text(FAILS_LATER.format(honest=str(TRAIN_FILES / "honest.py")))
     done = command(tmp_path, "harness.check", "--train", file, "--seconds", 1, "--no-sandbox")
     assert done.returncode == code
     assert said in done.stderr

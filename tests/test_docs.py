@@ -37,6 +37,7 @@ OTHERS = {
     "FileNotFoundError",
     "An NVIDIA GPU may be present on this machine, but a CUDA-enabled jaxlib is not installed",
     "Permission denied", "Network is unreachable", "backend: native", "exact: no",
+    "overflow - please increase",
 }  # fmt: skip
 """Messages in the page of trouble that are not the harness's, or lines of a result."""
 

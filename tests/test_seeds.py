@@ -149,7 +149,7 @@ def test_a_forged_policy_of_one_seed_is_told(scored, forge, message):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("policy_returns", [1e6] * COUNT), ("num_seeds", 1), ("std_return", 0.0),
+        ("policy_returns", [1e6] * COUNT), ("num_seeds", 1), ("std_return", 1e6),
         ("max_return", 1e6), ("second_return", 1e6),
     ],
 )  # fmt: skip

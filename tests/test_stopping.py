@@ -193,7 +193,7 @@ def test_a_worker_of_a_cluster_stops_a_run_and_sends_its_curve(tmp_path, monkeyp
     text = reporting(12.0).encode()
     answer = cluster.Worker.measure(worker, asked, instrument.described(), text)
     outcome, files = cluster._checked(pickle.loads(pickle.dumps(answer)), 1)
-    assert (outcome.score, outcome.training.stopped.reported) == (None, 12.0)
+    assert (outcome.scores, outcome.training.stopped.reported) == ((), 12.0)
     assert outcome.training.stopped.stop == HALFWAY[0]
     assert set(files) == {"train.log", "curve.csv"}
 

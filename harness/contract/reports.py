@@ -14,7 +14,7 @@ RETURN = "charts/episodic_return"
 """The metric, under CleanRL's name for it: the mean return of the episodes that have just ended."""
 
 DIVERGED = "charts/diverged"
-"""The metric that counts episodes which ended in NaN."""
+"""The metric that counts episodes in which the simulation broke down."""
 
 WINDOW = 0.1
 """Of the budget: how long a look back the mean of the reports has. One update sees few episodes; a

@@ -25,7 +25,8 @@ class Outcome:
       obs: [N, observation], the successors of the actions.
       reward: [N].
       terminated: [N] bool, the task ended the episode.
-      diverged: [N] bool, the simulation broke down: NaN or infinity in what it gave.
+      diverged: [N] bool, the simulation broke down: NaN or infinity in what it gave, or what the
+        engine itself calls wrong.
     """
 
     obs: jax.Array
@@ -35,13 +36,17 @@ class Outcome:
 
     @classmethod
     def checked(cls, obs: jax.Array, reward: jax.Array, terminated: jax.Array) -> "Outcome":
-        """An outcome in which a breakdown ends the episode and leaves zeros, not NaN."""
-        diverged = ~(jnp.isfinite(obs).all(-1) & jnp.isfinite(reward))
-        return cls(
-            obs=jnp.where(diverged[:, None], 0.0, obs),
-            reward=jnp.where(diverged, 0.0, reward),
-            terminated=terminated | diverged,
-            diverged=diverged,
+        """An outcome that is broken where the simulation gave NaN or infinity."""
+        finite = jnp.isfinite(obs).all(-1) & jnp.isfinite(reward)
+        return cls(obs, reward, terminated, jnp.zeros_like(finite)).broken(~finite)
+
+    def broken(self, where: jax.Array) -> "Outcome":
+        """The same with a breakdown at `where` [N], which ends the episode and leaves zeros."""
+        return Outcome(
+            obs=jnp.where(where[:, None], 0.0, self.obs),
+            reward=jnp.where(where, 0.0, self.reward),
+            terminated=self.terminated | where,
+            diverged=self.diverged | where,
         )
 
 

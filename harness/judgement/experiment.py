@@ -34,8 +34,7 @@ from harness.judgement.history import History
 from harness.measurement import sites, tracking
 from harness.measurement.scoring import Score
 from harness.measurement.sites import Announce, Measurement, Site, Watch
-from harness.measurement.training import MAX_STEP
-from harness.places import ERROR, LEDGER, SUMMARY, TRAIN_FILE, run_folder
+from harness.places import ERROR, LEDGER, LOG, SUMMARY, TRAIN_FILE, run_folder
 from harness.record import life
 from harness.record.entries import ALONE, Role, Run, Status, Verdict
 from harness.record.ledger import Ledger
@@ -130,7 +129,7 @@ class Summary:
       total_seconds: of the whole run.
       num_updates: log messages.
       steps_per_second: from the end of the first update to the end of the last.
-      diverged: episodes of the training that ended in NaN, as train.py counts them.
+      diverged: episodes in which the simulation broke down, as train.py counts them.
       simulator: what scored: C MuJoCo (`native`), Gymnasium, or a library's own.
       task, backend, seed, run_id, verdict: as in the ledger.
       reason: of the verdict, where there is one.
@@ -257,13 +256,8 @@ def run(
             summary = _record(ledger, this, measured)
     shown = {k: v for k, v in dataclasses.asdict(summary).items() if v is not None}
     tracking.track(this.folder, measured.training, shown)
-    training = measured.training
-    if training.protocol_error:
-        print(f"note: the training was ended early, because it sent {training.protocol_error}. Its "
-              "last policy was scored.", file=sys.stderr)  # fmt: skip
-    elif training.exit_code:
-        print(f"note: the training ended early; {this.folder / 'train.log'} says why. Its last "
-              "policy was scored.", file=sys.stderr)  # fmt: skip
+    if said := notes.cut_short(measured.training):
+        print(f"note: {said} {this.folder / LOG} has its last output.", file=sys.stderr)
     return summary
 
 
@@ -307,6 +301,8 @@ def _noted(ruling: Ruling, measured: Measurement) -> Ruling:
         notes.stop(training),
         notes.spread(_means(measured), [score.digest for score in measured.scores]),
         notes.overtime(training),
+        notes.cut_short(training),
+        notes.breakdowns(training),
         measured.doubt,
     )
     return dataclasses.replace(ruling, reason=" ".join(filter(None, said)))
@@ -386,7 +382,7 @@ def _summarise(this: _Underway, measured: Measurement) -> Summary:
         total_seconds=time.monotonic() - this.begun,
         num_updates=training.updates,
         steps_per_second=training.steps_per_second,
-        diverged=round(min(max(training.diverged, 0), MAX_STEP)),
+        diverged=training.breakdowns,
         simulator=backends.scoring_engine(tasks.get(assignment.task_id)),
         task=assignment.task_id,
         backend=training.backend or assignment.backend,

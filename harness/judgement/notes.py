@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 
+from harness.engines import backends
 from harness.measurement.training import Training
+from harness.system import words
 
 SHARE_NAMES = {0.25: "a quarter", 0.5: "half"}
 """Shares of a budget, in words."""
+
+FAULT_SHOWN = 200
+"""Characters of what was wrong with a message of a training."""
 
 
 def stop(training: Training) -> str:
@@ -55,3 +60,33 @@ def overtime(training: Training) -> str:
         f"are free (it used {training.startup_cpu_seconds:.1f} s of processor time in these); the "
         "rest was on the clock."
     )
+
+
+def cut_short(training: Training) -> str:
+    """How a training failed before its time was used up, in words; nothing where it did not."""
+    if training.stopped is not None or not (training.protocol_error or training.exit_code):
+        return ""
+    assert training.ended is not None
+    if training.time_left(training.ended) <= 0:
+        return ""
+    after = f"after {training.seconds(training.ended):.0f} of {training.budget:g} s"
+    if training.protocol_error:
+        fault = words.shortened(training.protocol_error, FAULT_SHOWN)
+        how = f"was ended {after}, because it sent {fault}"
+    else:
+        how = f"ended by itself {after}, with exit code {training.exit_code}"
+    one = training.num_seeds == 1
+    scored = "its last policy was" if one else f"its last {training.num_seeds} policies were"
+    return f"The training {how}; {scored} scored."
+
+
+def breakdowns(training: Training) -> str:
+    """How often the simulation of a training broke down, in words; nothing where it did not.
+
+    Args:
+      training: which counts by itself; no engine on the host tells of a breakdown.
+    """
+    if training.backend not in backends.DEVICE_BACKENDS or not training.breakdowns:
+        return ""
+    counted = words.counted(training.breakdowns, "episode")
+    return f"In training {counted} ended because the simulation broke down."

@@ -150,8 +150,9 @@ def _notes(training: Training) -> list[str]:
         found.append(f"trial.log was not called after any update. {_short(training.budget)}")
     if training.curve and (wrong := _not_finite(training.curve[-1][2])):
         found.append(f"NaN or infinite in the last update: {wrong}.")
-    if training.diverged:
-        found.append(f"{training.diverged:g} episodes ended in NaN: the simulation broke down.")
+    if count := training.breakdowns:
+        told = words.counted(count, "episode")
+        found.append(f"{told} ended because the simulation broke down.")
     assert training.ended is not None
     if training.exit_code is not None and (left := training.time_left(training.ended)) > 0:
         found.append(f"it ended by itself, {left:.1f} s before its time was used up.")

@@ -174,6 +174,11 @@ class Training:
         code = self.exit_code or 0
         return -code if code < 0 else max(code - SIGNALLED, 0)
 
+    @property
+    def breakdowns(self) -> int:
+        """`diverged` as a count."""
+        return round(min(max(self.diverged, 0), MAX_STEP))
+
     def seconds(self, now: float) -> float:
         """Seconds on the clock."""
         return 0.0 if self.clock_start is None else now - self.clock_start
