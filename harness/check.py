@@ -108,7 +108,7 @@ def _conditions(
     budget: float | None,
     backend: str | None,
     no_sandbox: bool,
-    seeds: int | None = None,
+    seeds: int | None,
 ) -> Conditions:
     """What the branch that is checked out has, and what was given instead.
 

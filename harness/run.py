@@ -17,8 +17,9 @@ from harness.errors import HarnessError, InputError, LedgerError
 from harness.evaluate import NUM_EVAL_EPISODES, TASK, TIME_BUDGET
 from harness.judgement import contest, estimate, objective
 from harness.judgement.contest import Contest, Outcome
-from harness.judgement.experiment import Request, Summary
+from harness.judgement.experiment import Request
 from harness.judgement.history import Conditions, History
+from harness.judgement.summaries import Summary
 from harness.measurement import tracking
 from harness.morning import aftermath, meaning, reader
 from harness.places import EDITABLE, LEDGER

@@ -29,7 +29,8 @@ from harness.confinement import sandbox
 from harness.contract.order import Assignment, Order, draw_seed
 from harness.errors import WorkerError
 from harness.judgement import experiment
-from harness.judgement.experiment import Request, Summary
+from harness.judgement.experiment import Request
+from harness.judgement.summaries import Summary
 from harness.measurement import cluster
 from harness.measurement.sites import Site
 from harness.places import EDITABLE, LEDGER

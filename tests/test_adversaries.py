@@ -33,7 +33,7 @@ from harness.contract.order import Assignment, Order
 from harness.errors import PolicyError, TrainingError
 from harness.evaluate import evaluate
 from harness.judgement import experiment
-from harness.measurement import scoring, training
+from harness.measurement import child, scoring
 from harness.record.ledger import Ledger
 from tests import adversaries
 from tests.adversaries import GAINED, HONEST
@@ -190,7 +190,7 @@ def attempt(world, name, kind, budget=BUDGET, compiled=None, **changes):
     folder.mkdir()
     shutil.copy(FOLDER / f"{name}.py", folder / "train.py")
     order = Order(Assignment("HalfCheetah-v5", "native", 0, budget), 2, kind, **changes)
-    return training.train(order, folder, world.root, compiled=compiled), folder
+    return child.train(order, folder, world.root, compiled=compiled), folder
 
 
 def action(result, folder):
@@ -400,7 +400,7 @@ def test_the_clock_cannot_be_moved(world, name):
     if name in LATE:
         assert result.late > 0
     assert all(seconds <= BUDGET for seconds, _, _ in result.curve)
-    assert (folder / "train.log").stat().st_size <= training.MAX_LOG_BYTES
+    assert (folder / "train.log").stat().st_size <= child.MAX_LOG_BYTES
     assert psutil.Process().children(recursive=True) == []
 
 

@@ -83,10 +83,10 @@ def test_seconds_are_few(tmp_path):
 def test_on_a_branch_its_conditions_are_those_of_the_check(tmp_path, monkeypatch):
     begin(tmp_path)
     monkeypatch.chdir(tmp_path)
-    laid = check._conditions(None, None, None, False)
+    laid = check._conditions(None, None, None, False, None)
     assert (laid.tasks, laid.backends, laid.budget) == (("HalfCheetah-v5",), ("native",), 2.0)
     assert laid.sandbox == sandbox.available()
-    other = check._conditions("Hopper-v5,Ant-v5", 60.0, None, True)
+    other = check._conditions("Hopper-v5,Ant-v5", 60.0, None, True, None)
     assert (other.tasks, other.backends) == (("Hopper-v5", "Ant-v5"), ("auto", "auto"))
     assert (other.budget, other.sandbox) == (60.0, sandbox.NONE)
 

@@ -20,7 +20,7 @@ from harness.errors import HarnessError, InputError, WorkerError
 from harness.judgement import search
 from harness.judgement.contest import Contest
 from harness.judgement.rulings import LOSSES
-from harness.measurement import cluster
+from harness.measurement import claims, cluster
 from harness.measurement.cluster import Crew, Room
 from harness.measurement.sites import Site
 from harness.night.turns import Night
@@ -148,16 +148,16 @@ def test_an_error_in_one_slot_ends_the_others(root, ongoing, site, monkeypatch):
 
 
 def test_no_core_is_claimed_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(claims.tempfile, "gettempdir", lambda: str(tmp_path))
     there = len(os.sched_getaffinity(0))
-    held = [cluster.claim(1, patience=0) for _ in range(there)]
+    held = [claims.claim(1, patience=0) for _ in range(there)]
     assert len({core for one in held for core in one}) == there
     with pytest.raises(InputError, match="0 are free"):
-        cluster.claim(1, patience=0)
+        claims.claim(1, patience=0)
     for one in held:
         for lock in one.values():
             lock.release()
-    assert len(cluster.claim(there, patience=0)) == there
+    assert len(claims.claim(there, patience=0)) == there
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from harness.errors import InputError
 from harness.judgement import contest, experiment
 from harness.judgement.contest import Contest
 from harness.judgement.history import Conditions
-from harness.measurement import training
+from harness.measurement import child
 from harness.system import machine, programs
 from harness.terminal import options
 from tests.conftest import HALF_CHEETAH, git
@@ -320,7 +320,7 @@ def test_a_long_confined_training_begins_with_cold_files(tmp_path, monkeypatch):
     monkeypatch.setattr(sandbox, "forget", lambda mounts: begun.append(len(mounts)))
     for budget, kind in ((9.9, KINDS[0]), (10.0, sandbox.NONE), (10.0, KINDS[0])):
         order = Order(Assignment("HalfCheetah-v5", "native", 0, budget), 2, kind)
-        training.train(order, tmp_path, tmp_path)
+        child.train(order, tmp_path, tmp_path)
     assert len(begun) == 1
     assert begun[0] > 0
 

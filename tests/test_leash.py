@@ -41,10 +41,12 @@ def on_the_leash(root, tmp_path):
 def test_an_agent_cannot_change_what_decides_a_score(root, on_the_leash):
     """Also not as root, who could mount it anew; its own folder is its own."""
     places.state_folder().mkdir(exist_ok=True)
+    installed = [path for path in map(Path, site.getsitepackages()) if path.is_dir()]
     kept = [
         root, root / ".git", places.state_folder(), places.PACKAGE, Path(sys.prefix),
-        Path(sys.base_prefix), *map(Path, site.getsitepackages()), Path("/usr/bin"), Path("/etc"),
+        Path(sys.base_prefix), *installed, Path("/usr/bin"), Path("/etc"),
     ]  # fmt: skip
+    assert installed
     for place in kept:
         said = on_the_leash(f"mount -o remount,bind,rw {place}; echo > {place}/evil")
         written = (place / "evil").exists()

@@ -389,7 +389,7 @@ def test_the_number_of_seeds_is_a_condition_of_a_branch(side_by_side_branch, mon
     assert "`trial.publish_each`" in brief._side_by_side(COUNT)
     assert brief._side_by_side(1) == ""
     monkeypatch.chdir(contest.branch.root)
-    assert check._conditions(None, None, None, False).num_seeds == COUNT
+    assert check._conditions(None, None, None, False, None).num_seeds == COUNT
     assert check._conditions(None, None, None, False, 1).num_seeds == 1
     with pytest.raises(InputError, match="another --seeds has no effect"):
         options.check_conditions(contest, "tag", None, None, None, seeds=COUNT + 1)

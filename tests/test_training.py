@@ -19,8 +19,8 @@ from harness.contract.artifact import Artifact
 from harness.contract.messages import Clock, Log, Start
 from harness.contract.order import Assignment, Order
 from harness.errors import EndedError
-from harness.measurement import sites, training
-from harness.measurement.training import train
+from harness.measurement import child, sites, training
+from harness.measurement.child import train
 from harness.places import TRAIN_FILE
 from harness.trial import connect
 from tests.conftest import TRAIN_FILES
@@ -50,7 +50,7 @@ def test_a_file_that_overruns_is_scored_on_what_it_published_in_time(tmp_path):
     assert published_value(result) == 1.0
     assert result.curve == []
     assert result.exit_code is None  # it was ended
-    assert time.monotonic() < result.deadline + training.EXIT_GRACE + 2
+    assert time.monotonic() < result.deadline + child.EXIT_GRACE + 2
 
 
 @pytest.mark.slow
@@ -91,7 +91,7 @@ def test_the_start_up_allowance_is_the_most_that_can_be_gained(tmp_path):
     assert not result.started
     assert result.clock_start == result.begun + 4.0
     assert result.startup_seconds == pytest.approx(4.0)
-    assert time.monotonic() < result.begun + 4.0 + 1.0 + training.EXIT_GRACE + 2
+    assert time.monotonic() < result.begun + 4.0 + 1.0 + child.EXIT_GRACE + 2
 
 
 @pytest.mark.slow
@@ -302,7 +302,7 @@ def test_descriptors_that_come_with_messages_are_dropped():
     for _ in range(20):
         attached = array.array("i", [0] * 250)
         theirs.sendmsg([wire.encode(LOG)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, attached)])
-        assert training._read(seen, ours, decoder)
+        assert child._read(seen, ours, decoder)
     assert seen.updates == 20
     assert len(os.listdir("/proc/self/fd")) == before
     ours.close()
@@ -320,7 +320,7 @@ def test_answers_that_nobody_reads_hold_nobody_up():
             theirs.sendall(start)
         except BlockingIOError:
             break
-        training._read(seen, ours, decoder)
+        child._read(seen, ours, decoder)
     assert seen.started
     assert seen.deadline == seen.clock_start + 10.0
     ours.close()

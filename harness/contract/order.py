@@ -13,7 +13,7 @@ SEED_BITS = 31
 """Assigned seeds fit a signed 32-bit integer everywhere."""
 
 MAX_SEEDS = 32
-"""Of one training: each has a policy, whose evaluation takes some ten seconds of a processor."""
+"""Of one training: each has a policy, and they are evaluated one after the other."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,4 +25,5 @@ __all__ = [
     "search",
     "simulation",
     "stopping",
+    "summaries",
 ]

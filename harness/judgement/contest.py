@@ -19,12 +19,13 @@ from harness.contract.order import Stop
 from harness.errors import HarnessError, InputError, LedgerError
 from harness.judgement import experiment, search, stopping
 from harness.judgement.batches import LOST_RUNS, Batches
-from harness.judgement.experiment import Part, Summary
+from harness.judgement.experiment import Part
 from harness.judgement.history import SEEN, Conditions, History
 from harness.judgement.progress import NAME_LENGTH
 from harness.judgement.proof import Proof
 from harness.judgement.replicates import Replicates, Runner
 from harness.judgement.stopping import Course
+from harness.judgement.summaries import Summary
 from harness.measurement import sites
 from harness.measurement.sites import Site
 from harness.places import LEDGER

@@ -3,9 +3,7 @@
 import contextlib
 import dataclasses
 import json
-import math
 import secrets
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,10 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness import tasks
 from harness.checkout import integrity, sources
 from harness.contract.order import Order
-from harness.engines import backends
 from harness.errors import (
     EndedError,
     HarnessError,
@@ -28,18 +24,16 @@ from harness.errors import (
     TrainingError,
     WorkerError,
 )
-from harness.evaluate import Evaluation
-from harness.judgement import notes, pace
+from harness.judgement import notes, pace, summaries
 from harness.judgement.history import History
+from harness.judgement.summaries import Summary
 from harness.measurement import sites, tracking
-from harness.measurement.scoring import Score
 from harness.measurement.sites import Announce, Measurement, Site, Watch
 from harness.places import ERROR, LEDGER, LOG, SUMMARY, TRAIN_FILE, run_folder
 from harness.record import life
 from harness.record.entries import ALONE, Role, Run, Status, Verdict
 from harness.record.ledger import Ledger
 from harness.record.life import Ruling
-from harness.record.runs import within
 from harness.record.snapshot import Snapshot
 from harness.system import processes, storage, words
 
@@ -112,53 +106,6 @@ class Request:
     part: Part | None = None
     judge: Callable[[Snapshot, Status, float | None], Ruling] = life.unjudged
     site: Site = dataclasses.field(default_factory=sites.here)
-
-
-@dataclasses.dataclass(frozen=True)
-class Summary:
-    """What a run says of itself: the `---` block, and the first part of summary.json.
-
-    Attributes:
-      avg_return, std_return, min_return, max_return: over the episodes, of all policies; None where
-        the run was stopped.
-      total_timesteps: environment steps at the last log message.
-      training_seconds: on the clock until the last log message, at most the budget.
-      startup_seconds: from the start of the training process to that of the clock.
-      compile_seconds: tracing, lowering and compilation, as JAX reports them in the child.
-      eval_seconds: wall-clock time of the episodes; 0 where there were none.
-      total_seconds: of the whole run.
-      num_updates: log messages.
-      steps_per_second: from the end of the first update to the end of the last.
-      diverged: episodes in which the simulation broke down, as train.py counts them.
-      simulator: what scored: C MuJoCo (`native`), Gymnasium, or a library's own.
-      task, backend, seed, run_id, verdict: as in the ledger.
-      reason: of the verdict, where there is one.
-      second_return: the average return in the second simulator, where one was asked for.
-      policy_returns: the average return of each policy, where there are several.
-    """
-
-    avg_return: float | None
-    std_return: float | None
-    min_return: float | None
-    max_return: float | None
-    total_timesteps: int
-    training_seconds: float
-    startup_seconds: float
-    compile_seconds: float
-    eval_seconds: float
-    total_seconds: float
-    num_updates: int
-    steps_per_second: float
-    diverged: int
-    simulator: str
-    task: str
-    backend: str
-    seed: int
-    run_id: str
-    verdict: Verdict = Verdict.NONE
-    reason: str | None = None
-    second_return: float | None = None
-    policy_returns: tuple[float, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,7 +222,9 @@ def _told_where(this: _Underway) -> Iterator[None]:
 
 def _record(ledger: Ledger, this: _Underway, measured: Measurement) -> Summary:
     """Write down what was measured, rule on it, and write summary and row with the ruling."""
-    summary, details = _summarise(this, measured), _details(this, measured)
+    order = this.request.order
+    summary = summaries.summarize(order, measured, this.run_id, time.monotonic() - this.begun)
+    details = _details(this, measured)
     try:
         _save(this, summary, details)  # before the ledger is asked for anything: a score is kept
     finally:
@@ -299,7 +248,7 @@ def _noted(ruling: Ruling, measured: Measurement) -> Ruling:
     said = (
         ruling.reason,
         notes.stop(training),
-        notes.spread(_means(measured), [score.digest for score in measured.scores]),
+        notes.spread(summaries.means(measured), [score.digest for score in measured.scores]),
         notes.overtime(training),
         notes.cut_short(training),
         notes.breakdowns(training),
@@ -362,86 +311,11 @@ def _measure(this: _Underway, watch: Watch, announce: Announce) -> Measurement:
     return request.site.measure(request.order, this.folder, request.root, watch, announce)
 
 
-def _summarise(this: _Underway, measured: Measurement) -> Summary:
-    """What a run says of itself, before anything is ruled."""
-    training, assignment = measured.training, this.request.order.assignment
-    evaluations = [score.evaluation for score in measured.scores]
-    returns = [value for of_one in _by_policy(measured) for value in of_one]
-    curve = training.curve
-    second = [value for again in measured.second for value in again.returns]
-    return Summary(
-        avg_return=statistics.fmean(returns) if returns else None,
-        std_return=within(_by_policy(measured)) if returns else None,
-        min_return=min(returns, default=None),
-        max_return=max(returns, default=None),
-        total_timesteps=curve[-1][1] if curve else 0,
-        training_seconds=curve[-1][0] if curve else 0.0,
-        startup_seconds=training.startup_seconds,
-        compile_seconds=training.compile_seconds,
-        eval_seconds=math.fsum(evaluation.seconds for evaluation in evaluations),
-        total_seconds=time.monotonic() - this.begun,
-        num_updates=training.updates,
-        steps_per_second=training.steps_per_second,
-        diverged=training.breakdowns,
-        simulator=backends.scoring_engine(tasks.get(assignment.task_id)),
-        task=assignment.task_id,
-        backend=training.backend or assignment.backend,
-        seed=assignment.seed,
-        run_id=this.run_id,
-        second_return=statistics.fmean(second) if second else None,
-        policy_returns=_means(measured) if len(evaluations) > 1 else None,
-    )
-
-
-def _by_policy(measured: Measurement) -> list[list[float]]:
-    """Returns of the episodes of each policy; none where the training was stopped."""
-    return [score.evaluation.returns for score in measured.scores]
-
-
-def _means(measured: Measurement) -> tuple[float, ...]:
-    """The average return of each policy."""
-    return tuple(statistics.fmean(returns) for returns in _by_policy(measured))
-
-
-def _evaluated(this: _Underway, measured: Measurement) -> dict[str, Any]:
-    """What summary.json holds of the evaluation: every episode; or where the training stopped."""
-    stopped = measured.training.stopped
-    if stopped is not None:
-        return {"stopped": {**dataclasses.asdict(stopped.stop), "reported": stopped.reported}}
-    order = this.request.order
-    second = measured.second or (None,) * len(measured.scores)
-    told = [
-        _policy_told(score, again) for score, again in zip(measured.scores, second, strict=True)
-    ]
-    several = {
-        "policies": [
-            {"seed": seed, **policy}
-            for seed, policy in zip(order.assignment.seeds, told, strict=True)
-        ]
-    }
-    return {
-        **(told[0] if order.assignment.num_seeds == 1 else several),
-        "second_simulator": order.eval_engine,
-    }
-
-
-def _policy_told(score: Score, second: Evaluation | None) -> dict[str, Any]:
-    """What summary.json holds of a policy's evaluation."""
-    return {
-        "episode_returns": score.evaluation.returns,
-        "episode_lengths": score.evaluation.lengths,
-        "episode_seeds": score.evaluation.seeds,
-        "second_episode_returns": second.returns if second else None,
-        "evaluation_nonce": score.nonce,
-        "artifact_sha256": score.digest,
-    }
-
-
 def _details(this: _Underway, measured: Measurement) -> dict[str, Any]:
     """What summary.json holds beside the summary: the evaluation, and the conditions."""
     training, order = measured.training, this.request.order
     return {
-        **_evaluated(this, measured),
+        **summaries.evaluated(order, measured),
         "policies_published": training.published,
         "startup_allowance": training.allowance,
         "startup_cpu_seconds": training.startup_cpu_seconds,

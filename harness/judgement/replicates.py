@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from harness.checkout.branch import Branch
 from harness.contract.order import Assignment, Order, Stop, draw_seed
 from harness.judgement import rulings
-from harness.judgement.experiment import Part, Request, Summary
+from harness.judgement.experiment import Part, Request
 from harness.judgement.history import Conditions, History
 from harness.judgement.progress import NAME_LENGTH
+from harness.judgement.summaries import Summary
 from harness.measurement.sites import Site
 from harness.places import LEDGER
 from harness.record.entries import Entry, Role, Run, Status

@@ -16,19 +16,16 @@ import socket
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from harness import errors
 from harness.confinement import sandbox
 from harness.contract.order import Order
 from harness.errors import HarnessError, InputError, StorageError, WorkerError
-from harness.measurement import instrument, sites
+from harness.measurement import claims, instrument, sites
 from harness.measurement.sites import Announce, Measurement, Site, Watch
 from harness.places import PACKAGE, POLICIES, TRAIN_FILE
 from harness.system import origin, processes, words
@@ -56,9 +53,6 @@ NOT_SHIPPED = ["/runs", "/docs", "/tests", ".git", ".venv"]
 
 SECRET_BYTES = 32
 """Of the secret that a cluster of our own asks for."""
-
-CLAIM_SECONDS = 10.0
-"""In which a worker that has died must have let go of its cores."""
 
 GREETING_SECONDS = 300.0
 """In which a worker must have come up, the files' way to a new machine included."""
@@ -337,7 +331,7 @@ class Worker:
     """
 
     def __init__(self, cores: int) -> None:
-        self._claims = claim(cores)
+        self._claims = claims.claim(cores)
         if sys.platform == "linux":
             os.sched_setaffinity(0, self._claims)
         tempfile.tempdir = str(under_way())
@@ -402,48 +396,6 @@ def _checked(answer: Any, num_seeds: int) -> tuple[Measurement | HarnessError, d
     if len(files) > MOST_FILES:
         raise _StrangeAnswerError(f"{len(files)} files")
     return outcome, files
-
-
-def claim(count: int, patience: float = CLAIM_SECONDS) -> dict[int, FileLock]:
-    """Cores that no other worker on this machine has, by number, with the locks that hold them.
-
-    Whoever lets go of a lock, by its end at the latest, lets go of the core.
-
-    Args:
-      count: how many.
-      patience: seconds to wait for them.
-
-    Raises:
-      InputError: fewer are free.
-    """
-    folder = Path(tempfile.gettempdir(), f"autorl-cores-{os.getuid()}")
-    folder.mkdir(exist_ok=True)
-    cores = os.sched_getaffinity(0) if sys.platform == "linux" else range(os.cpu_count() or 1)
-    deadline = time.monotonic() + patience
-    while True:
-        held: dict[int, FileLock] = {}
-        for core in sorted(cores):
-            lock = _locked(folder / str(core)) if len(held) < count else None
-            if lock is not None:
-                held[core] = lock
-        if len(held) == count:
-            return held
-        for lock in held.values():
-            lock.release()
-        if time.monotonic() > deadline:
-            raise InputError(f"A run needs {count} cores, but {len(held)} are free here.")
-        time.sleep(0.1)
-
-
-def _locked(path: Path) -> FileLock | None:
-    """A file's lock; None where another one has it."""
-    # Not a soft one where the system has no locks: the file of a killed process would stay.
-    lock = FileLock(path, mode=0o600, blocking=False, fallback_to_soft=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        return None
-    return lock
 
 
 @contextlib.contextmanager

@@ -25,7 +25,8 @@ from harness.errors import (
 )
 from harness.evaluate import Evaluation
 from harness.measurement import instrument, kernels, scoring
-from harness.measurement.training import Training, train
+from harness.measurement.child import train
+from harness.measurement.training import Training
 from harness.places import CURVE, LOG, policy_folder
 from harness.system import machine, processes, words
 

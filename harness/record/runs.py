@@ -204,12 +204,9 @@ def _check(details: Any) -> None:
     if not isinstance(details, dict):
         raise ValueError("it holds no object")
     told = evaluated(details)
-    if not (isinstance(told, list) and len(told) <= MAX_SEEDS and all(map(_is_object, told))):
+    listed = isinstance(told, list) and len(told) <= MAX_SEEDS
+    if not (listed and all(isinstance(one, dict) for one in told)):
         raise ValueError("its policies are none of ours")
-
-
-def _is_object(part: Any) -> bool:
-    return isinstance(part, dict)
 
 
 def within(returns: Sequence[Sequence[float]]) -> float:

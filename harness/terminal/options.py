@@ -17,8 +17,9 @@ from harness.errors import InputError, LedgerError
 from harness.evaluate import TIME_BUDGET
 from harness.judgement import contest, experiment, objective, prospects, purpose
 from harness.judgement.contest import Contest
-from harness.judgement.experiment import Request, Summary
+from harness.judgement.experiment import Request
 from harness.judgement.history import History
+from harness.judgement.summaries import Summary
 from harness.measurement import instrument
 from harness.measurement.sites import Announce, Measurement, Site, Watch
 from harness.morning import aftermath
