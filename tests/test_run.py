@@ -40,6 +40,7 @@ EPISODES = 10
 )
 def test_a_short_run_ends_with_a_score_and_a_row(harness_run, checkout, backend, task_id, budget):
     arguments = () if backend == "native" else ("--episodes", EPISODES)
+    before = psutil.Process().children(recursive=True)  # of earlier tests, as zombies are
     done = harness_run("--task", task_id, "--backend", backend, "--budget", budget, *arguments)
     assert done.returncode == 0, done.stderr
     block = summary_block(done.stdout)
@@ -65,7 +66,7 @@ def test_a_short_run_ends_with_a_score_and_a_row(harness_run, checkout, backend,
     (row,) = Ledger(checkout / "results.tsv").rows()
     assert (row.run_id, row.status, row.comparable) == (block["run_id"], "scored", False)
     assert row.avg_return == pytest.approx(summary["avg_return"], abs=1e-3)
-    assert psutil.Process().children(recursive=True) == []
+    assert set(psutil.Process().children(recursive=True)) <= set(before)
 
 
 @pytest.mark.slow
