@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from harness.checkout import branch
+from harness.checkout import beginning, branch
 from harness.checkout.branch import Branch
 from harness.confinement import sandbox
 from harness.contract.order import MAX_SEEDS
@@ -232,7 +232,7 @@ def _begin(
     """A new branch, and the conditions of the command line."""
     tasks = objective.parse(task)
     stopping = options.stopping(Path.cwd(), tasks, no_stopping)
-    made = branch.create(Path.cwd(), tag or f"{datetime.now():%b%d-%H%M}".lower())
+    made = beginning.create(Path.cwd(), tag or f"{datetime.now():%b%d-%H%M}".lower())
     engines = (backend,) * len(tasks)
     return made, Conditions(
         tasks, engines, budget, NUM_EVAL_EPISODES, confinement, stopping, num_seeds

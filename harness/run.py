@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import tasks
-from harness.checkout import branch
+from harness.checkout import beginning, branch
 from harness.checkout.branch import Branch
 from harness.confinement import sandbox
 from harness.contract.order import MAX_SEEDS, SEED_BITS, Assignment, Order, draw_seed
@@ -192,10 +192,10 @@ def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
     root = Path.cwd()
     there = branch.current(root) == tag
     if not there:
-        branch.check(root, tag)
+        beginning.check(root, tag)
     Ledger(root / LEDGER).prepare()  # before there is a branch, which could have no rows
     if started is None:
-        made = Branch(root, tag) if there else branch.create(root, tag)
+        made = Branch(root, tag) if there else beginning.create(root, tag)
         started = Contest(made, conditions, options.confinement(conditions.sandbox), options.shown)
     started.settle()
     scores = started.measure()

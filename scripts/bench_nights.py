@@ -24,7 +24,8 @@ from pathlib import Path
 
 import psutil
 
-from harness.checkout.branch import Branch, create
+from harness.checkout.beginning import create
+from harness.checkout.branch import Branch
 from harness.confinement import sandbox
 from harness.contract import reports
 from harness.contract.order import Order

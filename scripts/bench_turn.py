@@ -18,7 +18,7 @@ from pathlib import Path
 
 import bench_nights
 import harness
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.evaluate import Evaluation
 from harness.judgement import experiment
 from harness.judgement.contest import Contest

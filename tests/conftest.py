@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.confinement import sandbox
 from harness.judgement.contest import Contest
 from harness.judgement.history import Conditions

@@ -9,7 +9,7 @@ import dataclasses
 import random
 from pathlib import Path
 
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.confinement import sandbox
 from harness.errors import TrainingError
 from harness.judgement.contest import Contest

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness import ablate
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.confinement import sandbox
 from harness.errors import TrainingError
 from harness.judgement import ablation

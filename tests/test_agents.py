@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.judgement.contest import Contest
 from harness.night import agents
 from harness.night.brief import Brief

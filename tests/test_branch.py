@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from harness.checkout.branch import Branch, create, current
+from harness.checkout.beginning import create
+from harness.checkout.branch import Branch, current
 from harness.errors import IncumbentError, InputError, IntegrityError, TrainingError
 from harness.judgement import estimate, experiment, search
 from harness.judgement.batches import FAILURES_IN_A_ROW

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.errors import TrainingError
 from harness.judgement import search
 from harness.judgement.contest import Contest

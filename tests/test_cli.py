@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.errors import IntegrityError, StorageError
 from harness.judgement.contest import Contest
 from harness.system import storage, words

@@ -14,7 +14,7 @@ from unittest import mock
 import psutil
 import pytest
 
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.contract.order import Assignment, Order
 from harness.errors import HarnessError, InputError, WorkerError
 from harness.judgement import search

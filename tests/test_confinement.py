@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.confinement import launcher, sandbox, view
 from harness.confinement.launcher import Mount
 from harness.contract.order import Assignment, Order

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.errors import (
     BusyError,
     EndedError,

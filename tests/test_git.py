@@ -8,7 +8,8 @@ import time
 import pytest
 
 from harness.checkout import git, integrity
-from harness.checkout.branch import Branch, create, current
+from harness.checkout.beginning import create
+from harness.checkout.branch import Branch, current
 from harness.checkout.integrity import Guard
 from harness.errors import InputError
 from harness.places import EDITABLE

@@ -8,7 +8,7 @@ import pytest
 
 from harness import run as command
 from harness.checkout import integrity
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.confinement import view
 from harness.errors import IntegrityError
 from harness.judgement import experiment, search

@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from harness.checkout import git as commands
-from harness.checkout.branch import Branch, create
+from harness.checkout.beginning import create
+from harness.checkout.branch import Branch
 from harness.errors import InputError
 from harness.night import agents
 from harness.night.brief import Brief

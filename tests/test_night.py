@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from harness.checkout import git as git_commands
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.errors import InputError, IntegrityError, LedgerError, StorageError, WorkerError
 from harness.judgement import contest
 from harness.judgement.contest import Contest

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.judgement import pace
 from harness.judgement.contest import Contest
 from tests.conftest import HALF_CHEETAH, rows

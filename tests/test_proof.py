@@ -14,7 +14,8 @@ import time
 
 import pytest
 
-from harness.checkout.branch import Branch, create
+from harness.checkout.beginning import create
+from harness.checkout.branch import Branch
 from harness.confinement import sandbox
 from harness.errors import BusyError, InputError, IntegrityError, TrainingError, WorkerError
 from harness.judgement import confirmation, contest, progress, proof, search

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from harness.checkout.branch import Branch, create
+from harness.checkout.beginning import create
+from harness.checkout.branch import Branch
 from harness.judgement import prospects, search
 from harness.judgement.contest import Contest
 from harness.measurement.sites import RETURN

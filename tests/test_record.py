@@ -10,7 +10,7 @@ import pytest
 
 from harness import places, replay, verify
 from harness.checkout import integrity
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.checkout.integrity import Guard
 from harness.confinement import sandbox
 from harness.errors import InputError, IntegrityError, LedgerError, StandstillError

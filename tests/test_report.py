@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from harness import report
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.errors import InputError, LedgerError, TrainingError
 from harness.judgement.contest import Contest
 from harness.morning import charts, hours, page, reader, standing

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness import check, replay, tasks, verify
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.confinement import sandbox
 from harness.contract import wire
 from harness.contract.messages import Log, Publish

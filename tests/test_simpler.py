@@ -10,7 +10,7 @@ from scipy import special
 
 from harness import compare
 from harness.checkout import syntax
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.checkout.syntax import Size
 from harness.confinement import sandbox
 from harness.judgement import audit, confirmation, noise, search

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import pytest
 
 from harness.checkout import holder
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.judgement import purpose, search
 from harness.judgement.contest import Contest
 from harness.morning import standing

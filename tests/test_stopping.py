@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 
 from harness import run
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.confinement import sandbox
 from harness.contract import reports
 from harness.contract.order import Assignment, Order, Stop

@@ -9,7 +9,7 @@ import statistics
 import pytest
 
 from harness import compare, errors
-from harness.checkout.branch import create
+from harness.checkout.beginning import create
 from harness.errors import InputError, LedgerError
 from harness.judgement.contest import Contest
 from harness.night import constants, tuners

@@ -5,4 +5,4 @@ It knows nothing of runs or scores.
 May import: `system`, and what that may.
 """
 
-__all__ = ["branch", "git", "holder", "integrity", "sources", "syntax"]
+__all__ = ["beginning", "branch", "git", "holder", "integrity", "sources", "syntax"]

@@ -18,10 +18,8 @@ tip's, and both keep their names. The tree is always the tip's with another trai
     refs/autorl/TAG/without/WHOLE-COMMIT         a file without one of its edits
 """
 
-import contextlib
 import dataclasses
 import functools
-import re
 import secrets
 from pathlib import Path
 
@@ -93,12 +91,13 @@ class Branch:
     Attributes:
       root: the checkout.
       tag: its name without `PREFIX`.
+      head: its full name.
     """
 
     def __init__(self, root: Path, tag: str) -> None:
         self.root = root
         self.tag = tag
-        self._head = f"{HEADS}{PREFIX}{tag}"
+        self.head = f"{HEADS}{PREFIX}{tag}"
         self._refs = f"refs/autorl/{tag}/"
         self._trial = f"{self._refs}trial/"
         self._lead = f"{self._refs}lead"
@@ -112,11 +111,11 @@ class Branch:
 
     def exists(self) -> bool:
         """Whether it has been begun."""
-        return _exists(self.root, self._head)
+        return git.exists(self.root, self.head)
 
     def log(self) -> list[str]:
         """Its commits, the tip first."""
-        return git.text(self.root, "rev-list", self._head).split()
+        return git.text(self.root, "rev-list", self.head).split()
 
     def read(self) -> Refs:
         """Where it is now.
@@ -125,11 +124,11 @@ class Branch:
           InputError: it is gone.
         """
         form = "--format=%(refname)|%(objectname)|%(HEAD)|%(tree)|%(parent)"  # no name has a bar
-        listing = git.text(self.root, "for-each-ref", form, self._head, self._lead, self._trial)
+        listing = git.text(self.root, "for-each-ref", form, self.head, self._lead, self._trial)
         found = {name: fields for name, *fields in (x.split("|") for x in listing.splitlines())}
-        if self._head not in found:
+        if self.head not in found:
             raise InputError(f"There is no branch {self.name} any more; git reflog may know it.")
-        tip, mark, tree, _ = found[self._head]
+        tip, mark, tree, _ = found[self.head]
         trials = [fields for name, fields in found.items() if name.startswith(self._trial)]
         self._parents |= {commit: parents[: len(tip)] for commit, *_, parents in trials}
         lead = found.get(self._lead, [tip])[0]
@@ -242,7 +241,7 @@ class Branch:
         """
         traces = git.text(self.root, "for-each-ref", "--count=1", self._refs)
         if self.exists():
-            names = ("reflog", "show", "--no-show-signature", "--format=%gs", self._head, "--")
+            names = ("reflog", "show", "--no-show-signature", "--format=%gs", self.head, "--")
             steps = git.text(self.root, *names)  # no signature is asked of a program, no file shown
             traces += "".join(line for line in steps.splitlines() if line == KEEP)
         if traces:
@@ -353,7 +352,7 @@ class Branch:
             if _distance(self.root, refs.tip, goal).behind:
                 new, made = self._commit(self.edit_of(goal), MERGE, refs, goal)
                 done.append(f"delete {made}")
-            done.append(f"update {self._head} {new} {refs.tip}")
+            done.append(f"update {self.head} {new} {refs.tip}")
         if not _distance(self.root, new, top).steps:
             top, done = new, [*done, f"delete {self._lead}"]
         self._show(refs, top, refs.tip, refs.lead)
@@ -375,7 +374,7 @@ class Branch:
                     self.edit_of(commit), self._message(commit), refs, refs.tip
                 )
                 done = [f"delete {made}"]
-            git.text(self.root, "update-ref", "--create-reflog", "-m", KEEP, self._head, new, tip)
+            git.text(self.root, "update-ref", "--create-reflog", "-m", KEEP, self.head, new, tip)
             refs = dataclasses.replace(refs, tip=new)
         if commit not in self.log():  # the ledger names this one: it must not be lost
             done.append(f"update {self._refs}kept/{commit} {commit}")
@@ -491,77 +490,6 @@ def _entry(root: Path, commit: str) -> tuple[str, str]:
     """Mode and object name of a commit's training file."""
     mode, _, blob, *_ = git.text(root, "ls-tree", commit, EDITABLE).split()
     return mode, blob
-
-
-def create(root: Path, tag: str) -> Branch:
-    """Make the branch from what is checked out and switch to it; files stay as they are.
-
-    Raises:
-      InputError: as `check`.
-    """
-    branch, head = Branch(root, tag), check(root, tag)
-    git.run(root, "update-ref", branch._head, head, "0" * len(head))
-    git.run(root, "symbolic-ref", "-m", "autorl: init", "HEAD", branch._head)
-    return branch
-
-
-def check(root: Path, tag: str) -> str:
-    """Make sure that a branch could be made; the commit from which.
-
-    Raises:
-      InputError: the name is taken or none, or this is no git checkout with a commit.
-    """
-    branch, head = Branch(root, tag), _start(root)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", tag) or not _is_name(root, branch._head):
-        raise InputError(f"{tag!r} cannot be part of a branch name; try letters and digits.")
-    if branch.exists():
-        raise InputError(
-            f"There is a branch {branch.name} already: git switch {branch.name} continues it, "
-            "another tag begins a new one."
-        )
-    branch.check_unworked()
-    folder = PREFIX.rstrip("/")
-    if _exists(root, HEADS + folder):
-        raise InputError(
-            f"There is a branch {folder}, and git cannot have one called {branch.name} with it: "
-            f"git branch -m {folder} ANOTHER_NAME renames it."
-        )
-    return head
-
-
-def _start(root: Path) -> str:
-    """The commit that is checked out.
-
-    Raises:
-      InputError: there is none, or the repository is not this folder's own.
-    """
-    advice = "git init, git add --all, git commit"
-    if git.is_own(root):
-        with contextlib.suppress(git.GitError):
-            return git.text(root, "rev-parse", "--verify", "HEAD^{commit}")
-    elif (other := git.surrounding(root)) is not None:
-        raise InputError(
-            f"This folder is inside the repository of {other}, and an experiment branch would "
-            f"belong to that one. Run from a checkout's own root, or give this folder a "
-            f"repository: {advice}."
-        )
-    raise InputError(
-        f"An experiment branch needs a git checkout with at least one commit: {advice}."
-    )
-
-
-def _exists(root: Path, ref: str) -> bool:
-    """Whether there is a ref of this full name."""
-    with contextlib.suppress(git.GitError):
-        return bool(git.run(root, "rev-parse", "--verify", "--quiet", ref))
-    return False
-
-
-def _is_name(root: Path, name: str) -> bool:
-    """Whether git takes something for a ref's name."""
-    with contextlib.suppress(git.GitError):
-        return not git.run(root, "check-ref-format", name)
-    return False
 
 
 def current(root: Path) -> str | None:

@@ -7,6 +7,7 @@ and converters that a repository names for its files: so no command is used here
 of the working tree (status, diff, add, checkout, reset), nor one that shows a file (show, log).
 """
 
+import contextlib
 import functools
 import os
 import re
@@ -242,6 +243,20 @@ def head(root: Path) -> str | None:
         return text(root, "symbolic-ref", "--quiet", "HEAD")
     except GitError:
         return None
+
+
+def exists(root: Path, ref: str) -> bool:
+    """Whether there is a ref of this full name."""
+    with contextlib.suppress(GitError):
+        return bool(run(root, "rev-parse", "--verify", "--quiet", ref))
+    return False
+
+
+def is_name(root: Path, name: str) -> bool:
+    """Whether git takes something for a ref's name."""
+    with contextlib.suppress(GitError):
+        return not run(root, "check-ref-format", name)
+    return False
 
 
 def signature(root: Path, role: str, otherwise: Mapping[str, str]) -> str:
