@@ -1,7 +1,8 @@
 """PPO in one file: the only file that the agent edits.
 
-Rollout and update are jit-compiled programs. Read it from top to bottom: constants, network,
-running statistics, advantages, loss, rollout, update, devices, and the loop that spends the budget.
+While one rollout is made, the one before it is learned from, so that no processor waits. Read it
+from top to bottom: constants, network, running statistics, rollout, advantages, loss, update,
+devices, and the loop that spends the budget.
 
 References: PPO (Schulman et al. 2017, arXiv 1707.06347), GAE (Schulman et al. 2016,
 arXiv 1506.02438), what matters in on-policy RL (Andrychowicz et al. 2021, arXiv 2006.05990), the
@@ -9,6 +10,7 @@ learning rate that follows the policy's change (Rudin et al. 2021, arXiv 2109.11
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,8 +26,8 @@ from harness.trial import Trial, connect
 
 # ---- Constants: one set for every task; a tuner stays within [low, high] or {…} -----------------
 
-ROLLOUT_STEPS = 32  # {16, 32, 64, 128} time steps of every environment between updates
-NUM_MINIBATCHES = 8  # {2, 4, 8, 16, 32} of each epoch
+ROLLOUT_STEPS = 16  # {8, 16, 32, 64, 128} time steps of every environment between updates
+NUM_MINIBATCHES = 4  # {2, 4, 8, 16, 32} of each epoch
 NUM_EPOCHS = 5  # [1, 10] passes over a rollout
 HORIZON = 150.0  # [30.0, 1000.0, log] steps ahead that count: the discount is 1 - 1 / HORIZON
 GAE_LAMBDA = 0.95  # [0.8, 0.99] bias against variance of the advantages
@@ -180,6 +182,33 @@ def denormalize(stats: Statistics, x: jax.Array) -> jax.Array:
     return stats.mean + x * jnp.sqrt(stats.var + 1e-8)
 
 
+# ---- Rollout ------------------------------------------------------------------------------------
+
+
+class Rollout(NamedTuple):
+    """What happened, as [T, N, ...]; any algorithm can learn from it."""
+
+    obs: jax.Array
+    action: jax.Array  # the policy's, within ±1
+    log_prob: jax.Array  # of the policy that acted
+    outcome: Any  # an EnvState: next_obs, reward, terminated, truncated, ...
+
+
+def rollout(state: "TrainState", env_state: Any, env: Any, net: ActorCritic) -> tuple[Any, Rollout]:
+    """Act for ROLLOUT_STEPS; the last environment state, and what happened."""
+
+    def step(env_state: Any, key: jax.Array) -> tuple[Any, Rollout]:
+        obs = normalize(state.obs_stats, env_state.obs)
+        policy = net.apply(state.params, obs, method=net.policy)
+        action = policy.sample(key)
+        after = env.step(env_state, applied(action, env.action_space))
+        outcome = replace(after, internal=None)  # T copies of a simulator's state are of no use
+        return after, Rollout(env_state.obs, action, policy.log_prob(action), outcome)
+
+    key, _, _ = jax.random.split(state.key, 3)  # the other two are the update's
+    return jax.lax.scan(step, env_state, jax.random.split(key, ROLLOUT_STEPS))
+
+
 # ---- Advantages and loss ------------------------------------------------------------------------
 
 
@@ -236,12 +265,12 @@ def ppo_loss(params: Any, net: ActorCritic, batch: Batch, left: jax.Array) -> tu
     }
 
 
-# ---- Training: a rollout, and an update that learns from it -------------------------------------
+# ---- Update: what is learned from a rollout -----------------------------------------------------
 
 
 @chex.dataclass(frozen=True)
 class TrainState:
-    """Everything that an update reads and writes."""
+    """Everything that an update changes."""
 
     params: Any
     opt_state: Any
@@ -249,63 +278,54 @@ class TrainState:
     obs_stats: Statistics
     value_stats: Statistics  # of the targets, in units of rewards
     key: jax.Array
-    left: jax.Array  # the share of the budget that is left, set before every update
 
 
-optimizer = optax.chain(optax.clip_by_global_norm(MAX_GRAD_NORM), optax.scale_by_adam(eps=1e-5))
+def optimizer(learning_rate: jax.Array | float) -> optax.GradientTransformation:
+    """Adam, whose rate for the values does not fall with the policy's below a least one."""
+    rates = {
+        "policy": optax.adam(learning_rate, eps=1e-5),
+        "value": optax.adam(jnp.maximum(learning_rate, MIN_VALUE_LEARNING_RATE), eps=1e-5),
+    }
+
+    def which(params: Any) -> dict:
+        return {"params": {k: "value" if k == "critic" else "policy" for k in params["params"]}}
+
+    clip = optax.clip_by_global_norm(MAX_GRAD_NORM)
+    return optax.chain(clip, optax.multi_transform(rates, which))
 
 
-def init(key: jax.Array, env: Any, net: ActorCritic) -> tuple[TrainState, Any]:
-    """The state before the first update, and that of the environments."""
-    net_key, env_key, key = jax.random.split(key, 3)
+def init(key: jax.Array, env: Any, net: ActorCritic) -> TrainState:
+    """The state before the first update."""
+    net_key, key = jax.random.split(key)
     params = net.init(net_key, jnp.zeros(env.observation_space.shape))
-    state = TrainState(
+    return TrainState(
         params=params,
-        opt_state=optimizer.init(params),
+        opt_state=optimizer(LEARNING_RATE).init(params),
         learning_rate=jnp.asarray(LEARNING_RATE),
         obs_stats=fresh_statistics(env.observation_space.shape),
         value_stats=fresh_statistics(()),
         key=key,
-        left=jnp.asarray(1.0),
     )
-    return state, env.reset(env_key)
 
 
-def rollout(state: TrainState, env_state: Any, env: Any, net: ActorCritic) -> tuple[Any, tuple]:
-    """Act for ROLLOUT_STEPS; the last environment state, and what happened, as [T, N, ...]."""
-
-    def step(env_state: Any, key: jax.Array) -> tuple[Any, tuple]:
-        obs = normalize(state.obs_stats, env_state.obs)
-        policy = net.apply(state.params, obs, method=net.policy)
-        action = policy.sample(key)
-        after = env.step(env_state, applied(action, env.action_space))
-        outcome = replace(after, internal=None)  # T copies of a simulator's state are of no use
-        return after, (env_state.obs, action, policy.log_prob(action), outcome)
-
-    key, _, _ = jax.random.split(state.key, 3)  # the other two are the update's
-    return jax.lax.scan(step, env_state, jax.random.split(key, ROLLOUT_STEPS))
-
-
-def learn(state: TrainState, batch: Batch, key: jax.Array, net: ActorCritic) -> tuple[Any, dict]:
+def learn(
+    state: TrainState, batch: Batch, key: jax.Array, net: ActorCritic, left: jax.Array
+) -> tuple[TrainState, dict]:
     """NUM_EPOCHS passes over a batch; the policy's learning rate follows its change."""
 
     def minibatch(state: TrainState, rows: jax.Array) -> tuple[TrainState, dict]:
-        def moved(path: Any, param: jax.Array, update: jax.Array) -> jax.Array:
-            of_value = "critic" in jax.tree_util.keystr(path)
-            least = MIN_VALUE_LEARNING_RATE if of_value else 0.0
-            return param - update * jnp.maximum(state.learning_rate, least)
-
         part = jax.tree.map(lambda x: x[rows], batch)
-        grads, metrics = jax.grad(ppo_loss, has_aux=True)(state.params, net, part, state.left)
-        updates, opt_state = optimizer.update(grads, state.opt_state)
-        params = jax.tree.map_with_path(moved, state.params, updates)
+        grads, metrics = jax.grad(ppo_loss, has_aux=True)(state.params, net, part, left)
+        adam = optimizer(state.learning_rate)
+        updates, opt_state = adam.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
         return state.replace(params=params, opt_state=opt_state), metrics
 
     def epoch(state: TrainState, key: jax.Array) -> tuple[TrainState, dict]:
         rows = jax.random.permutation(key, len(batch.obs)).reshape(NUM_MINIBATCHES, -1)
         state, metrics = jax.lax.scan(minibatch, state, rows)
         kl = metrics["losses/approx_kl"].mean()
-        target = TARGET_KL * state.left  # so that the policy settles before it is scored
+        target = TARGET_KL * left  # so that the policy settles before it is scored
         change = [1 / KL_ADAPTATION, KL_ADAPTATION]
         rate = state.learning_rate * jnp.select([kl > 2 * target, kl < target / 2], change, 1.0)
         return state.replace(learning_rate=jnp.clip(rate, *LEARNING_RATE_BOUNDS)), metrics
@@ -314,26 +334,26 @@ def learn(state: TrainState, batch: Batch, key: jax.Array, net: ActorCritic) -> 
     return state, jax.tree.map(jnp.mean, metrics)
 
 
-def update(state: TrainState, steps: tuple, net: ActorCritic) -> tuple[TrainState, dict]:
-    """Learn from a rollout of the state's policy."""
-    raw_obs, action, log_prob, outcome = steps
+def update(
+    state: TrainState, steps: Rollout, left: jax.Array, net: ActorCritic
+) -> tuple[TrainState, dict]:
+    """Learn from a rollout; `left` is the share of the budget that is left."""
+    outcome = steps.outcome
     _, learn_key, key = jax.random.split(state.key, 3)
-
-    # The statistics of the rollout's own policy, so that the first ratios are exactly one.
-    obs = normalize(state.obs_stats, raw_obs)
 
     def value_of(obs: jax.Array) -> jax.Array:
         value = net.apply(state.params, normalize(state.obs_stats, obs), method=net.value)
         return denormalize(state.value_stats, value)
 
-    value = value_of(raw_obs)
+    value = value_of(steps.obs)
     advantage = gae(value, value_of(outcome.next_obs), outcome)
     target = advantage + value
     value_stats = add_samples(state.value_stats, target.ravel())
 
-    batch = Batch(obs, action, log_prob, advantage, normalize(value_stats, target))
+    obs, target = normalize(state.obs_stats, steps.obs), normalize(value_stats, target)
+    batch = Batch(obs, steps.action, steps.log_prob, advantage, target)
     batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
-    state, metrics = learn(state, batch, learn_key, net)
+    state, metrics = learn(state, batch, learn_key, net, left)
 
     ended = (outcome.terminated | outcome.truncated).sum()
     metrics |= {
@@ -341,13 +361,10 @@ def update(state: TrainState, steps: tuple, net: ActorCritic) -> tuple[TrainStat
         "charts/episodic_length": outcome.episode_length.sum() / ended,
         "charts/learning_rate": state.learning_rate,
         "charts/diverged": outcome.diverged.sum(),  # episodes that ended in NaN
-        "losses/explained_variance": 1 - advantage.var() / (target.var() + 1e-8),
+        "losses/explained_variance": 1 - advantage.var() / ((advantage + value).var() + 1e-8),
     }
-    return state.replace(
-        obs_stats=add_samples(state.obs_stats, raw_obs.reshape(-1, obs.shape[-1])),
-        value_stats=value_stats,
-        key=key,
-    ), metrics
+    obs_stats = add_samples(state.obs_stats, steps.obs.reshape(-1, obs.shape[-1]))
+    return state.replace(obs_stats=obs_stats, value_stats=value_stats, key=key), metrics
 
 
 # ---- Devices: those that simulate, and those that learn -----------------------------------------
@@ -361,43 +378,52 @@ def layout(devices: Sequence[jax.Device]) -> list[NamedSharding]:
 
 
 def compiled(
-    key: jax.Array, env: Any, net: ActorCritic, learners: Sequence[jax.Device]
+    state: TrainState, env: Any, net: ActorCritic, learners: Sequence[jax.Device]
 ) -> tuple[Any, Any]:
-    """`begin(key)` and `iterate(state, env_state)`, compiled ahead of time.
+    """`begin(state)` and `iterate(state, env_state, steps, left)`, compiled ahead of time.
 
-    An iteration is a rollout where the environment is, which may be the host, and its update on the
-    learners. Environments are spread over all devices, everything else is on each.
+    An iteration learns from one rollout, and makes the next one where the environment is, which may
+    be the host, at the same time. Environments are spread over all devices, everything else is on
+    each.
     """
     acting, by_env, acted = layout(env.devices)
     learning, _, learned = layout(learners)
-    first, play = partial(init, env=env, net=net), partial(rollout, env=env, net=net)
-    spec, env_spec = jax.eval_shape(first, key)
+    actor, left = state.replace(opt_state=None), jnp.float32(1.0)
+    env_spec = jax.eval_shape(env.reset, state.key)
     one_each = jax.tree.map(lambda x: x.shape[:1] == (env.num_envs,), env_spec)
     envs = jax.tree.map(lambda yes: by_env if yes else acting, one_each)
 
-    first = jax.jit(first, in_shardings=acting, out_shardings=(acting, envs))
-    play = jax.jit(play, in_shardings=(acting, envs), out_shardings=(envs, acted), donate_argnums=1)
+    reset = jax.jit(env.reset, in_shardings=acting, out_shardings=envs)
+    play = jax.jit(
+        partial(rollout, env=env, net=net),
+        in_shardings=(acting, envs),
+        out_shardings=(envs, acted),
+        donate_argnums=1,
+    )
     improve = jax.jit(
         partial(update, net=net),
-        in_shardings=(learning, learned),
+        in_shardings=(learning, learned, learning),
         out_shardings=(learning, None),
-        donate_argnums=0,
     )
-    actor = spec.replace(opt_state=None)  # what goes over before a rollout
-    _, steps = play.eval_shape(actor, env_spec)
-    first = first.lower(key).compile()
-    play = play.lower(actor, env_spec).compile()
-    improve = improve.lower(spec, steps).compile()
+    spec = jax.eval_shape(lambda: (actor, state))
+    _, steps = jax.eval_shape(play, spec[0], env_spec)
+    reset = reset.lower(jax.eval_shape(lambda: state.key)).compile()
+    play = play.lower(spec[0], env_spec).compile()
+    improve = improve.lower(spec[1], steps, jax.eval_shape(lambda: left)).compile()
+    other = ThreadPoolExecutor(1)
 
-    def begin(key: jax.Array) -> tuple[TrainState, Any]:
-        state, env_state = first(jax.device_put(key, acting))
-        return jax.device_put(state, learning), env_state
+    def act(state: TrainState, env_state: Any) -> tuple[Any, Rollout]:
+        return play(jax.device_put(state.replace(opt_state=None), acting), env_state)
 
-    def iterate(state: TrainState, env_state: Any) -> tuple[TrainState, Any, dict]:
-        actor = jax.device_put(state.replace(opt_state=None), acting)
-        env_state, steps = play(actor, env_state)
-        state, metrics = improve(state, jax.device_put(steps, learned))
-        return state, env_state, metrics
+    def begin(state: TrainState) -> tuple[TrainState, Any, Rollout]:
+        env_state = reset(jax.device_put(state.key, acting))
+        return jax.device_put(state, learning), *act(state, env_state)
+
+    def iterate(state: TrainState, env_state: Any, steps: Rollout, left: jax.Array) -> tuple:
+        better = other.submit(improve, state, jax.device_put(steps, learned), left)
+        env_state, steps = act(state, env_state)
+        state, metrics = better.result()
+        return state, env_state, steps, metrics
 
     return begin, iterate
 
@@ -408,10 +434,13 @@ def compiled(
 def main(trial: Trial) -> None:
     """Compile, start the clock, and update until the budget is used up."""
     env = trial.make_env(trial.num_envs_hint)
+    if (samples := ROLLOUT_STEPS * env.num_envs) % NUM_MINIBATCHES:
+        raise ValueError(f"{samples} samples of a rollout make no {NUM_MINIBATCHES} minibatches.")
     net = ActorCritic(env.action_space)
     # XLA's own generator: its normal numbers compile five times faster than threefry's.
     key = jax.random.key(trial.seed, impl="rbg")
-    begin, iterate = compiled(key, env, net, jax.devices())
+    state = jax.jit(partial(init, env=env, net=net))(key)
+    begin, iterate = compiled(state, env, net, jax.devices())
 
     def act(params: Any, obs: jax.Array) -> jax.Array:
         """The policy that is scored: the likeliest action."""
@@ -419,12 +448,13 @@ def main(trial: Trial) -> None:
         policy = net.apply(network, normalize(obs_stats, obs), method=net.policy)
         return applied(policy.mode(), env.action_space)
 
+    trial.publish(act, (state.params, state.obs_stats))  # exports it while no clock runs
     trial.start()
-    (state, env_state), step = begin(key), 0
+    (state, env_state, steps), step = begin(state), samples
     while trial.time_left() > 0:
-        state = state.replace(left=jnp.float32(1 - trial.progress()))
-        state, env_state, metrics = iterate(state, env_state)
-        step += ROLLOUT_STEPS * env.num_envs
+        left = jnp.float32(1 - trial.progress())
+        state, env_state, steps, metrics = iterate(state, env_state, steps, left)
+        step += samples
         trial.log(step, **metrics)
         trial.publish(act, (state.params, state.obs_stats))
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium
@@ -13,7 +14,7 @@ from jax.experimental import io_callback
 from harness import tasks
 from harness.engines import backends, processors
 from harness.engines.device import select
-from harness.engines.engine import HostEngine
+from harness.engines.engine import HostEngine, Step
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def make(
 
 
 class Env(Protocol):
-    """N environments of one task with same-step auto-reset; `reset` and `step` can be jitted."""
+    """N environments of one task with same-step auto-reset; all but `close` can be jitted."""
 
     devices: list[jax.Device]
     """What programs with `reset` or `step` in them have to be compiled for."""
@@ -108,6 +109,31 @@ class Env(Protocol):
         """
         ...
 
+    def send(self, state: EnvState, action: jax.Array) -> Any:
+        """Begin a step: host engines simulate from now on, while the program goes on.
+
+        Args:
+          state: as for `step`; it is used up.
+          action: likewise.
+
+        Returns:
+          What `recv` takes.
+
+        Raises:
+          ValueError: the action has the wrong shape.
+        """
+        ...
+
+    def recv(self, sent: Any, after: Any = ()) -> EnvState:
+        """The outcome of the step that `send` began; waits for it on host engines.
+
+        Args:
+          sent: from `send`.
+          after: a pytree of small arrays to compute first, else XLA may wait before it does what
+            was to be done meanwhile. They are copied to the host.
+        """
+        ...
+
     def close(self) -> None:
         """Free what the engine holds."""
         ...
@@ -130,6 +156,8 @@ class HostEnv:
         self._counter = 0
         self._returns = np.zeros(self.num_envs)
         self._lengths = np.zeros(self.num_envs, np.int32)
+        self._stepper = ThreadPoolExecutor(1, "env")
+        self._sent: Future[Step] | None = None
 
     def reset(self, key: jax.Array) -> EnvState:
         """Start new episodes everywhere; see `Env.reset`."""
@@ -140,15 +168,28 @@ class HostEnv:
         """Apply actions; see `Env.step`. The callback raises if the state is not the latest."""
         return self._call(self._host_step, state.internal, applicable(action, self))
 
+    def send(self, state: EnvState, action: jax.Array) -> jax.Array:
+        """Begin a step; see `Env.send`. The callback raises if the state is not the latest."""
+        shape = jax.ShapeDtypeStruct((), jnp.int32)
+        return self._callback(self._host_send, shape, state.internal, applicable(action, self))
+
+    def recv(self, sent: jax.Array, after: Any = ()) -> EnvState:
+        """The outcome; see `Env.recv`. The callback raises if it has been received already."""
+        return self._call(self._host_recv, sent, *jax.tree.leaves(after))
+
     def close(self) -> None:
-        """Free the engine."""
+        """Free the engine, when it has ended its step."""
+        self._stepper.shutdown()
         self._engine.close()
 
-    def _call(self, function: Callable, counter: jax.Array, *args: jax.Array) -> EnvState:
+    def _callback(self, function: Callable, shapes: Any, counter: jax.Array, *args: Any) -> Any:
         # On one explicit device, because the default placement fails on sharded inputs.
         sharding = jax.sharding.SingleDeviceSharding(self.devices[0])
         args = processors.bound(counter), *args
-        fields = io_callback(function, self._shapes(), *args, ordered=True, sharding=sharding)
+        return io_callback(function, shapes, *args, ordered=True, sharding=sharding)
+
+    def _call(self, function: Callable, counter: jax.Array, *args: Any) -> EnvState:
+        fields = self._callback(function, self._shapes(), counter, *args)
         never = jnp.zeros(self.num_envs, bool)  # C MuJoCo restarts a simulation that breaks down
         obs, next_obs, reward, terminated, truncated, returns, lengths, counter = fields
         return EnvState(
@@ -169,6 +210,9 @@ class HostEnv:
     def _host_reset(self, counter: jax.Array) -> tuple[np.ndarray, ...]:
         del counter
         self._gate()
+        if self._sent is not None:  # its outcome belongs to an episode that is given up
+            self._sent.exception()
+            self._sent = None
         obs = self._engine.reset().astype(np.float32)
         self._returns[:] = 0
         self._lengths[:] = 0
@@ -177,13 +221,35 @@ class HostEnv:
         return obs, obs, zeros, no, no, zeros, zeros.astype(np.int32), self._tick()
 
     def _host_step(self, counter: jax.Array, action: jax.Array) -> tuple[np.ndarray, ...]:
+        self._check_latest(counter)
+        return self._fields(self._engine.step(np.asarray(action)))
+
+    def _host_send(self, counter: jax.Array, action: jax.Array) -> np.ndarray:
+        self._check_latest(counter)
+        # A copy: the buffer is XLA's again as soon as this returns.
+        self._sent = self._stepper.submit(self._engine.step, np.array(action))
+        return self._tick()
+
+    def _host_recv(self, counter: jax.Array, *after: jax.Array) -> tuple[np.ndarray, ...]:
+        del after
+        if self._sent is None or int(counter) != self._counter:
+            raise ValueError(
+                "Nothing is on its way from what env.recv was given: receive once, what the last "
+                "env.send returned."
+            )
+        sent, self._sent = self._sent, None
+        return self._fields(sent.result())
+
+    def _check_latest(self, counter: jax.Array) -> None:
         self._gate()
         if int(counter) != self._counter:
             raise ValueError(
                 f"Stepping state {int(counter)} of an environment that is at {self._counter}: "
                 "a host engine has one state only. Step the state that the last call returned."
             )
-        step = self._engine.step(np.asarray(action))
+
+    def _fields(self, step: Step) -> tuple[np.ndarray, ...]:
+        """What a callback returns of a step; adds it to the episodes' sums."""
         ended = step.terminated | step.truncated
         self._returns += step.reward
         self._lengths += 1
@@ -259,6 +325,15 @@ class DeviceEnv:
             episode_length=jnp.where(ended, lengths, 0),
             internal=kept,
         )
+
+    def send(self, state: EnvState, action: jax.Array) -> EnvState:
+        """The whole step, as a device does one thing after the other; see `Env.send`."""
+        return self.step(state, action)
+
+    def recv(self, sent: EnvState, after: Any = ()) -> EnvState:
+        """What was sent; see `Env.recv`."""
+        del after
+        return sent
 
     def close(self) -> None:
         """Nothing to free."""
