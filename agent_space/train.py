@@ -9,7 +9,6 @@ arXiv 1506.02438), what matters in on-policy RL (Andrychowicz et al. 2021, arXiv
 learning rate that follows the policy's change (Rudin et al. 2021, arXiv 2109.11978).
 """
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -20,7 +19,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from harness.trial import Trial, connect
 
@@ -367,68 +365,32 @@ def update(
     return state.replace(obs_stats=obs_stats, value_stats=value_stats, key=key), metrics
 
 
-# ---- Devices: those that simulate, and those that learn -----------------------------------------
+# ---- The budget ---------------------------------------------------------------------------------
 
 
-def layout(devices: Sequence[jax.Device]) -> list[NamedSharding]:
-    """An array on each device; spread over them along its first axis; along its second."""
-    mesh = Mesh(devices, ("devices",))
-    axes = (), ("devices",), (None, "devices")
-    return [NamedSharding(mesh, PartitionSpec(*names)) for names in axes]
-
-
-def compiled(
-    state: TrainState, env: Any, net: ActorCritic, learners: Sequence[jax.Device]
-) -> tuple[Any, Any]:
+def compiled(trial: Trial, state: TrainState, env: Any, net: ActorCritic) -> tuple[Any, Any]:
     """`begin(state)` and `iterate(state, env_state, steps, left)`, compiled ahead of time.
 
-    An iteration learns from one rollout, and makes the next one where the environment is, which may
-    be the host, at the same time. Environments are spread over all devices, everything else is on
-    each.
+    An iteration learns from one rollout, and makes the next one at the same time: where the
+    environment is, which may be the host while learning is done on an accelerator.
     """
-    acting, by_env, acted = layout(env.devices)
-    learning, _, learned = layout(learners)
-    actor, left = state.replace(opt_state=None), jnp.float32(1.0)
-    env_spec = jax.eval_shape(env.reset, state.key)
-    one_each = jax.tree.map(lambda x: x.shape[:1] == (env.num_envs,), env_spec)
-    envs = jax.tree.map(lambda yes: by_env if yes else acting, one_each)
+    actor = state.replace(opt_state=None)  # what goes over before a rollout
+    make, learn_from = partial(rollout, env=env, net=net), partial(update, net=net)
+    reset = trial.compile(env.reset, state.key, devices=env.devices)
+    play = trial.compile(make, actor, reset.outputs, devices=env.devices)
+    improve = trial.compile(learn_from, state, play.outputs[1], jnp.float32(1))
+    learner = ThreadPoolExecutor(1)
 
-    reset = jax.jit(env.reset, in_shardings=acting, out_shardings=envs)
-    play = jax.jit(
-        partial(rollout, env=env, net=net),
-        in_shardings=(acting, envs),
-        out_shardings=(envs, acted),
-        donate_argnums=1,
-    )
-    improve = jax.jit(
-        partial(update, net=net),
-        in_shardings=(learning, learned, learning),
-        out_shardings=(learning, None),
-    )
-    spec = jax.eval_shape(lambda: (actor, state))
-    _, steps = jax.eval_shape(play, spec[0], env_spec)
-    reset = reset.lower(jax.eval_shape(lambda: state.key)).compile()
-    play = play.lower(spec[0], env_spec).compile()
-    improve = improve.lower(spec[1], steps, jax.eval_shape(lambda: left)).compile()
-    other = ThreadPoolExecutor(1)
-
-    def act(state: TrainState, env_state: Any) -> tuple[Any, Rollout]:
-        return play(jax.device_put(state.replace(opt_state=None), acting), env_state)
-
-    def begin(state: TrainState) -> tuple[TrainState, Any, Rollout]:
-        env_state = reset(jax.device_put(state.key, acting))
-        return jax.device_put(state, learning), *act(state, env_state)
+    def begin(state: TrainState) -> tuple[Any, Rollout]:
+        return play(state.replace(opt_state=None), reset(state.key))
 
     def iterate(state: TrainState, env_state: Any, steps: Rollout, left: jax.Array) -> tuple:
-        better = other.submit(improve, state, jax.device_put(steps, learned), left)
-        env_state, steps = act(state, env_state)
-        state, metrics = better.result()
+        improved = learner.submit(improve, state, steps, left)
+        env_state, steps = play(state.replace(opt_state=None), env_state)
+        state, metrics = improved.result()
         return state, env_state, steps, metrics
 
     return begin, iterate
-
-
-# ---- The budget ---------------------------------------------------------------------------------
 
 
 def main(trial: Trial) -> None:
@@ -440,7 +402,7 @@ def main(trial: Trial) -> None:
     # XLA's own generator: its normal numbers compile five times faster than threefry's.
     key = jax.random.key(trial.seed, impl="rbg")
     state = jax.jit(partial(init, env=env, net=net))(key)
-    begin, iterate = compiled(state, env, net, jax.devices())
+    begin, iterate = compiled(trial, state, env, net)
 
     def act(params: Any, obs: jax.Array) -> jax.Array:
         """The policy that is scored: the likeliest action."""
@@ -450,7 +412,7 @@ def main(trial: Trial) -> None:
 
     trial.publish(act, (state.params, state.obs_stats))  # exports it while no clock runs
     trial.start()
-    (state, env_state, steps), step = begin(state), samples
+    (env_state, steps), step = begin(state), samples
     while trial.time_left() > 0:
         left = jnp.float32(1 - trial.progress())
         state, env_state, steps, metrics = iterate(state, env_state, steps, left)

@@ -23,7 +23,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
@@ -32,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from harness import envs, tasks
+from harness.compiled import Compiled
 from harness.contract import policy, wire
 from harness.contract.messages import Clock, Log, Publish, Start
 from harness.contract.order import Assignment, draw_seed
@@ -86,6 +87,7 @@ class Trial:
         self._channel = channel
         self._deadline: float | None = None
         self._program: Callable | None = None
+        self._num_envs: set[int] = set()
         self._compile_seconds = 0.0
         jax.monitoring.register_event_duration_secs_listener(self._count_compilation)
 
@@ -95,7 +97,23 @@ class Trial:
         Args:
           num_envs: N, at least 1.
         """
+        self._num_envs.add(num_envs)
         return envs.make(self.task.id, num_envs, self.seed, self._backend, self._require_started)
+
+    def compile(
+        self, function: Callable, *args: Any, devices: Sequence[jax.Device] | None = None
+    ) -> Compiled:
+        """Compile a function ahead of time, with its environments spread over the devices.
+
+        Args:
+          function: of pytrees of arrays, jit-able.
+          *args: what it will be called with, or the shapes and dtypes of it: `outputs` of another.
+          devices: that run it, `jax.devices()` if None; `env.devices` for what steps an `env`.
+
+        Returns:
+          What to call instead of it, from anywhere; it fetches its arguments from other devices.
+        """
+        return Compiled(function, args, devices or jax.devices(), self._num_envs)
 
     def start(self) -> None:
         """Start the clock: call it once, when everything is compiled."""
