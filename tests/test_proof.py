@@ -18,7 +18,7 @@ from harness.checkout.beginning import create
 from harness.checkout.branch import Branch
 from harness.confinement import sandbox
 from harness.errors import BusyError, InputError, IntegrityError, TrainingError, WorkerError
-from harness.judgement import confirmation, contest, progress, proof, search
+from harness.judgement import confirmation, contest, layout, progress, proof, search
 from harness.judgement.batches import Batches
 from harness.judgement.contest import Contest
 from harness.judgement.history import RUNS_PER_END, Conditions, History
@@ -307,11 +307,11 @@ def test_runs_of_a_confirmation_that_were_cut_off_divide_its_level(root):
     ongoing._proof.draw_lots(16.0, closing=True)
     (lots,) = entries(root, ConfirmationBegun)
     for times in range(LOSSES - 1):
-        assert ongoing.read().design(lots).picks == math.comb(13 + times, times)
+        assert layout.design(ongoing.read(), lots).picks == math.comb(13 + times, times)
         ended = site.ending(lambda row, _: row.replicate == 101, KeyboardInterrupt())
         with ended, pytest.raises(KeyboardInterrupt):
             ongoing.advance()
-    assert ongoing.read().design(lots).picks == math.comb(15, 2)
+    assert layout.design(ongoing.read(), lots).picks == math.comb(15, 2)
     ongoing.advance()
     first = next(row for row in beside(root) if row.replicate == 106)
     share = (3 / 7) ** confirmation.SPENDING * confirmation.level(1, ()) / math.comb(15, 2)
@@ -329,7 +329,7 @@ def test_of_several_tasks_each_run_could_have_been_picked(root):
     ongoing._proof.draw_lots(16.0, closing=True)
     (lots,) = entries(root, ConfirmationBegun)
     places = sum(map(len, lots.lots.blocks))
-    assert ongoing.read().design(lots, more=1).picks == 2 * places
+    assert layout.design(ongoing.read(), lots, more=1).picks == 2 * places
 
 
 def test_a_confirmation_that_could_keep_nothing_any_more_ends(root):
@@ -424,7 +424,7 @@ def test_a_confirmation_that_is_cut_off_three_times_is_unproved_and_the_next_one
     ongoing.advance(LEFT, closing=True)
     second = entries(root, ConfirmationBegun)[-1]
     assert (second.lots.number, second.lots.level) == (2, confirmation.level(2, ()))
-    assert ongoing.read().design(second).picks == 1
+    assert layout.design(ongoing.read(), second).picks == 1
     assert beside(root)[-1].verdict in (Verdict.KEEP, Verdict.UNPROVED)
     assert {row.replicate // 100 for row in beside(root)} == {1, 2}
 

@@ -215,15 +215,11 @@ def stopped(tmp_path_factory):
     Contest(branch, conditions, confinement, site=FakeSite()).measure()
     shutil.rmtree(root / "runs")  # of measurements that were none
     (root / EDITABLE).write_text(reporting(12.0))
-    ongoing = stopping_with(Contest(branch, conditions, confinement), (Stop(0.25, 1250.5),))
-    outcome = ongoing.challenge("hopeless")
+    ongoing = Contest(branch, conditions, confinement)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stopping, "stops_of_edit", lambda *_: (Stop(0.25, 1250.5),))
+        outcome = ongoing.challenge("hopeless")
     return SimpleNamespace(root=root, row=rows(root)[-1], ongoing=ongoing, outcome=outcome)
-
-
-def stopping_with(ongoing, stops):
-    """A contest whose challengers' runs have these stops."""
-    ongoing._stops = lambda past, challenger: stops
-    return ongoing
 
 
 def test_a_stopped_run_discards_its_challenger_with_its_figures_in_words(stopped):
@@ -515,7 +511,7 @@ def test_a_branchs_own_runs_stop_an_edit_that_is_worse(root):
     site = FakeSite(reported=lambda text, score: 3 * score + noise.gauss(0, 0.5))
     ongoing = Contest(create(root, "tag"), STOPPING, "none", site=site)
     ongoing.repeat(10)
-    assert [stop.share for stop in ongoing._stops(ongoing.read(), "")] == [0.25, 0.5]
+    assert [stop.share for stop in stopping.stops_of_edit(root, ongoing.read(), "")] == [0.25, 0.5]
     (root / EDITABLE).write_text("SKILL = -5\n")
     outcome = ongoing.challenge("worse")
     assert (outcome.verdict, rows(root)[-1].status) == (Verdict.DISCARD, Status.STOPPED)

@@ -13,6 +13,7 @@ __all__ = [
     "estimate",
     "experiment",
     "history",
+    "layout",
     "noise",
     "objective",
     "pace",

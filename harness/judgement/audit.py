@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from harness.judgement import confirmation, history, progress
-from harness.judgement.history import PLACES_NUMBERED, History
+from harness.judgement import confirmation, layout, progress
+from harness.judgement.history import History
 from harness.judgement.progress import NAME_LENGTH, Progress
 from harness.record.entries import (
     ALONE,
@@ -61,7 +61,7 @@ def _worked_out(
             if lots.simpler and not math.isclose(lots.margin, past.margin()):
                 yield "its margin is not the one that the rule allows here"
         case Run(role=Role.CONFIRMATION, verdict=Verdict.KEEP) as run:
-            if not _keeps(entries, run, begun[run.replicate // PLACES_NUMBERED]):
+            if not _keeps(entries, run, begun[layout.confirmation_of(run.replicate)]):
                 yield "it keeps the lead, and its runs do not prove it"
 
 
@@ -96,15 +96,15 @@ def _balanced(lots: Lots) -> bool:
     """Whether each block has as many places for the one file as for the other."""
     halves = all(sorted(block) == sorted([0, 1] * (len(block) // 2)) for block in lots.blocks)
     places = sum(map(len, lots.blocks))
-    return halves and all(lots.blocks) and 0 < places < PLACES_NUMBERED
+    return halves and all(lots.blocks) and 0 < places <= confirmation.MOST_PLACES
 
 
 def _drawn(run: Run, begun: Mapping[int, ConfirmationBegun]) -> bool:
     """Whether a run is of the file whose place it has by lot."""
-    number, place = divmod(run.replicate, PLACES_NUMBERED)
-    there = begun.get(number)
+    there = begun.get(layout.confirmation_of(run.replicate))
     if there is None or there.lots is None or not _balanced(there.lots):
         return False
+    place = layout.place_of(run.replicate)
     places = [one for block in there.lots.blocks for one in block]
     if not (1 <= place <= len(places) and _same(run.challenger, there.challenger)):
         return False
@@ -114,10 +114,10 @@ def _drawn(run: Run, begun: Mapping[int, ConfirmationBegun]) -> bool:
 def _keeps(entries: Sequence[Entry], run: Run, begun: ConfirmationBegun) -> bool:
     """Whether the runs of a confirmation, up to the last of these rows, prove its lead."""
     past = History(entries, run.branch, run.harness)
-    blocks = history.blocks(begun, past.places(begun))
+    blocks = layout.blocks(begun, layout.scores(past, begun))
     assert begun.lots is not None
     raised = confirmation.raised(blocks, begun.lots.margin)
-    return bool(blocks) and confirmation.look(past.design(begun), raised).kept
+    return bool(blocks) and confirmation.look(layout.design(past, begun), raised).kept
 
 
 def _same(one: str, other: str) -> bool:

@@ -15,22 +15,20 @@ from pathlib import Path
 from harness import places
 from harness.checkout import branch as branches
 from harness.checkout.branch import Branch, Refs
-from harness.contract.order import Stop
 from harness.errors import HarnessError, InputError, LedgerError
 from harness.judgement import experiment, search, stopping
 from harness.judgement.batches import LOST_RUNS, Batches
 from harness.judgement.experiment import Part
-from harness.judgement.history import SEEN, Conditions, History
+from harness.judgement.history import Conditions, History
 from harness.judgement.progress import NAME_LENGTH
 from harness.judgement.proof import Proof
 from harness.judgement.replicates import Replicates, Runner
-from harness.judgement.stopping import Course
 from harness.judgement.summaries import Summary
 from harness.measurement import sites
 from harness.measurement.sites import Site
 from harness.places import LEDGER
 from harness.record import life
-from harness.record.entries import Entry, Role, Run, SetBack, Simpler, Status, Verdict
+from harness.record.entries import Entry, Role, Run, SetBack, Simpler, Verdict
 from harness.record.ledger import Ledger
 from harness.system import words
 
@@ -325,7 +323,9 @@ class Contest:
         number = len(past.scores(Role.CHALLENGER, challenger)) + 1
         part = self.replicates.part(Role.CHALLENGER, challenger, challenger, number)
         past = self._weighed(past, challenger)
-        stops = self._stops(past, part.challenger) if number == 1 else ()
+        may_stop = self.conditions.stopping and number == 1
+        root = self.branch.root
+        stops = stopping.stops_of_edit(root, past, part.challenger) if may_stop else ()
         return self.replicates.make(past, part, message, stops)
 
     def _weighed(self, past: History, challenger: str) -> History:
@@ -342,38 +342,6 @@ class Contest:
                 **self.replicates.circumstances(there, "simpler"), challenger=name, reason=reason
             )
         )
-
-    def _stops(self, past: History, name: str) -> tuple[Stop, ...]:
-        """Where a first run is stopped, from the runs of the branch that have finished."""
-        if not self.conditions.stopping:
-            return ()
-        finished = self._courses(past)
-        own = [course for run, course in finished if run.commit == past.lead]
-        known = [course for _, course in finished]
-        bar = past.outlook().bar(simpler=name in past.progress().simplified)
-        return stopping.stops(known, bar, search.CHANCE, own=own)
-
-    def _courses(self, past: History) -> list[tuple[Run, Course]]:
-        """The runs that the search may see, as far as they have finished."""
-        return [
-            (run, course)
-            for run in past.runs
-            if run.harness == self.site.instrument
-            and run.role in SEEN
-            and (course := stopping.course(self.branch.root, run)) is not None
-        ]
-
-    def _hopes(self, past: History) -> dict[str, float]:
-        """The scores to be expected of edits that were stopped, from what they had reported."""
-        known = [course for _, course in self._courses(past)]
-        found = {}
-        for run in past.runs:
-            if run.status == Status.STOPPED and run.challenger in past.progress().aside:
-                told = stopping.stopped(self.branch.root, run)
-                said = told and stopping.forecast(known, told.stop.share)
-                if told and said:
-                    found[run.challenger] = said.expected(told.reported)
-        return found
 
     def advance(
         self, left: float = math.inf, closing: bool = False, past: History | None = None,
@@ -406,7 +374,8 @@ class Contest:
             if there.begun is not None:  # after a kill: it comes to its end first
                 return None
             aside = [name for name in there.aside if files[name].made_on == there.lead]
-            name = search.second_look(past.outlook(), aside, self._hopes(past))
+            hopes = stopping.hopes(self.branch.root, past)
+            name = search.second_look(past.outlook(), aside, hopes)
             if name is None:
                 return None
             number = len(past.scores(Role.CHALLENGER, name)) + 1

@@ -2,17 +2,14 @@
 
 import dataclasses
 import functools
-import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from harness.judgement import confirmation, noise, objective, progress, search
-from harness.judgement.confirmation import Block, Design
 from harness.judgement.progress import NAME_LENGTH, Progress, same
 from harness.judgement.search import File, Outlook
 from harness.measurement import startup
 from harness.record.entries import (
-    ConfirmationBegun,
     Entry,
     NightBegun,
     Role,
@@ -36,9 +33,6 @@ FRESH = (Role.INCUMBENT, Role.ESTIMATE)
 
 STOPPED_COUNTS = 0.4
 """Of a run: most of the stopped ones end at a quarter of the budget, after their start."""
-
-PLACES_NUMBERED = confirmation.MOST_PLACES + 1
-"""A confirmation's runs are numbered by their place, after this many times its own number."""
 
 RunName = tuple[Role, str, str, int]
 """Role, edit, commit that ran, and replicate: names of commits are short."""
@@ -222,6 +216,11 @@ class History:
         """The same branch for whom another instrument's scores count."""
         return History(self._entries, self._entries[0].branch, instrument)
 
+    def before(self, entry: Entry) -> "History":
+        """The same branch as it was before one of its rows."""
+        earlier = self._entries[: self._entries.index(entry)]
+        return History(earlier, entry.branch, self.instrument)
+
     def margin(self) -> float:
         """By less than how much a simpler file may be worse, in scores; 0 while that is not known.
 
@@ -233,48 +232,6 @@ class History:
             return 0.0
         own = noise.fit([there.scores]).deviation
         return confirmation.TOLERANCE * min(own, self.outlook().noise.deviation)
-
-    def design(self, begun: ConfirmationBegun, more: int = 0) -> Design:
-        """What was fixed before a confirmation's first run, and in how many ways it was picked.
-
-        Args:
-          begun: its row.
-          more: runs that are cut off, besides those that are known.
-        """
-        assert begun.lots is not None
-        assert self.conditions is not None
-        before = History(self._entries[: self._entries.index(begun)], begun.branch, self.instrument)
-        ended = len(self.cut_off(Role.CONFIRMATION, confirmation=begun.lots.number))
-        runs = sum(map(len, begun.lots.blocks)) * len(self.conditions.tasks)
-        return Design(
-            level=begun.lots.level,
-            pairs=tuple(len(block) // 2 for block in begun.lots.blocks),
-            jump=begun.lots.jump,
-            noise=before.outlook().noise,
-            picks=confirmation.picks(runs, ended + more),
-            seed=begun.lots.ways,
-        )
-
-    def places(self, begun: ConfirmationBegun) -> list[list[float | None]]:
-        """The scores of a confirmation's places, by block; None where there is none yet."""
-        assert begun.lots is not None
-        numbers = iter(range(1, PLACES_NUMBERED))
-        return [
-            [self._at(begun, next(numbers), bool(is_lead)) for is_lead in block]
-            for block in begun.lots.blocks
-        ]
-
-    def _at(self, begun: ConfirmationBegun, place: int, is_lead: bool) -> float | None:
-        """A place's score: that of an incumbent's run that failed is the highest there is."""
-        assert begun.lots is not None
-        commit = begun.challenger if is_lead else begun.lots.incumbent
-        number = numbered(begun, place)
-        score = self.score(Role.CONFIRMATION, begun.challenger, number, commit)
-        if score is not None or is_lead:
-            return score
-        name = _name(Role.CONFIRMATION, begun.challenger, commit, number)
-        failed = any(row.status.at_fault for row in self._replicates.get(name, ()))
-        return math.inf if failed else None
 
     def replicate(
         self, role: Role, challenger: str, replicate: int, commit: str = "", failed: Failed = min
@@ -288,13 +245,19 @@ class History:
           commit: that ran; the challenger's own if empty.
           failed: which return of the incumbents a fresh run that failed counts as.
         """
-        name = _name(role, challenger, commit or challenger, replicate)
-        mine = self._replicates.get(name, [])
+        mine = self.attempts(role, challenger, replicate, commit)
         found = {row.task: row.avg_return for row in mine if row.avg_return is not None}
         for row in mine:
             if fails_fresh(row) and (known := self._of_incumbents(row.task)):
                 found.setdefault(row.task, failed(known))
         return found
+
+    def attempts(
+        self, role: Role, challenger: str, replicate: int, commit: str = ""
+    ) -> Sequence[Run]:
+        """The runs of one replicate, measured as it is now. Arguments as of `replicate`."""
+        name = _name(role, challenger, commit or challenger, replicate)
+        return self._replicates.get(name, ())
 
     def scores(self, role: Role, challenger: str, commit: str = "") -> list[float]:
         """The scores of the replicates of a role beside (or of) a challenger, up to a gap."""
@@ -358,22 +321,18 @@ class History:
         numbers = range(1, count + 1)
         return [(role, n) for n in numbers if self.score(role, self.incumbent, n) is None]
 
-    def cut_off(
-        self, role: Role, challenger: str = "", commit: str = "", confirmation: int | None = None
-    ) -> list[Run]:
+    def cut_off(self, role: Role, challenger: str = "", commit: str = "") -> list[Run]:
         """The runs of a role that had begun and that something else than their file has ended.
 
         Args:
           role: of the runs.
           challenger: for which edit they were made; any if empty.
           commit: that ran; any if empty.
-          confirmation: its number, of runs of one.
         """
         return [
             row
             for row in self.runs
             if row.role == role
-            and confirmation in (None, confirmation_of(row.replicate))
             and (not challenger or same(row.challenger, challenger))
             and (not commit or same(row.commit, commit))
             and row.harness == self.instrument
@@ -439,32 +398,6 @@ def with_score(file: File, role: Role, score: float) -> File:
     """A file after one more run in a role."""
     looks = file.looks + (role == Role.CHALLENGER)
     return dataclasses.replace(file, scores=(*file.scores, score), looks=looks)
-
-
-def numbered(begun: ConfirmationBegun, place: int) -> int:
-    """The number of a confirmation's run, by its place from 1."""
-    assert begun.lots is not None
-    return PLACES_NUMBERED * begun.lots.number + place
-
-
-def confirmation_of(replicate: int) -> int:
-    """The number of a confirmation, by that of one of its runs."""
-    return replicate // PLACES_NUMBERED
-
-
-def blocks(begun: ConfirmationBegun, places: Sequence[Sequence[float | None]]) -> list[Block]:
-    """The complete blocks of a confirmation, up to the first one that is not.
-
-    An incumbent's run that failed is infinite, see `confirmation.raised`.
-    """
-    assert begun.lots is not None
-    found: list[Block] = []
-    for lead, scores in zip(begun.lots.blocks, places, strict=True):
-        known = tuple(score for score in scores if score is not None)
-        if len(known) < len(lead):
-            break
-        found.append(Block(known, tuple(map(bool, lead))))
-    return found
 
 
 def _name(role: Role, challenger: str, commit: str, replicate: int) -> RunName:

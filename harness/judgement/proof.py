@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from harness.checkout.branch import Branch
 from harness.errors import BusyError
-from harness.judgement import confirmation, rulings, search
+from harness.judgement import confirmation, layout, rulings, search
 from harness.judgement.batches import FAILED, LOST_RUNS, Batches
 from harness.judgement.experiment import Part
-from harness.judgement.history import History, numbered
+from harness.judgement.history import History
 from harness.measurement.sites import Site
 from harness.record.entries import ConfirmationBegun, Entry, Lots, Role, SetBack
 
@@ -97,7 +97,7 @@ class Proof:
         assert begun.lots is not None
         if begun.harness != self._site.instrument:
             return OTHER_INSTRUMENT
-        ended = past.cut_off(Role.CONFIRMATION, confirmation=begun.lots.number)
+        ended = layout.cut_off(past, begun.lots.number)
         return ENDED_TOO_OFTEN if len(ended) >= rulings.LOSSES else ""
 
     def _given_up(self, reason: str, past: History) -> Entry:
@@ -191,13 +191,13 @@ class Proof:
         """The runs that the first incomplete block of a confirmation lacks, in their order."""
         assert begun.lots is not None
         place = 0
-        for lots, scores in zip(begun.lots.blocks, past.places(begun), strict=True):
+        for lots, scores in zip(begun.lots.blocks, layout.scores(past, begun), strict=True):
             lacking = [
                 self._replicates.part(
                     Role.CONFIRMATION,
                     begun.challenger if is_lead else begun.lots.incumbent,
                     begun.challenger,
-                    numbered(begun, number),
+                    layout.numbered(begun, number),
                 )
                 for number, (is_lead, score) in enumerate(
                     zip(lots, scores, strict=True), start=place + 1

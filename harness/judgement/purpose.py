@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from harness.judgement import layout
 from harness.judgement.experiment import Part
-from harness.judgement.history import PLACES_NUMBERED
 from harness.record.entries import ConfirmationBegun, Entry, Lots, Role, Run
 
 PURPOSES = {
@@ -28,9 +28,9 @@ def told(run: Run | Part, entries: Sequence[Entry]) -> str:
         return f"what carries the gain, block {run.replicate}: {side}"
     if run.role != Role.CONFIRMATION:
         return PURPOSES[run.role].format(run.replicate)
-    number, place = divmod(run.replicate, PLACES_NUMBERED)
+    place = layout.place_of(run.replicate)
     side = "the lead" if run.commit == run.challenger else "the incumbent"
-    lots = _lots(entries, run.branch, number)
+    lots = _lots(entries, run.branch, layout.confirmation_of(run.replicate))
     of = f" of at most {sum(map(len, lots.blocks))}" if lots else ""
     return f"side by side, place {place}{of}: {side}"
 

@@ -4,7 +4,7 @@ import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 
-from harness.judgement import confirmation, history, objective, search
+from harness.judgement import confirmation, history, layout, objective, search
 from harness.judgement.confirmation import Design
 from harness.judgement.experiment import Part
 from harness.judgement.history import History
@@ -108,8 +108,8 @@ def _confirmed(past: History, part: Part, score: float) -> Ruling:
     begun = _begun(past, part)
     if begun is None:
         return Ruling(Status.SCORED)
-    places = [list(block) for block in past.places(begun)]
-    _put(places, part.replicate % history.PLACES_NUMBERED, score)
+    places = [list(block) for block in layout.scores(past, begun)]
+    _put(places, layout.place_of(part.replicate), score)
     files = past.files()
     file = files.get(part.commit) or File(part.commit)
     files[part.commit] = history.with_score(file, part.role, score)
@@ -121,7 +121,7 @@ def _begun(past: History, part: Part) -> ConfirmationBegun | None:
     begun = past.progress().begun
     if begun is None or begun.lots is None or begun.harness != past.instrument:
         return None
-    return begun if history.confirmation_of(part.replicate) == begun.lots.number else None
+    return begun if layout.confirmation_of(part.replicate) == begun.lots.number else None
 
 
 def _put(places: list[list[float | None]], place: int, score: float) -> None:
@@ -140,7 +140,7 @@ def _looked_at(
     files: Mapping[str, File],
 ) -> Ruling:
     """What a confirmation decides with these scores: something only where a block is complete."""
-    blocks, design = history.blocks(begun, places), past.design(begun)
+    blocks, design = layout.blocks(begun, places), layout.design(past, begun)
     partly = any(score is not None for block in places[len(blocks) :] for score in block)
     if partly or not blocks:
         return _goes_on(_so_far(places))
@@ -247,8 +247,8 @@ def _failed_beside(past: History, part: Part, status: Status) -> Ruling:
         return Ruling(status)
     if part.commit == part.challenger:
         return Ruling(status, Verdict.UNPROVED, f"The lead ended as {status}.")
-    places = [list(block) for block in past.places(begun)]
-    _put(places, part.replicate % history.PLACES_NUMBERED, float("inf"))
+    places = [list(block) for block in layout.scores(past, begun)]
+    _put(places, layout.place_of(part.replicate), float("inf"))
     said = _looked_at(past, begun, places, past.files())
     why = "The incumbent failed: its run counts as the highest of its block."
     return dataclasses.replace(said, status=status, reason=f"{why} {said.reason}")
@@ -257,14 +257,16 @@ def _failed_beside(past: History, part: Part, status: Status) -> Ruling:
 def _cut_off(past: History, part: Part, status: Status) -> Ruling:
     """The ruling on a run that something else than its file has ended."""
     beside = part.role == Role.CONFIRMATION
-    number = history.confirmation_of(part.replicate) if beside else None
-    ends = len(past.cut_off(part.role, part.challenger, confirmation=number))
-    if ends + 1 >= LOSSES:
+    if beside:
+        ended = layout.cut_off(past, layout.confirmation_of(part.replicate))
+    else:
+        ended = past.cut_off(part.role, part.challenger)
+    if len(ended) + 1 >= LOSSES:
         return _too_often(part, status)
     begun = _begun(past, part) if beside else None
     if begun is None:
         return Ruling(status)
-    design = past.design(begun, more=1)
+    design = layout.design(past, begun, more=1)
     if confirmation.can_keep(design.pairs, design.level, design.picks):
         return Ruling(status)
     reason = f"With a run that ended as {status} no order of its runs is rare enough to prove it."

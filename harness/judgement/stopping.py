@@ -29,9 +29,11 @@ from scipy import special
 
 from harness.contract import reports
 from harness.contract.order import Stop
+from harness.judgement import search
+from harness.judgement.history import SEEN, History
 from harness.measurement.training import Stopped
 from harness.places import CURVE, SUMMARY, run_folder
-from harness.record.entries import Run
+from harness.record.entries import Run, Status
 
 SHARES = (0.25, 0.5)
 """Of the budget, where runs are stopped: early is cheap, and later more is known."""
@@ -217,3 +219,50 @@ def stops(
         if math.isfinite(asked):
             found.append(Stop(share, asked))
     return tuple(found)
+
+
+def stops_of_edit(root: Path, past: History, name: str) -> tuple[Stop, ...]:
+    """Where the first run of an edit is stopped, by what the search asks of it.
+
+    Args:
+      root: the checkout.
+      past: what was measured.
+      name: of the edit.
+    """
+    finished = _finished(root, past)
+    own = [one for run, one in finished if run.commit == past.lead]
+    known = [one for _, one in finished]
+    bar = past.outlook().bar(simpler=name in past.progress().simplified)
+    return stops(known, bar, search.CHANCE, own=own)
+
+
+def hopes(root: Path, past: History) -> dict[str, float]:
+    """The scores to be expected of edits that were stopped, from what they had reported.
+
+    Args:
+      root: the checkout.
+      past: what was measured.
+
+    Returns:
+      By the edits' names; one whose report says nothing is not among them.
+    """
+    known = [one for _, one in _finished(root, past)]
+    found = {}
+    for run in past.runs:
+        if run.status == Status.STOPPED and run.challenger in past.progress().aside:
+            told = stopped(root, run)
+            said = told and forecast(known, told.stop.share)
+            if told and said:
+                found[run.challenger] = said.expected(told.reported)
+    return found
+
+
+def _finished(root: Path, past: History) -> list[tuple[Run, Course]]:
+    """The runs that the search may see, as far as they have finished."""
+    return [
+        (run, one)
+        for run in past.runs
+        if run.harness == past.instrument
+        and run.role in SEEN
+        and (one := course(root, run)) is not None
+    ]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Iterable, Sequence
 
-from harness.judgement import history, search
+from harness.judgement import layout, search
 from harness.judgement.history import History
 from harness.morning.findings import Findings
 from harness.places import EDITABLE
@@ -74,7 +74,7 @@ def of_interruption(entries: Sequence[Entry], known: Collection[str]) -> list[st
         if isinstance(run, Run) and run.role == Role.CONFIRMATION and run.status.cut_off
     ]
     ended = {
-        history.confirmation_of(run.replicate): run for run in cut_off if run.run_id not in known
+        layout.confirmation_of(run.replicate): run for run in cut_off if run.run_id not in known
     }
     return [_of_cut_off(number, run) for number, run in ended.items()]
 

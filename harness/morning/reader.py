@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.errors import InputError, LedgerError
 from harness.evaluate import MAX_RETURN
-from harness.judgement import history, objective, progress
+from harness.judgement import layout, objective, progress
 from harness.judgement.history import SEEN, fails_fresh, incumbents_returns
 from harness.judgement.progress import NAME_LENGTH, Progress
 from harness.morning.findings import BETWEEN, Confirmation, Experiment, Findings, Lead, Reign
@@ -195,7 +195,7 @@ class _Reader:
 
     def _confirmed(self, row: Run, score: float | None) -> None:
         """One more run of the last confirmation."""
-        number = row.replicate // history.PLACES_NUMBERED
+        number = layout.confirmation_of(row.replicate)
         if not self._confirmations or self._confirmations[-1].number != number:
             return
         last = self._confirmations[-1]
