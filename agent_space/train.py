@@ -9,7 +9,6 @@ arXiv 1506.02438), what matters in on-policy RL (Andrychowicz et al. 2021, arXiv
 learning rate that follows the policy's change (Rudin et al. 2021, arXiv 2109.11978).
 """
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -193,46 +192,19 @@ class Rollout(NamedTuple):
     outcome: Any  # an EnvState: next_obs, reward, terminated, truncated, ...
 
 
-class Flight(NamedTuple):
-    """A step that a group of environments is making; the fields are those of its rollout."""
+def rollout(state: "TrainState", env_state: Any, env: Any, net: ActorCritic) -> tuple[Any, Rollout]:
+    """Act for ROLLOUT_STEPS; the last environment state, and what happened."""
 
-    sent: Any
-    obs: jax.Array
-    action: jax.Array
-    log_prob: jax.Array
-
-
-def launch(state: "TrainState", env: Any, env_state: Any, key: jax.Array, net: Any) -> Flight:
-    """Choose actions and send them to the environments."""
-    obs = normalize(state.obs_stats, env_state.obs)
-    policy = net.apply(state.params, obs, method=net.policy)
-    action = policy.sample(key)
-    sent = env.send(env_state, applied(action, env.action_space))
-    return Flight(sent, env_state.obs, action, policy.log_prob(action))
-
-
-def first_flights(state: "TrainState", envs: Sequence[Any], net: ActorCritic) -> list[Flight]:
-    """Start the first episodes of every group."""
-    keys = jax.random.split(state.key, len(envs))
-    return [launch(state, env, env.reset(key), key, net) for env, key in zip(envs, keys)]
-
-
-def rollout(
-    state: "TrainState", flights: list[Flight], envs: Sequence[Any], net: ActorCritic
-) -> tuple[list[Flight], Rollout]:
-    """ROLLOUT_STEPS of every group: while one simulates, the policy acts for the other."""
-
-    def step(flights: list[Flight], key: jax.Array) -> tuple[list[Flight], Rollout]:
-        next_flights, landed = [], []
-        for env, flight, key in zip(envs, flights, jax.random.split(key, len(envs))):
-            outcome = env.recv(flight.sent)
-            next_flights.append(launch(state, env, outcome, key, net))
-            # T copies of a simulator's state are of no use.
-            landed.append(Rollout(*flight[1:], replace(outcome, internal=None)))
-        return next_flights, jax.tree.map(lambda *groups: jnp.concatenate(groups), *landed)
+    def step(env_state: Any, key: jax.Array) -> tuple[Any, Rollout]:
+        obs = normalize(state.obs_stats, env_state.obs)
+        policy = net.apply(state.params, obs, method=net.policy)
+        action = policy.sample(key)
+        after = env.step(env_state, applied(action, env.action_space))
+        outcome = replace(after, internal=None)  # T copies of a simulator's state are of no use
+        return after, Rollout(env_state.obs, action, policy.log_prob(action), outcome)
 
     key, _, _ = jax.random.split(state.key, 3)  # the other two are the update's
-    return jax.lax.scan(step, flights, jax.random.split(key, ROLLOUT_STEPS))
+    return jax.lax.scan(step, env_state, jax.random.split(key, ROLLOUT_STEPS))
 
 
 # ---- Advantages and loss ------------------------------------------------------------------------
@@ -320,15 +292,15 @@ def optimizer(learning_rate: jax.Array | float) -> optax.GradientTransformation:
     return optax.chain(clip, optax.multi_transform(rates, which))
 
 
-def init(shape: tuple[int, ...], key: jax.Array, net: ActorCritic) -> TrainState:
-    """The state before the first update, for observations of a shape."""
+def init(key: jax.Array, env: Any, net: ActorCritic) -> TrainState:
+    """The state before the first update."""
     net_key, key = jax.random.split(key)
-    params = net.init(net_key, jnp.zeros(shape))
+    params = net.init(net_key, jnp.zeros(env.observation_space.shape))
     return TrainState(
         params=params,
         opt_state=optimizer(LEARNING_RATE).init(params),
         learning_rate=jnp.asarray(LEARNING_RATE),
-        obs_stats=fresh_statistics(shape),
+        obs_stats=fresh_statistics(env.observation_space.shape),
         value_stats=fresh_statistics(()),
         key=key,
     )
@@ -396,56 +368,54 @@ def update(
 # ---- The budget ---------------------------------------------------------------------------------
 
 
-def compiled(trial: Trial, state: TrainState, envs: Sequence[Any], net: ActorCritic) -> tuple:
-    """`begin(state)` and `iterate(state, flights, steps, left)`, compiled ahead of time.
+def compiled(trial: Trial, state: TrainState, env: Any, net: ActorCritic) -> tuple[Any, Any]:
+    """`begin(state)` and `iterate(state, env_state, steps, left)`, compiled ahead of time.
 
     An iteration learns from one rollout, and makes the next one at the same time: where the
-    environments are, which may be the host while learning is done on an accelerator.
+    environment is, which may be the host while learning is done on an accelerator.
     """
-    actor = state.replace(opt_state=None)  # what acting takes
-    start, fly = (partial(f, envs=envs, net=net) for f in (first_flights, rollout))
-    launch_all = trial.compile(start, actor, devices=envs[0].devices)
-    play = trial.compile(fly, actor, launch_all.outputs, devices=envs[0].devices)
-    improve = trial.compile(partial(update, net=net), state, play.outputs[1], jnp.float32(1))
+    actor = state.replace(opt_state=None)  # what goes over before a rollout
+    make, learn_from = partial(rollout, env=env, net=net), partial(update, net=net)
+    reset = trial.compile(env.reset, state.key, devices=env.devices)
+    play = trial.compile(make, actor, reset.outputs, devices=env.devices)
+    improve = trial.compile(learn_from, state, play.outputs[1], jnp.float32(1))
     learner = ThreadPoolExecutor(1)
 
-    def begin(state: TrainState) -> tuple[list[Flight], Rollout]:
-        actor = state.replace(opt_state=None)
-        return play(actor, launch_all(actor))
+    def begin(state: TrainState) -> tuple[Any, Rollout]:
+        return play(state.replace(opt_state=None), reset(state.key))
 
-    def iterate(state: TrainState, flights: list[Flight], steps: Rollout, left: Any) -> tuple:
+    def iterate(state: TrainState, env_state: Any, steps: Rollout, left: jax.Array) -> tuple:
         improved = learner.submit(improve, state, steps, left)
-        flights, steps = play(state.replace(opt_state=None), flights)
+        env_state, steps = play(state.replace(opt_state=None), env_state)
         state, metrics = improved.result()
-        return state, flights, steps, metrics
+        return state, env_state, steps, metrics
 
     return begin, iterate
 
 
 def main(trial: Trial) -> None:
     """Compile, start the clock, and update until the budget is used up."""
-    envs = trial.make_envs(trial.num_envs_hint)
-    if (samples := ROLLOUT_STEPS * trial.num_envs_hint) % NUM_MINIBATCHES:
+    env = trial.make_env(trial.num_envs_hint)
+    if (samples := ROLLOUT_STEPS * env.num_envs) % NUM_MINIBATCHES:
         raise ValueError(f"{samples} samples of a rollout make no {NUM_MINIBATCHES} minibatches.")
-    space = trial.task.action_space
-    net = ActorCritic(space)
+    net = ActorCritic(env.action_space)
     # XLA's own generator: its normal numbers compile five times faster than threefry's.
     key = jax.random.key(trial.seed, impl="rbg")
-    state = jax.jit(partial(init, trial.task.observation_space.shape, net=net))(key)
-    begin, iterate = compiled(trial, state, envs, net)
+    state = jax.jit(partial(init, env=env, net=net))(key)
+    begin, iterate = compiled(trial, state, env, net)
 
     def act(params: Any, obs: jax.Array) -> jax.Array:
         """The policy that is scored: the likeliest action."""
         network, obs_stats = params
         policy = net.apply(network, normalize(obs_stats, obs), method=net.policy)
-        return applied(policy.mode(), space)
+        return applied(policy.mode(), env.action_space)
 
     trial.publish(act, (state.params, state.obs_stats))  # exports it while no clock runs
     trial.start()
-    (flights, steps), step = begin(state), samples
+    (env_state, steps), step = begin(state), samples
     while trial.time_left() > 0:
         left = jnp.float32(1 - trial.progress())
-        state, flights, steps, metrics = iterate(state, flights, steps, left)
+        state, env_state, steps, metrics = iterate(state, env_state, steps, left)
         step += samples
         trial.log(step, **metrics)
         trial.publish(act, (state.params, state.obs_stats))

@@ -45,9 +45,6 @@ from harness.evaluate import TASK
 BY_HAND_BUDGET = 60.0
 """Seconds of training when nobody holds the clock."""
 
-GROUPS = 2
-"""Of environments on the host: one simulates while the other's actions are computed."""
-
 
 @dataclasses.dataclass(frozen=True)
 class TaskInfo:
@@ -90,37 +87,21 @@ class Trial:
         self._channel = channel
         self._deadline: float | None = None
         self._program: Callable | None = None
-        self._num_envs: set[int] = set()
-        self._made = 0
+        self._num_envs: list[int] = []
         self._compile_seconds = 0.0
         jax.monitoring.register_event_duration_secs_listener(self._count_compilation)
 
     def make_env(self, num_envs: int) -> envs.Env:
-        """The task's vector environment; it refuses to step before `start()`.
+        """A vector environment of the task; it refuses to step before `start()`.
 
         Args:
           num_envs: N, at least 1.
         """
-        self._num_envs.add(num_envs)
-        self._made += 1
-        seed = self.seed if self._made == 1 else int(
-            np.random.SeedSequence([self.seed, self._made]).generate_state(1)[0]
-        )
+        self._num_envs.append(num_envs)
+        seed = self.seed
+        if (before := len(self._num_envs) - 1):  # another one begins other episodes
+            seed = int(np.random.SeedSequence([seed, before]).generate_state(1)[0])
         return envs.make(self.task.id, num_envs, seed, self._backend, self._require_started)
-
-    def make_envs(self, num_envs: int) -> list[envs.Env]:
-        """The same in groups of equal size, to be stepped in turn by `send` and `recv`.
-
-        On the host there are two, so that one is simulated while actions are computed for the
-        other; on a device there is one.
-
-        Args:
-          num_envs: of all groups together.
-        """
-        host = self._backend in backends.HOST_BACKENDS
-        count = GROUPS if host and num_envs % GROUPS == 0 else 1
-        self._num_envs.add(num_envs)
-        return [self.make_env(num_envs // count) for _ in range(count)]
 
     def compile(
         self, function: Callable, *args: Any, devices: Sequence[jax.Device] | None = None
