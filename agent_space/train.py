@@ -1,8 +1,7 @@
 """PPO in one file: the only file that the agent edits.
 
-While one rollout is made, the one before it is learned from, so that no processor waits. Read it
-from top to bottom: constants, network, running statistics, rollout, advantages, loss, update,
-devices, and the loop that spends the budget.
+While one rollout is made, the one before it is learned from, so that no processor waits. Read from
+top to bottom: constants, network, running statistics, rollout, loss, update, and the budget's loop.
 
 References: PPO (Schulman et al. 2017, arXiv 1707.06347), GAE (Schulman et al. 2016,
 arXiv 1506.02438), what matters in on-policy RL (Andrychowicz et al. 2021, arXiv 2006.05990), the
@@ -19,13 +18,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from flax.linen.initializers import constant, orthogonal
 
 from harness.trial import Trial, connect
 
 # ---- Constants: one set for every task; a tuner stays within [low, high] or {…} -----------------
 
 ROLLOUT_STEPS = 16  # {8, 16, 32, 64, 128} time steps of every environment between updates
-NUM_MINIBATCHES = 4  # {2, 4, 8, 16, 32} of each epoch
+NUM_MINIBATCHES = 8  # {2, 4, 8, 16, 32} of each epoch
 NUM_EPOCHS = 5  # [1, 10] passes over a rollout
 HORIZON = 150.0  # [30.0, 1000.0, log] steps ahead that count: the discount is 1 - 1 / HORIZON
 GAE_LAMBDA = 0.95  # [0.8, 0.99] bias against variance of the advantages
@@ -97,11 +97,7 @@ class Categorical(NamedTuple):
 
 
 def applied(action: jax.Array, space: Any) -> jax.Array:
-    """The policy's action as the environment takes it.
-
-    A Box's bounds are ±1 to the policy, so that one noise suits all tasks; a Discrete space's
-    first action is 0.
-    """
+    """The policy's action, within ±1 or counted from 0, as the environment takes it."""
     if not space.shape:
         return action + space.start
     return (space.high + space.low) / 2 + (space.high - space.low) / 2 * action
@@ -116,18 +112,16 @@ class ActorCritic(nn.Module):
         """Orthogonal weights; the policy's head small, so that the first actions are near zero."""
 
         def tower(size: int, head_scale: float) -> nn.Sequential:
-            layers: list[Any] = []
-            for units in HIDDEN:
-                layers += [nn.Dense(units, kernel_init=nn.initializers.orthogonal(2**0.5)), nn.tanh]
-            head = nn.Dense(size, kernel_init=nn.initializers.orthogonal(head_scale))
-            return nn.Sequential([*layers, head])
+            dense = partial(nn.Dense, kernel_init=orthogonal(2**0.5))
+            hidden = [layer for units in HIDDEN for layer in (dense(units), nn.tanh)]
+            return nn.Sequential([*hidden, nn.Dense(size, kernel_init=orthogonal(head_scale))])
 
         self.discrete = not self.action_space.shape
         size = int(self.action_space.n) if self.discrete else self.action_space.shape[0]
         self.actor = tower(size, 0.01)
         self.critic = tower(1, 1.0)
         if not self.discrete:
-            self.log_std = self.param("log_std", nn.initializers.constant(INITIAL_LOG_STD), (size,))
+            self.log_std = self.param("log_std", constant(INITIAL_LOG_STD), (size,))
 
     def policy(self, obs: jax.Array) -> Gaussian | Categorical:
         """The distribution of actions at observations [..., observation]."""
@@ -138,10 +132,6 @@ class ActorCritic(nn.Module):
     def value(self, obs: jax.Array) -> jax.Array:
         """The value [...] in standard deviations from the mean of all targets so far."""
         return self.critic(obs).squeeze(-1)
-
-    def __call__(self, obs: jax.Array) -> Any:
-        """Both, to create the parameters."""
-        return self.policy(obs), self.value(obs)
 
 
 # ---- Running statistics: observations and values are normalized ---------------------------------
@@ -188,7 +178,6 @@ class Rollout(NamedTuple):
 
     obs: jax.Array
     action: jax.Array  # the policy's, within ±1
-    log_prob: jax.Array  # of the policy that acted
     outcome: Any  # an EnvState: next_obs, reward, terminated, truncated, ...
 
 
@@ -197,24 +186,23 @@ def rollout(state: "TrainState", env_state: Any, env: Any, net: ActorCritic) -> 
 
     def step(env_state: Any, key: jax.Array) -> tuple[Any, Rollout]:
         obs = normalize(state.obs_stats, env_state.obs)
-        policy = net.apply(state.params, obs, method=net.policy)
-        action = policy.sample(key)
+        action = net.apply(state.params, obs, method=net.policy).sample(key)
         after = env.step(env_state, applied(action, env.action_space))
         outcome = replace(after, internal=None)  # T copies of a simulator's state are of no use
-        return after, Rollout(env_state.obs, action, policy.log_prob(action), outcome)
+        return after, Rollout(env_state.obs, action, outcome)
 
     key, _, _ = jax.random.split(state.key, 3)  # the other two are the update's
     return jax.lax.scan(step, env_state, jax.random.split(key, ROLLOUT_STEPS))
 
 
-# ---- Advantages and loss ------------------------------------------------------------------------
+# ---- Update: advantages, loss, and what is learned from a rollout -------------------------------
 
 
 def gae(value: jax.Array, next_value: jax.Array, outcome: Any) -> jax.Array:
     """Generalised advantage estimates; all arrays are [T, N].
 
-    `next_value` is the value of the true successor, so a truncated episode is bootstrapped and a
-    terminated one is not; neither lets advantages flow back from the episode that follows.
+    A truncated episode is bootstrapped on `next_value`, of its true successor, a terminated one is
+    not; neither lets advantages flow back from the episode that follows.
     """
     discount = 1 - 1 / HORIZON
     delta = outcome.reward + discount * jnp.where(outcome.terminated, 0.0, next_value) - value
@@ -232,7 +220,7 @@ class Batch(NamedTuple):
 
     obs: jax.Array
     action: jax.Array
-    log_prob: jax.Array
+    log_prob: jax.Array  # by the policy before the update
     advantage: jax.Array
     target: jax.Array  # normalized, as the value is
 
@@ -246,24 +234,18 @@ def ppo_loss(params: Any, net: ActorCritic, batch: Batch, left: jax.Array) -> tu
     advantage = jnp.clip(advantage, -MAX_ADVANTAGE, MAX_ADVANTAGE)
     clipped = jnp.clip(ratio, 1 - CLIP_EPSILON, 1 + CLIP_EPSILON)
     policy_loss = -jnp.minimum(ratio * advantage, clipped * advantage).mean()
-
     value = net.apply(params, batch.obs, method=net.value)
     value_loss = 0.5 * ((value - batch.target) ** 2).mean()
     entropy = policy.entropy().mean()
-
     # It falls by equal factors in equal shares of the budget.
     entropy_coef = FINAL_ENTROPY_COEF * (ENTROPY_COEF / FINAL_ENTROPY_COEF) ** left
-    loss = policy_loss + VALUE_COEF * value_loss - entropy_coef * entropy
-    return loss, {
+    return policy_loss + VALUE_COEF * value_loss - entropy_coef * entropy, {
         "losses/policy_loss": policy_loss,
         "losses/value_loss": value_loss,
         "losses/entropy": entropy,
         "losses/approx_kl": ((ratio - 1) - log_ratio).mean(),
         "losses/clipfrac": (jnp.abs(ratio - 1) > CLIP_EPSILON).mean(),
     }
-
-
-# ---- Update: what is learned from a rollout -----------------------------------------------------
 
 
 @chex.dataclass(frozen=True)
@@ -280,50 +262,45 @@ class TrainState:
 
 def optimizer(learning_rate: jax.Array | float) -> optax.GradientTransformation:
     """Adam, whose rate for the values does not fall with the policy's below a least one."""
-    rates = {
-        "policy": optax.adam(learning_rate, eps=1e-5),
-        "value": optax.adam(jnp.maximum(learning_rate, MIN_VALUE_LEARNING_RATE), eps=1e-5),
-    }
+    rates = {"actor": learning_rate, "critic": jnp.maximum(learning_rate, MIN_VALUE_LEARNING_RATE)}
+    adams = {name: optax.adam(rate, eps=1e-5) for name, rate in rates.items()}
 
     def which(params: Any) -> dict:
-        return {"params": {k: "value" if k == "critic" else "policy" for k in params["params"]}}
+        return {"params": {k: k if k == "critic" else "actor" for k in params["params"]}}
 
-    clip = optax.clip_by_global_norm(MAX_GRAD_NORM)
-    return optax.chain(clip, optax.multi_transform(rates, which))
+    adam = optax.multi_transform(adams, which)
+    return optax.chain(optax.clip_by_global_norm(MAX_GRAD_NORM), adam)
 
 
 def init(key: jax.Array, env: Any, net: ActorCritic) -> TrainState:
     """The state before the first update."""
     net_key, key = jax.random.split(key)
-    params = net.init(net_key, jnp.zeros(env.observation_space.shape))
+    obs = jnp.zeros(env.observation_space.shape)
+    params = net.init(net_key, obs, method=lambda net, obs: (net.policy(obs), net.value(obs)))
     return TrainState(
         params=params,
         opt_state=optimizer(LEARNING_RATE).init(params),
         learning_rate=jnp.asarray(LEARNING_RATE),
-        obs_stats=fresh_statistics(env.observation_space.shape),
+        obs_stats=fresh_statistics(obs.shape),
         value_stats=fresh_statistics(()),
         key=key,
     )
 
 
-def learn(
-    state: TrainState, batch: Batch, key: jax.Array, net: ActorCritic, left: jax.Array
-) -> tuple[TrainState, dict]:
+def learn(state: TrainState, batch: Batch, key: jax.Array, left: Any, net: ActorCritic) -> tuple:
     """NUM_EPOCHS passes over a batch; the policy's learning rate follows its change."""
 
     def minibatch(state: TrainState, rows: jax.Array) -> tuple[TrainState, dict]:
         part = jax.tree.map(lambda x: x[rows], batch)
         grads, metrics = jax.grad(ppo_loss, has_aux=True)(state.params, net, part, left)
-        adam = optimizer(state.learning_rate)
-        updates, opt_state = adam.update(grads, state.opt_state, state.params)
+        updates, opt_state = optimizer(state.learning_rate).update(grads, state.opt_state)
         params = optax.apply_updates(state.params, updates)
         return state.replace(params=params, opt_state=opt_state), metrics
 
     def epoch(state: TrainState, key: jax.Array) -> tuple[TrainState, dict]:
         rows = jax.random.permutation(key, len(batch.obs)).reshape(NUM_MINIBATCHES, -1)
         state, metrics = jax.lax.scan(minibatch, state, rows)
-        kl = metrics["losses/approx_kl"].mean()
-        target = TARGET_KL * left  # so that the policy settles before it is scored
+        kl, target = metrics["losses/approx_kl"].mean(), TARGET_KL * left  # it settles in the end
         change = [1 / KL_ADAPTATION, KL_ADAPTATION]
         rate = state.learning_rate * jnp.select([kl > 2 * target, kl < target / 2], change, 1.0)
         return state.replace(learning_rate=jnp.clip(rate, *LEARNING_RATE_BOUNDS)), metrics
@@ -332,26 +309,25 @@ def learn(
     return state, jax.tree.map(jnp.mean, metrics)
 
 
-def update(
-    state: TrainState, steps: Rollout, left: jax.Array, net: ActorCritic
-) -> tuple[TrainState, dict]:
+def update(state: TrainState, steps: Rollout, left: Any, net: ActorCritic) -> tuple:
     """Learn from a rollout; `left` is the share of the budget that is left."""
-    outcome = steps.outcome
+    raw_obs, action, outcome = steps
     _, learn_key, key = jax.random.split(state.key, 3)
 
     def value_of(obs: jax.Array) -> jax.Array:
         value = net.apply(state.params, normalize(state.obs_stats, obs), method=net.value)
         return denormalize(state.value_stats, value)
 
-    value = value_of(steps.obs)
+    value = value_of(raw_obs)
     advantage = gae(value, value_of(outcome.next_obs), outcome)
     target = advantage + value
     value_stats = add_samples(state.value_stats, target.ravel())
-
-    obs, target = normalize(state.obs_stats, steps.obs), normalize(value_stats, target)
-    batch = Batch(obs, steps.action, steps.log_prob, advantage, target)
+    obs = normalize(state.obs_stats, raw_obs)
+    # By the newest policy, not the one that acted: KL and clipping count what this update changes.
+    log_prob = net.apply(state.params, obs, method=net.policy).log_prob(action)
+    batch = Batch(obs, action, log_prob, advantage, normalize(value_stats, target))
     batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
-    state, metrics = learn(state, batch, learn_key, net, left)
+    state, metrics = learn(state, batch, learn_key, left, net)
 
     ended = (outcome.terminated | outcome.truncated).sum()
     metrics |= {
@@ -359,9 +335,9 @@ def update(
         "charts/episodic_length": outcome.episode_length.sum() / ended,
         "charts/learning_rate": state.learning_rate,
         "charts/diverged": outcome.diverged.sum(),  # episodes that ended in NaN
-        "losses/explained_variance": 1 - advantage.var() / ((advantage + value).var() + 1e-8),
+        "losses/explained_variance": 1 - advantage.var() / (target.var() + 1e-8),
     }
-    obs_stats = add_samples(state.obs_stats, steps.obs.reshape(-1, obs.shape[-1]))
+    obs_stats = add_samples(state.obs_stats, raw_obs.reshape(-1, obs.shape[-1]))
     return state.replace(obs_stats=obs_stats, value_stats=value_stats, key=key), metrics
 
 
@@ -371,22 +347,20 @@ def update(
 def compiled(trial: Trial, state: TrainState, env: Any, net: ActorCritic) -> tuple[Any, Any]:
     """`begin(state)` and `iterate(state, env_state, steps, left)`, compiled ahead of time.
 
-    An iteration learns from one rollout, and makes the next one at the same time: where the
-    environment is, which may be the host while learning is done on an accelerator.
+    An iteration learns from one rollout while it makes the next one, where the environment is.
     """
-    actor = state.replace(opt_state=None)  # what goes over before a rollout
-    make, learn_from = partial(rollout, env=env, net=net), partial(update, net=net)
     reset = trial.compile(env.reset, state.key, devices=env.devices)
-    play = trial.compile(make, actor, reset.outputs, devices=env.devices)
-    improve = trial.compile(learn_from, state, play.outputs[1], jnp.float32(1))
+    play = partial(rollout, env=env, net=net)
+    play = trial.compile(play, state, reset.outputs, devices=env.devices)
+    improve = trial.compile(partial(update, net=net), state, play.outputs[1], jnp.float32(1))
     learner = ThreadPoolExecutor(1)
 
     def begin(state: TrainState) -> tuple[Any, Rollout]:
-        return play(state.replace(opt_state=None), reset(state.key))
+        return play(state, reset(state.key))
 
     def iterate(state: TrainState, env_state: Any, steps: Rollout, left: jax.Array) -> tuple:
         improved = learner.submit(improve, state, steps, left)
-        env_state, steps = play(state.replace(opt_state=None), env_state)
+        env_state, steps = play(state, env_state)
         state, metrics = improved.result()
         return state, env_state, steps, metrics
 

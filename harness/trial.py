@@ -23,6 +23,7 @@ import os
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -73,7 +74,7 @@ class Trial:
       seed: all randomness of the training comes from it; assigned by the harness.
       seeds: the same where several policies are trained side by side, one from each; `seed` is the
         first of them, and mostly the only one.
-      num_envs_hint: a good number of environments for this engine and device.
+      num_envs_hint: a good number of environments for this task, engine and device.
     """
 
     def __init__(self, assignment: Assignment, channel: socket.socket | None) -> None:
@@ -82,7 +83,9 @@ class Trial:
         self._backend = backends.resolve(task, assignment.backend, accelerator)
         self.task = TaskInfo(assignment.task_id, *backends.spaces(task, self._backend))
         self.seed, self.seeds = assignment.seed, assignment.seeds
-        self.num_envs_hint = backends.num_envs(self._backend, accelerator, jax.device_count())
+        self.num_envs_hint = backends.num_envs(
+            task, self._backend, accelerator, jax.device_count()
+        )
         self._budget = assignment.budget
         self._channel = channel
         self._deadline: float | None = None
@@ -205,6 +208,12 @@ class Trial:
         """Send a policy for each seed; the first one's params and carry are what `act` takes."""
         program = b""
         if act is not self._program:
+            if self._program is not None:
+                warnings.warn(
+                    "trial.publish was given another function than before, and exported it anew, "
+                    "on the clock: define act once.",
+                    stacklevel=3,
+                )
             program = policy.export(act, *first(), self.task.observation_space)
             self._program = act
         if self._channel is not None:

@@ -223,13 +223,9 @@ def one(text: str) -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     train = shipped.load()
     env = envs.make(cell.task, cell.num_envs, 0, cell.backend)
-    net = train.ActorCritic(env.action_space)
-    if cell.seeds:
-        init, iterate = replicated(train, env, net, cell.seeds)
-    else:
-        init, iterate = train.compiled(jax.random.key(0, impl="rbg"), env, net, jax.devices())
-    states = iterate(*init(jax.random.key(0, impl="rbg")))[:2]
-    jax.block_until_ready(states)
+    make = partial(replicated, seeds=cell.seeds) if cell.seeds else shipped.iteration
+    update, current = make(train, env)
+    current = jax.block_until_ready(update(current))
     say(first_update=time.perf_counter() - begin)
     device = str(jax.devices()[0].device_kind)
     if cell.start:
@@ -241,28 +237,31 @@ def one(text: str) -> None:
     sys.stdin.readline()
 
     steps = train.ROLLOUT_STEPS * cell.num_envs * max(cell.seeds, 1)
-    say(training=rate(lambda states: iterate(*states)[:2], states, steps), cores=os.cpu_count())
+    say(training=rate(update, current, steps), cores=os.cpu_count())
     say(bare=rate(play, playing, BARE_STEPS * cell.num_envs))
     stats = jax.devices()[0].memory_stats() or {}
     simulated = str(env.devices[0].device_kind)
     say(device=device, simulated=simulated, peak_bytes=stats.get("peak_bytes_in_use"))
 
 
-def replicated(train: ModuleType, env: Any, net: Any, seeds: int) -> tuple[Any, Any]:
-    """As the file's `compiled`: so many trainings in one program; engines on the device only."""
+def replicated(train: ModuleType, env: Any, seeds: int) -> tuple[Any, Any]:
+    """As `shipped.iteration`: so many trainings in one program; engines on the device only."""
     import jax  # noqa: PLC0415
 
+    net = train.ActorCritic(env.action_space)
+
     def begin(key: Any) -> tuple:
-        # Threefry: XLA's own generator draws for all lanes of a vmap from the first one's key.
-        keys = jax.random.split(jax.random.key(jax.random.bits(key)), seeds)
-        return jax.vmap(partial(train.init, env=env, net=net))(keys)
+        state = train.init(key, env, net)
+        return state, *train.rollout(state, env.reset(key), env, net), {}
 
-    def iterate(state: Any, env_state: Any) -> tuple:
-        env_state, steps = train.rollout(state, env_state, env, net)
-        state, metrics = train.update(state, steps, net)
-        return state, env_state, metrics
+    def update(current: tuple) -> tuple:
+        state, env_state, steps, _ = current
+        after, metrics = train.update(state, steps, 1.0, net)
+        return after, *train.rollout(state, env_state, env, net), metrics
 
-    return jax.jit(begin), jax.jit(jax.vmap(iterate), donate_argnums=(0, 1))
+    # Threefry: XLA's own generator draws for all lanes of a vmap from the first one's key.
+    first = jax.jit(jax.vmap(begin))(jax.random.split(jax.random.key(0), seeds))
+    return jax.jit(jax.vmap(update)), first
 
 
 def cold_and_warm(text: str) -> None:

@@ -59,7 +59,6 @@ def bare(env: envs.Env) -> float:
 def training(env: envs.Env, rate: bool) -> dict[str, float]:
     """The way to the first update in seconds, and steps per second of those that follow."""
     train = shipped.load()
-    key = jax.random.key(0, impl="rbg")
     seconds = {"trace": 0.0, "compile": 0.0}
 
     def count(event: str, duration: float, **_: object) -> None:
@@ -69,15 +68,14 @@ def training(env: envs.Env, rate: bool) -> dict[str, float]:
 
     jax.monitoring.register_event_duration_secs_listener(count)
     begin = time.perf_counter()
-    net = train.ActorCritic(env.action_space)
-    init, iterate = train.compiled(key, env, net, jax.devices())
-    states = jax.block_until_ready(iterate(*init(key))[:2])
+    update, current = shipped.iteration(train, env)
+    current = jax.block_until_ready(update(current))
     figures = {**seconds, "first update": time.perf_counter() - begin}
     if rate:
 
         def call() -> None:
-            nonlocal states
-            states = jax.block_until_ready(iterate(*states)[:2])
+            nonlocal current
+            current = jax.block_until_ready(update(current))
 
         figures["training"] = repeat(call, train.ROLLOUT_STEPS * env.num_envs)
     return figures

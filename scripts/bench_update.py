@@ -1,29 +1,24 @@
-"""Where the wall time of a training goes: simulation, gradient steps, and everything else.
+"""Where the wall time of a training goes: simulation, learning, both at once, and neither.
 
-    python scripts/bench_update.py [--tasks HalfCheetah-v5,Ant-v5] [--warm-up 60] [--updates 40]
+    python scripts/bench_update.py [--tasks HalfCheetah-v5,Ant-v5] [--warm-up 60] [--updates 60]
 
 Trains the shipped file for a while, so that the robots move as they do in a training, and then
-times whole updates as the file makes them, with the log and with the packing of the policy, without
-their way through the socket. The simulation is the time inside the
-engine's own `step`. Gradient steps are the file's `learn`, alone, on a batch of the same shapes.
-Callbacks are a rollout whose engine does nothing, less the policy alone. Prints the share of each
-in the wall time of the updates; nothing else may run beside it.
+watches updates as the file makes them, with the log and with the packing of the policy, without
+their way through the socket. Simulation is the time inside the engine's own `step`, learning that
+inside the program that updates the parameters; they may pass at the same time. What is neither is
+what a training pays for everything else. Processors are this process's seconds of them, a second.
+Nothing else may run beside it.
 """
 
 import argparse
 import contextlib
-import dataclasses
 import io
-import statistics
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 import shipped
 from harness.contract import policy
@@ -31,125 +26,95 @@ from harness.contract.order import Assignment
 from harness.engines.engine import HostEngine, Step
 from harness.trial import Trial
 
-TASKS = "BipedalWalker-v3,Hopper-v5,Walker2d-v5,HalfCheetah-v5,Ant-v5"
+TASKS = "BipedalWalker-v3,Hopper-v5,Walker2d-v5,HalfCheetah-v5,Ant-v5,Humanoid-v5"
 SEED = 0
-train = shipped.load()
+
+Span = tuple[float, float]
+"""Begin and end, in seconds of `time.perf_counter`."""
 
 
 class Timed:
-    """An engine that knows how long it has stepped, in seconds."""
+    """An engine that knows when it stepped."""
 
-    def __init__(self, engine: HostEngine) -> None:
-        self.engine = engine
-        self.seconds = 0.0
-        self.last: Step | None = None
+    def __init__(self, engine: HostEngine, spans: list[Span]) -> None:
+        self._engine = engine
+        self._spans = spans
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.engine, name)
+        return getattr(self._engine, name)
 
     def step(self, actions: Any) -> Step:
         """As the engine's."""
         begin = time.perf_counter()
-        self.last = self.engine.step(actions)
-        self.seconds += time.perf_counter() - begin
-        return self.last
+        step = self._engine.step(actions)
+        self._spans.append((begin, time.perf_counter()))
+        return step
 
 
-class Still:
-    """An engine in which nothing happens, and takes no time."""
+class TimedCompiler(shipped.Compiler):
+    """Knows when a program ran that was compiled with no word on devices: the update."""
 
-    def __init__(self, last: Step) -> None:
-        self._last = last
+    def __init__(self, num_envs: int, spans: list[Span]) -> None:
+        super().__init__(num_envs)
+        self._spans = spans
 
-    def step(self, actions: Any) -> Step:
-        """The same step every time."""
-        del actions
-        return self._last
+    def compile(
+        self, function: Callable, *args: Any, devices: Sequence[jax.Device] | None = None
+    ) -> Callable:
+        """As `Trial.compile`."""
+        program = super().compile(function, *args, devices=devices)
+        if devices is not None:
+            return program
+
+        def timed(*args: Any) -> Any:
+            begin = time.perf_counter()
+            value = jax.block_until_ready(program(*args))
+            self._spans.append((begin, time.perf_counter()))
+            return value
+
+        timed.outputs = program.outputs  # type: ignore[attr-defined]
+        return timed
 
 
-def seconds(function: Callable[[], Any], repeats: int) -> float:
-    """The median time of a call that returns arrays."""
-    jax.block_until_ready(function())
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        jax.block_until_ready(function())
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+def covered(spans: Sequence[Span], begin: float) -> float:
+    """The seconds after `begin` in which at least one of them passed."""
+    total, until = 0.0, begin
+    for first, last in sorted(spans):
+        total += max(last - max(first, until), 0.0)
+        until = max(until, last)
+    return total
 
 
 def shares(task_id: str, warm_up: float, updates: int) -> dict[str, float]:
-    """Seconds an update, and the share of each part of it."""
+    """Seconds an update, processors, and the share of each part of the wall time."""
     trial = Trial(Assignment(task_id, "auto", SEED, warm_up), channel=None)
     env = trial.make_env(trial.num_envs_hint)
-    net = train.ActorCritic(env.action_space)
-    key = jax.random.key(SEED, impl="rbg")
-    init, iterate = train.compiled(key, env, net, jax.devices())
-
-    def advance(state: Any, env_state: Any) -> tuple[Any, Any, dict]:
-        return iterate(state.replace(left=jnp.float32(1 - trial.progress())), env_state)
-
+    simulation: list[Span] = []
+    learning: list[Span] = []
+    env._engine = Timed(env._engine, simulation)
+    compiler = TimedCompiler(env.num_envs, learning)
+    train = shipped.load()
     trial.start()
-    state, env_state = init(key)
-    while trial.time_left() > 0:
-        state, env_state, metrics = advance(state, env_state)
+    update, current = shipped.iteration(train, env, SEED, compiler)
+    while (left := 1 - trial.progress()) > 0:
+        current = update(current, left)
 
-    env._engine = timed = Timed(env._engine)
-    begin = time.perf_counter()
+    begin, processors = time.perf_counter(), time.process_time()
     with contextlib.redirect_stdout(io.StringIO()):
         for i in range(updates):
-            state, env_state, metrics = advance(state, env_state)
-            trial.log(i, **metrics)
-            policy.pack((state.params, state.obs_stats), None)
-    whole = (time.perf_counter() - begin) / updates
-    simulation = timed.seconds / updates
-
-    assert timed.last is not None
-    env._engine = Still(timed.last)
-    rollout = jax.jit(partial(train.rollout, env=env, net=net))
-    counter = env_state.internal
-
-    def idle() -> Any:
-        nonlocal counter
-        after, steps = rollout(state, dataclasses.replace(env_state, internal=counter))
-        counter = after.internal
-        return steps
-
-    idle_rollout = seconds(idle, updates)
-    steps = idle()
-    batch = _batch(steps)
-    learn = jax.jit(partial(train.learn, net=net))
-    gradient = seconds(lambda: learn(state, batch, key), updates)
-    act = jax.jit(partial(_policy, net=net))
-    acting = seconds(partial(act, state, env_state.obs, key), updates)
-    timed.close()
-    parts = {
-        "simulation": simulation,
-        "gradient steps": gradient,
-        "policy": acting,
-        "callbacks": idle_rollout - acting,
+            current = update(current, 0.5)
+            trial.log(i, **current[-1])
+            policy.pack((current[0].params, current[0].obs_stats), None)
+    whole = time.perf_counter() - begin
+    env.close()
+    found = {
+        "simulation": covered(simulation, begin) / whole,
+        "learning": covered(learning, begin) / whole,
+        "neither": 1 - covered([*simulation, *learning], begin) / whole,
     }
-    parts["rest"] = whole - sum(parts.values())
-    return {"seconds": whole} | {name: part / whole for name, part in parts.items()}
-
-
-def _batch(steps: tuple) -> Any:
-    """Samples of the right shapes; what is in them takes no more or less time."""
-    obs, action, log_prob = (np.asarray(x).reshape(-1, *x.shape[2:]) for x in steps[:3])
-    noise = jax.random.normal(jax.random.key(SEED), log_prob.shape)
-    return train.Batch(*map(jnp.asarray, (obs.clip(-1, 1), action, log_prob)), noise, noise)
-
-
-def _policy(state: Any, obs: jax.Array, key: jax.Array, net: Any) -> jax.Array:
-    """A rollout's actions without its environments."""
-
-    def step(obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        policy = net.apply(state.params, train.normalize(state.obs_stats, obs), method=net.policy)
-        action = policy.sample(key)
-        return obs, policy.log_prob(action)
-
-    keys = jax.random.split(key, train.ROLLOUT_STEPS)
-    return jax.lax.scan(step, obs, keys)[1]
+    found["both"] = found["simulation"] + found["learning"] + found["neither"] - 1
+    busy = (time.process_time() - processors) / whole
+    return {"seconds": whole / updates, "processors": busy} | found
 
 
 def main() -> None:
@@ -159,17 +124,17 @@ def main() -> None:
     )
     parser.add_argument("--tasks", default=TASKS)
     parser.add_argument("--warm-up", type=float, default=60.0, help="seconds of training before")
-    parser.add_argument("--updates", type=int, default=40, help="that are timed")
+    parser.add_argument("--updates", type=int, default=60, help="that are watched")
     arguments = parser.parse_args()
     if jax.default_backend() != "cpu":
         sys.exit("This is about host engines: JAX_PLATFORMS=cpu python scripts/bench_update.py")
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # as harness.trial.connect does
     for task_id in arguments.tasks.split(","):
         found = shares(task_id, arguments.warm_up, arguments.updates)
-        line = "  ".join(
-            f"{name} {share:.1%}" for name, share in found.items() if name != "seconds"
-        )
-        print(f"{task_id:18} {found['seconds'] * 1000:6.0f} ms  {line}", flush=True)
+        each = found.pop("seconds") * 1000
+        busy = found.pop("processors")
+        line = "  ".join(f"{name} {share:.1%}" for name, share in found.items())
+        print(f"{task_id:18} {each:6.0f} ms  processors {busy:.2f}  {line}", flush=True)
 
 
 if __name__ == "__main__":

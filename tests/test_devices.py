@@ -21,6 +21,7 @@ jax.config.update("jax_cpu_enable_async_dispatch", False)
 sys.path.insert(0, "agent_space")
 import train
 from harness import envs, tasks
+from harness.compiled import Compiled
 from harness.engines.mjx import MjxEngine
 
 NUM_ENVS = 8
@@ -32,11 +33,19 @@ else:
     env = envs.make("InvertedPendulum-v5", NUM_ENVS, seed=0, backend=backend)
 env.devices = jax.devices()[first:]
 learners = jax.devices()[: last or None]
+
+
+class Trial:
+    def compile(self, function, *args, devices=learners):
+        return Compiled(function, args, devices, [NUM_ENVS])
+
+
 net = train.ActorCritic(env.action_space)
-init, iterate = train.compiled(jax.random.key(0), env, net, learners)
-state, env_state = init(jax.random.key(0))
-for _ in range(3):
-    state, env_state, metrics = iterate(state, env_state)
+state = train.init(jax.random.key(0), env, net)
+begin, iterate = train.compiled(Trial(), state, env, net)
+env_state, steps = begin(state)
+for i in range(3):
+    state, env_state, steps, metrics = iterate(state, env_state, steps, 1 - i / 3)
 params = jax.tree.leaves(state.params)
 print(json.dumps({
     "simulate": sorted(device.id for device in env_state.obs.devices()),
@@ -112,7 +121,8 @@ def test_a_host_engine_names_the_hosts_devices(env):
 def test_a_program_for_an_accelerator_that_steps_a_host_engine_does_not_compile(env):
     state = jax.eval_shape(env.reset, jax.random.key(0))
     action = jax.ShapeDtypeStruct((2, 1), np.float32)
-    for function, arguments in ((env.reset, [jax.random.key(0)]), (env.step, [state, action])):
+    steps = [(env.step, [state, action]), (env.send, [state, action])]
+    for function, arguments in ((env.reset, [jax.random.key(0)]), *steps):
         traced = jax.jit(function).trace(*arguments)
         traced.lower(lowering_platforms=("cpu",))
         with pytest.raises(RuntimeError, match=r"compiled for cuda.*Compile it for env\.devices"):

@@ -1,9 +1,14 @@
 """The vector environment: auto-reset, flags, statistics and linear state, on every engine."""
 
+import dataclasses
+import threading
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import io_callback
 
 from harness import envs, tasks
 from harness.engines import backends
@@ -165,6 +170,110 @@ def test_the_gate_is_asked_before_every_reset_and_step(scripted):
         jax.block_until_ready(env.reset(jax.random.key(0)))
     with pytest.raises(Exception, match="not yet"):
         jax.block_until_ready(env.step(first, jnp.zeros((NUM_ENVS, 1))))
+
+
+class Watched:
+    """An engine whose step ends when it is told to."""
+
+    def __init__(self, engine):
+        self._engine, self.go_on = engine, threading.Event()
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
+
+    def step(self, actions):
+        if not self.go_on.wait(timeout=20):
+            raise TimeoutError("nobody told it to go on")
+        return self._engine.step(actions)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "task_id"), [*ENGINES, ("mjx", "InvertedPendulum-v5")])
+def test_sent_and_received_is_stepped(backend, task_id):
+    def twice(state, action):
+        return env.recv(env.send(state, action)), None
+
+    played = []
+    for advance in (lambda s, a: (env.step(s, a), None), twice):
+        env = envs.make(task_id, 2, seed=5, backend=backend)
+        actions = jnp.full((30, 2, *env.action_space.shape), 0.3)
+        first = jax.jit(env.reset)(jax.random.key(0))
+        last, _ = jax.jit(partial(jax.lax.scan, advance))(first, actions)
+        env.close()
+        played.append(dataclasses.replace(last, internal=None))
+    jax.tree.map(np.testing.assert_array_equal, *played)
+
+
+def test_the_program_goes_on_while_what_was_sent_is_simulated(scripted):
+    engine = Watched(scripted._engine)
+    env = envs.HostEnv(engine, gate=lambda: None)
+
+    def advance(state):
+        sent = env.send(state, jnp.zeros((NUM_ENVS, 1)))
+        shape = jax.ShapeDtypeStruct((), jnp.float32)
+        meanwhile = io_callback(lambda: engine.go_on.set() or np.float32(7), shape, ordered=True)
+        return env.recv(sent, meanwhile)
+
+    state = jax.jit(advance)(jax.jit(env.reset)(jax.random.key(0)))
+    np.testing.assert_array_equal(state.next_obs[:, 1], 1)  # the first step of an episode
+
+
+def test_what_is_received_is_computed_after_what_it_waits_for(scripted):
+    """XLA may not ask for the outcome, and wait, before the work that was to be done meanwhile."""
+    order = []
+
+    def advance(state):
+        sent = scripted.send(state, jnp.zeros((NUM_ENVS, 1)))
+        shape = jax.ShapeDtypeStruct((), jnp.float32)
+        work = io_callback(lambda: order.append("work") or np.float32(0), shape)  # in no order
+        return scripted.recv(sent, work)
+
+    fields = scripted._fields
+    scripted._fields = lambda step: order.append("received") or fields(step)
+    jax.block_until_ready(jax.jit(advance)(jax.jit(scripted.reset)(jax.random.key(0))))
+    assert order == ["work", "received"]
+
+
+def test_what_is_sent_is_received_once_and_its_state_is_used_up(scripted):
+    action = jnp.zeros((NUM_ENVS, 1))
+    first = scripted.reset(jax.random.key(0))
+    sent = scripted.send(first, action)
+    for again in (scripted.send, scripted.step):
+        with pytest.raises(Exception, match="Step the state that the last call returned"):
+            jax.block_until_ready(again(first, action))
+    second = scripted.recv(sent)
+    with pytest.raises(Exception, match=r"receive once, what the last env\.send returned"):
+        jax.block_until_ready(scripted.recv(sent))
+    np.testing.assert_array_equal(scripted.step(second, action).next_obs[:, 1], 2)
+
+
+def test_a_reset_gives_up_what_was_sent(scripted):
+    action = jnp.zeros((NUM_ENVS, 1))
+    sent = scripted.send(scripted.reset(jax.random.key(0)), action)
+    state = scripted.reset(jax.random.key(0))
+    with pytest.raises(Exception, match="receive once"):
+        jax.block_until_ready(scripted.recv(sent))
+    np.testing.assert_array_equal(scripted.step(state, action).next_obs[:, 1], 1)
+
+
+def test_an_engine_that_fails_is_told_where_its_outcome_is_asked_for(scripted):
+    def fail(actions):
+        raise RuntimeError("the knee broke")
+
+    sent_state = scripted.reset(jax.random.key(0))
+    scripted._engine.step = fail
+    sent = jax.block_until_ready(scripted.send(sent_state, jnp.zeros((NUM_ENVS, 1))))
+    with pytest.raises(Exception, match="the knee broke"):
+        jax.block_until_ready(scripted.recv(sent))
+
+
+def test_light_models_get_more_environments_and_a_task_is_not_asked_its_name():
+    def hint(task_id, backend="native"):
+        return backends.num_envs(tasks.get(task_id), backend, accelerator=False, devices=1)
+
+    assert hint("HalfCheetah-v5") == hint("Walker2d-v5") == hint("InvertedPendulum-v5") == 256
+    assert hint("Ant-v5") == hint("Humanoid-v5") == hint("BipedalWalker-v3", "envpool") == 128
+    assert backends.num_envs(tasks.get("Hopper-v5"), "native", accelerator=False, devices=3) == 258
 
 
 def test_an_impossible_backend_names_the_possible_ones():

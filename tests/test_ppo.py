@@ -47,7 +47,8 @@ def test_gae_bootstraps_on_truncation_and_not_on_termination(ppo, monkeypatch):
 def test_the_loss_equals_a_numpy_reference(ppo, monkeypatch):
     generator = np.random.default_rng(0)
     net = ppo.ActorCritic(gymnasium.spaces.Box(-1, 1, (2,)))
-    params = net.init(jax.random.key(0), jnp.zeros(3))
+    env = SimpleNamespace(observation_space=gymnasium.spaces.Box(-9, 9, (3,)))
+    params = ppo.init(jax.random.key(0), env, net).params
     obs, action = generator.normal(size=(16, 3)), generator.normal(size=(16, 2))
     advantage, target = generator.normal(size=16), generator.normal(size=16)
     old_log_prob = generator.normal(size=16) * 0.3 - 2.5
@@ -113,6 +114,28 @@ def test_a_categorical_head_gives_the_probabilities_of_its_logits(ppo):
     draws = ppo.Categorical(jnp.tile(logits[0], (20000, 1))).sample(jax.random.key(0))
     frequencies = np.bincount(np.asarray(draws), minlength=3) / 20000
     np.testing.assert_allclose(frequencies, probabilities[0], atol=0.02)
+
+
+def test_values_learn_at_a_rate_of_their_own_when_the_policys_has_fallen(ppo):
+    """After one step of Adam a parameter has moved by the rate, whatever its gradient."""
+    params = {"params": {name: jnp.ones(3) for name in ("actor", "log_std", "critic")}}
+    grads = jax.tree.map(lambda x: 0.01 * x, params)
+    for policy_rate, value_rate in ((1e-5, ppo.MIN_VALUE_LEARNING_RATE), (2e-3, 2e-3)):
+        state = ppo.optimizer(ppo.LEARNING_RATE).init(params)
+        updates, _ = ppo.optimizer(jnp.float32(policy_rate)).update(grads, state)
+        moved = {name: -float(update[0]) for name, update in updates["params"].items()}
+        expected = {"actor": policy_rate, "log_std": policy_rate, "critic": value_rate}
+        assert moved == pytest.approx(expected, rel=0.01)
+
+
+def test_minibatches_that_do_not_divide_a_rollout_are_told_before_anything_is_compiled(
+    ppo, monkeypatch
+):
+    monkeypatch.setattr(ppo, "NUM_MINIBATCHES", 7)
+    env = SimpleNamespace(num_envs=8)
+    trial = SimpleNamespace(num_envs_hint=8, make_env=lambda num_envs: env)  # it compiles nothing
+    with pytest.raises(ValueError, match="128 samples of a rollout make no 7 minibatches"):
+        ppo.main(trial)
 
 
 @pytest.mark.parametrize("name", bench_algorithm.VARIANTS)

@@ -40,8 +40,14 @@ EVALUATING = ("native", "gymnasium", "mjx", "brax")
 """Those that begin an episode with a given seed, on a CPU."""
 
 HOST_ENVS = 128
-"""Environments on host engines. With 64 a callback costs a fifth of the step that it makes, with
-256 a rollout of a few thousand steps spans too little time for the advantages."""
+"""Environments on host engines. With 64 a callback costs a fifth of the step that it makes."""
+
+LIGHT_ENVS = 256
+"""Those of light models, whose steps are so short that a callback costs as much with 128."""
+
+LIGHT = 10
+"""Degrees of freedom up to which a MuJoCo model is light: HalfCheetah and Walker2d have 9, Ant
+14."""
 
 ACCELERATOR_ENVS = 4096
 """Environments of MJX on a GPU or TPU. Rates on an H100 rise up to 16,384 at least; what learns
@@ -189,9 +195,10 @@ _UNSUPPORTED_ON_DEVICE: dict[str, Callable[[Task], str | None]] = {
 holds the clock asks, and does without."""
 
 
-def num_envs(backend: str, accelerator: bool, devices: int) -> int:
+def num_envs(task: Task, backend: str, accelerator: bool, devices: int) -> int:
     """A good number of environments; a multiple of the devices, over which they are spread."""
-    number = HOST_ENVS
+    light = isinstance(task, MujocoTask) and task.model.nv <= LIGHT
+    number = LIGHT_ENVS if light and backend == "native" else HOST_ENVS
     if backend in DEVICE_BACKENDS:
         number = ACCELERATOR_ENVS if accelerator else CPU_DEVICE_ENVS
     return -(-number // devices) * devices

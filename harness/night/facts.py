@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from harness.engines import backends
 from harness.errors import InputError
 from harness.judgement import prospects, search
 from harness.judgement.history import History
@@ -10,9 +9,6 @@ from harness.night import tries
 from harness.record.entries import Run
 from harness.record.runs import Record
 from harness.system import words
-
-ON_A_PROCESSOR = "cpu"
-"""How the device of a training ends that has no accelerator."""
 
 
 def lines(root: Path, past: History, commit: str) -> list[str]:
@@ -37,21 +33,17 @@ def _of_training(root: Path, past: History, run: Run, several: bool) -> list[str
         told = Record.load(root, run.run_id).details
         updates, steps = int(told["num_updates"]), int(told["total_timesteps"])
         startup, whole = float(told["startup_seconds"]), float(told["total_seconds"])
-        rate, device = float(told["steps_per_second"]), str(told["device"])
+        rate = float(told["steps_per_second"])
     except (InputError, KeyError, TypeError, ValueError):
         return []
     if not updates:
         return []
     free = past.allowance(run.task)
-    count, _, kind = device.partition(" × ")
-    hint = backends.num_envs(
-        run.backend, kind != ON_A_PROCESSOR, int(count) if count.isdecimal() else 1
-    )
     task = f"{run.task}: " if several else ""
     return [
         f"{task}{updates:,} updates of {steps // updates:,} steps fit "
         f"into the {run.budget:g} s ({rate:,.0f} steps/s, {run.budget / updates * 1000:,.0f} ms an "
-        f"update); `trial.num_envs_hint` is {hint:,} (engine {run.backend})",
+        f"update; engine {run.backend})",
         f"Start-up, imports and compilation: {startup:.1f} s"
         + (f", of which {free:.1f} s are free" if free else "")
         + f"; a run takes {whole:,.0f} s in all",
