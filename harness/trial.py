@@ -33,13 +33,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from harness import envs, tasks
-from harness.compiled import Compiled
 from harness.contract import policy, wire
 from harness.contract.messages import Clock, Log, Publish, Start
 from harness.contract.order import Assignment, draw_seed
 from harness.contract.reports import DIVERGED
 from harness.contract.wire import CHANNEL_VARIABLE
 from harness.engines import backends
+from harness.engines.compiled import Compiled
 from harness.errors import InputError
 from harness.evaluate import TASK
 
@@ -83,9 +83,7 @@ class Trial:
         self._backend = backends.resolve(task, assignment.backend, accelerator)
         self.task = TaskInfo(assignment.task_id, *backends.spaces(task, self._backend))
         self.seed, self.seeds = assignment.seed, assignment.seeds
-        self.num_envs_hint = backends.num_envs(
-            task, self._backend, accelerator, jax.device_count()
-        )
+        self.num_envs_hint = backends.num_envs(task, self._backend, accelerator, jax.device_count())
         self._budget = assignment.budget
         self._channel = channel
         self._deadline: float | None = None
@@ -102,7 +100,7 @@ class Trial:
         """
         self._num_envs.append(num_envs)
         seed = self.seed
-        if (before := len(self._num_envs) - 1):  # another one begins other episodes
+        if before := len(self._num_envs) - 1:  # another one begins other episodes
             seed = int(np.random.SeedSequence([seed, before]).generate_state(1)[0])
         return envs.make(self.task.id, num_envs, seed, self._backend, self._require_started)
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from harness.compiled import Compiled
+from harness.engines.compiled import Compiled
 
 FILE = Path(__file__).resolve().parent.parent / "agent_space" / "train.py"
 

@@ -21,7 +21,7 @@ jax.config.update("jax_cpu_enable_async_dispatch", False)
 sys.path.insert(0, "agent_space")
 import train
 from harness import envs, tasks
-from harness.compiled import Compiled
+from harness.engines.compiled import Compiled
 from harness.engines.mjx import MjxEngine
 
 NUM_ENVS = 8

@@ -190,18 +190,17 @@ class Watched:
 @pytest.mark.slow
 @pytest.mark.parametrize(("backend", "task_id"), [*ENGINES, ("mjx", "InvertedPendulum-v5")])
 def test_sent_and_received_is_stepped(backend, task_id):
-    def twice(state, action):
-        return env.recv(env.send(state, action)), None
-
-    played = []
-    for advance in (lambda s, a: (env.step(s, a), None), twice):
+    def played(advance):
         env = envs.make(task_id, 2, seed=5, backend=backend)
         actions = jnp.full((30, 2, *env.action_space.shape), 0.3)
         first = jax.jit(env.reset)(jax.random.key(0))
-        last, _ = jax.jit(partial(jax.lax.scan, advance))(first, actions)
+        last, _ = jax.jit(partial(jax.lax.scan, partial(advance, env)))(first, actions)
         env.close()
-        played.append(dataclasses.replace(last, internal=None))
-    jax.tree.map(np.testing.assert_array_equal, *played)
+        return dataclasses.replace(last, internal=None)
+
+    stepped = played(lambda env, state, action: (env.step(state, action), None))
+    received = played(lambda env, state, action: (env.recv(env.send(state, action)), None))
+    jax.tree.map(np.testing.assert_array_equal, received, stepped)
 
 
 def test_the_program_goes_on_while_what_was_sent_is_simulated(scripted):

@@ -61,7 +61,8 @@ def test_a_second_export_is_warned_about_and_a_second_publication_is_not(trial):
 
 
 def test_the_guides_program_simulates_and_learns_in_one(trial):
-    (block,) = re.findall(r"```python\n(def step.*?)```", (ROOT / "docs/algorithm.md").read_text(), re.S)
+    guide = (ROOT / "docs/algorithm.md").read_text()
+    (block,) = re.findall(r"```python\n(def step.*?)```", guide, re.S)
     env = trial.make_env(4)
     reset = trial.compile(env.reset, jax.random.key(0), devices=env.devices)
     params, keys = jnp.float32(0), jax.random.split(jax.random.key(1), 5)
