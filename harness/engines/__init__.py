@@ -5,4 +5,4 @@ An engine knows no task by name.
 May import: `tasks`, `contract`, `checkout`, `system`.
 """
 
-__all__ = ["backends", "device", "engine", "processors", "warp_cache"]
+__all__ = ["backends", "compiled", "device", "engine", "processors", "warp_cache"]
