@@ -134,4 +134,4 @@ def test_the_documented_task_passes_the_tests_of_all_tasks(extended):
 @pytest.mark.slow
 def test_the_documented_engine_passes_the_tests_of_all_engines(extended):
     report = outcome_of(extended, "tests/test_envs.py", "-k", "sync")
-    assert re.search(r"^3 passed", report, re.M)
+    assert re.search(r"^4 passed", report, re.M)
