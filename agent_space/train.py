@@ -1,7 +1,7 @@
 """PPO in one file: the only file that the agent edits.
 
-While one rollout is made, the one before it is learned from, so that no processor waits. Read from
-top to bottom: constants, network, running statistics, rollout, loss, update, and the budget's loop.
+While one rollout is made, the one before it is learned from, so that processors wait less. Read
+from top to bottom: constants, network, running statistics, rollout, loss, update, and the loop.
 
 References: PPO (Schulman et al. 2017, arXiv 1707.06347), GAE (Schulman et al. 2016,
 arXiv 1506.02438), what matters in on-policy RL (Andrychowicz et al. 2021, arXiv 2006.05990), the
@@ -40,7 +40,7 @@ INITIAL_LOG_STD = -0.5  # [-1.5, 0.0] of the action noise; 0 mostly hits the bou
 LEARNING_RATE = 1e-3  # [1e-4, 3e-3, log] Adam's, before the first adaptation
 LEARNING_RATE_BOUNDS = 1e-6, 3e-3  # it stays in between
 MIN_VALUE_LEARNING_RATE = 1e-3  # [1e-4, 3e-3, log] lower, values lose sight of a slow policy
-TARGET_KL = 0.01  # [0.003, 0.05, log] the policy's change since its rollout, at first
+TARGET_KL = 0.01  # [0.003, 0.05, log] the policy's change in an update, at first
 KL_ADAPTATION = 1.5  # factor on the learning rate when the change is half or twice the target
 MAX_DEVIATIONS = 10.0  # standard deviations to which normalized observations and values are clipped
 
@@ -97,7 +97,7 @@ class Categorical(NamedTuple):
 
 
 def applied(action: jax.Array, space: Any) -> jax.Array:
-    """The policy's action, within ±1 or counted from 0, as the environment takes it."""
+    """An action in units of the bounds, or counted from 0, as the environment takes it."""
     if not space.shape:
         return action + space.start
     return (space.high + space.low) / 2 + (space.high - space.low) / 2 * action
@@ -174,10 +174,10 @@ def denormalize(stats: Statistics, x: jax.Array) -> jax.Array:
 
 
 class Rollout(NamedTuple):
-    """What happened, as [T, N, ...]; any algorithm can learn from it."""
+    """What happened, as [T, N, ...]."""
 
     obs: jax.Array
-    action: jax.Array  # the policy's, within ±1
+    action: jax.Array  # the policy's: not scaled, not clipped
     outcome: Any  # an EnvState: next_obs, reward, terminated, truncated, ...
 
 
@@ -323,7 +323,8 @@ def update(state: TrainState, steps: Rollout, left: Any, net: ActorCritic) -> tu
     target = advantage + value
     value_stats = add_samples(state.value_stats, target.ravel())
     obs = normalize(state.obs_stats, raw_obs)
-    # By the newest policy, not the one that acted: KL and clipping count what this update changes.
+    # By the newest policy: KL and clipping count what this update changes. That it was an older one
+    # that acted is not corrected; weights for it changed nothing.
     log_prob = net.apply(state.params, obs, method=net.policy).log_prob(action)
     batch = Batch(obs, action, log_prob, advantage, normalize(value_stats, target))
     batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
@@ -345,7 +346,7 @@ def update(state: TrainState, steps: Rollout, left: Any, net: ActorCritic) -> tu
 
 
 def compiled(trial: Trial, state: TrainState, env: Any, net: ActorCritic) -> tuple[Any, Any]:
-    """`begin(state)` and `iterate(state, env_state, steps, left)`, compiled ahead of time.
+    """`begin(state, key)` and `iterate(state, env_state, steps, left)`, compiled ahead of time.
 
     An iteration learns from one rollout while it makes the next one, where the environment is.
     """
@@ -353,10 +354,10 @@ def compiled(trial: Trial, state: TrainState, env: Any, net: ActorCritic) -> tup
     play = partial(rollout, env=env, net=net)
     play = trial.compile(play, state, reset.outputs, devices=env.devices)
     improve = trial.compile(partial(update, net=net), state, play.outputs[1], jnp.float32(1))
-    learner = ThreadPoolExecutor(1)
+    learner = ThreadPoolExecutor(1)  # on CPUs JAX does one thing at a time for each thread
 
-    def begin(state: TrainState) -> tuple[Any, Rollout]:
-        return play(state, reset(state.key))
+    def begin(state: TrainState, key: jax.Array) -> tuple[Any, Rollout]:
+        return play(state.replace(key=key), reset(key))
 
     def iterate(state: TrainState, env_state: Any, steps: Rollout, left: jax.Array) -> tuple:
         improved = learner.submit(improve, state, steps, left)
@@ -374,7 +375,7 @@ def main(trial: Trial) -> None:
         raise ValueError(f"{samples} samples of a rollout make no {NUM_MINIBATCHES} minibatches.")
     net = ActorCritic(env.action_space)
     # XLA's own generator: its normal numbers compile five times faster than threefry's.
-    key = jax.random.key(trial.seed, impl="rbg")
+    key, first_key = jax.random.split(jax.random.key(trial.seed, impl="rbg"))
     state = jax.jit(partial(init, env=env, net=net))(key)
     begin, iterate = compiled(trial, state, env, net)
 
@@ -386,10 +387,9 @@ def main(trial: Trial) -> None:
 
     trial.publish(act, (state.params, state.obs_stats))  # exports it while no clock runs
     trial.start()
-    (env_state, steps), step = begin(state), samples
+    (env_state, steps), step = begin(state, first_key), samples
     while trial.time_left() > 0:
-        left = jnp.float32(1 - trial.progress())
-        state, env_state, steps, metrics = iterate(state, env_state, steps, left)
+        state, env_state, steps, metrics = iterate(state, env_state, steps, 1 - trial.progress())
         step += samples
         trial.log(step, **metrics)
         trial.publish(act, (state.params, state.obs_stats))

@@ -129,8 +129,8 @@ class Env(Protocol):
 
         Args:
           sent: from `send`.
-          after: a pytree of small arrays to compute first, else XLA may wait before it does what
-            was to be done meanwhile. They are copied to the host.
+          after: a pytree of small arrays to compute first, such as a norm of new parameters: else
+            XLA may wait before it does what was to be done meanwhile. They are copied to the host.
         """
         ...
 
@@ -210,9 +210,9 @@ class HostEnv:
     def _host_reset(self, counter: jax.Array) -> tuple[np.ndarray, ...]:
         del counter
         self._gate()
-        if self._sent is not None:  # its outcome belongs to an episode that is given up
-            self._sent.exception()
-            self._sent = None
+        if self._sent is not None:  # its outcome is of episodes that are given up, its error not
+            sent, self._sent = self._sent, None
+            sent.result()
         obs = self._engine.reset().astype(np.float32)
         self._returns[:] = 0
         self._lengths[:] = 0

@@ -98,11 +98,12 @@ class Trial:
         Args:
           num_envs: N, at least 1.
         """
-        self._num_envs.append(num_envs)
         seed = self.seed
-        if before := len(self._num_envs) - 1:  # another one begins other episodes
+        if before := len(self._num_envs):  # another one begins other episodes
             seed = int(np.random.SeedSequence([seed, before]).generate_state(1)[0])
-        return envs.make(self.task.id, num_envs, seed, self._backend, self._require_started)
+        env = envs.make(self.task.id, num_envs, seed, self._backend, self._require_started)
+        self._num_envs.append(num_envs)
+        return env
 
     def compile(
         self, function: Callable, *args: Any, devices: Sequence[jax.Device] | None = None
@@ -208,8 +209,8 @@ class Trial:
         if act is not self._program:
             if self._program is not None:
                 warnings.warn(
-                    "trial.publish was given another function than before, and exported it anew, "
-                    "on the clock: define act once.",
+                    "trial.publish was given another function than before, and exports it anew: "
+                    "define act once.",
                     stacklevel=3,
                 )
             program = policy.export(act, *first(), self.task.observation_space)

@@ -251,13 +251,15 @@ def replicated(train: ModuleType, env: Any, seeds: int) -> tuple[Any, Any]:
     net = train.ActorCritic(env.action_space)
 
     def begin(key: Any) -> tuple:
+        key, first_key = jax.random.split(key)
         state = train.init(key, env, net)
-        return state, *train.rollout(state, env.reset(key), env, net), {}
+        play = state.replace(key=first_key)
+        return state, *train.rollout(play, env.reset(first_key), env, net)
 
     def update(current: tuple) -> tuple:
-        state, env_state, steps, _ = current
-        after, metrics = train.update(state, steps, 1.0, net)
-        return after, *train.rollout(state, env_state, env, net), metrics
+        state, env_state, steps = current
+        after, _ = train.update(state, steps, 1.0, net)
+        return after, *train.rollout(state, env_state, env, net)
 
     # Threefry: XLA's own generator draws for all lanes of a vmap from the first one's key.
     first = jax.jit(jax.vmap(begin))(jax.random.split(jax.random.key(0), seeds))

@@ -94,9 +94,10 @@ def shares(task_id: str, warm_up: float, updates: int) -> dict[str, float]:
     env._engine = Timed(env._engine, simulation)
     compiler = TimedCompiler(env.num_envs, learning)
     train = shipped.load()
-    trial.start()
+    trial.start()  # after which the environment may be stepped
     update, current = shipped.iteration(train, env, SEED, compiler)
-    while (left := 1 - trial.progress()) > 0:
+    until = time.perf_counter() + warm_up
+    while (left := (until - time.perf_counter()) / warm_up) > 0:
         current = update(current, left)
 
     begin, processors = time.perf_counter(), time.process_time()
@@ -106,6 +107,7 @@ def shares(task_id: str, warm_up: float, updates: int) -> dict[str, float]:
             trial.log(i, **current[-1])
             policy.pack((current[0].params, current[0].obs_stats), None)
     whole = time.perf_counter() - begin
+    busy = (time.process_time() - processors) / whole
     env.close()
     found = {
         "simulation": covered(simulation, begin) / whole,
@@ -113,7 +115,6 @@ def shares(task_id: str, warm_up: float, updates: int) -> dict[str, float]:
         "neither": 1 - covered([*simulation, *learning], begin) / whole,
     }
     found["both"] = found["simulation"] + found["learning"] + found["neither"] - 1
-    busy = (time.process_time() - processors) / whole
     return {"seconds": whole / updates, "processors": busy} | found
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -53,10 +54,11 @@ def iteration(
       last one the metrics.
     """
     net = train.ActorCritic(env.action_space)
-    state = train.init(jax.random.key(seed, impl="rbg"), env, net)
+    key, first_key = jax.random.split(jax.random.key(seed, impl="rbg"))
+    state = jax.jit(partial(train.init, env=env, net=net))(key)
     begin, iterate = train.compiled(compiler or Compiler(env.num_envs), state, env, net)
 
     def update(before: tuple, left: float = 1.0) -> tuple:
         return iterate(*before[:3], jnp.float32(left))
 
-    return update, (state, *begin(state), {})
+    return update, (state, *begin(state, first_key), {})

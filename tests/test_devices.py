@@ -43,7 +43,7 @@ class Trial:
 net = train.ActorCritic(env.action_space)
 state = train.init(jax.random.key(0), env, net)
 begin, iterate = train.compiled(Trial(), state, env, net)
-env_state, steps = begin(state)
+env_state, steps = begin(state, jax.random.key(1))
 for i in range(3):
     state, env_state, steps, metrics = iterate(state, env_state, steps, 1 - i / 3)
 params = jax.tree.leaves(state.params)

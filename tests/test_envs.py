@@ -261,9 +261,23 @@ def test_an_engine_that_fails_is_told_where_its_outcome_is_asked_for(scripted):
 
     sent_state = scripted.reset(jax.random.key(0))
     scripted._engine.step = fail
-    sent = jax.block_until_ready(scripted.send(sent_state, jnp.zeros((NUM_ENVS, 1))))
+    action = jnp.zeros((NUM_ENVS, 1))
+    sent = jax.block_until_ready(scripted.send(sent_state, action))
     with pytest.raises(Exception, match="the knee broke"):
         jax.block_until_ready(scripted.recv(sent))
+    with pytest.raises(Exception, match="receive once"):
+        jax.block_until_ready(scripted.recv(sent))
+
+
+def test_a_reset_does_not_hide_that_what_was_sent_has_failed(scripted):
+    def fail(actions):
+        raise RuntimeError("the knee broke")
+
+    state = scripted.reset(jax.random.key(0))
+    scripted._engine.step = fail
+    jax.block_until_ready(scripted.send(state, jnp.zeros((NUM_ENVS, 1))))
+    with pytest.raises(Exception, match="the knee broke"):
+        jax.block_until_ready(scripted.reset(jax.random.key(0)))
 
 
 def test_light_models_get_more_environments_and_a_task_is_not_asked_its_name():

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import bench_algorithm
+import shipped
+from harness import envs
 from tests.conftest import ROOT
 
 
@@ -126,6 +128,20 @@ def test_values_learn_at_a_rate_of_their_own_when_the_policys_has_fallen(ppo):
         moved = {name: -float(update[0]) for name, update in updates["params"].items()}
         expected = {"actor": policy_rate, "log_std": policy_rate, "critic": value_rate}
         assert moved == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.slow
+def test_the_first_two_rollouts_draw_other_noise_and_equal_seeds_learn_the_same(ppo):
+    def begun():
+        env = envs.make("InvertedPendulum-v5", 8, seed=0, backend="native")
+        update, current = shipped.iteration(ppo, env)
+        after = update(current)
+        env.close()
+        return current[2].action, after[2].action, after[0].params
+
+    first, second, params = begun()
+    assert not np.isin(first, second).any()
+    jax.tree.map(np.testing.assert_array_equal, begun()[2], params)
 
 
 def test_minibatches_that_do_not_divide_a_rollout_are_told_before_anything_is_compiled(

@@ -7,7 +7,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from jax.experimental import io_callback
 
 from harness import envs
 from harness.contract.order import Assignment
@@ -63,18 +65,29 @@ def test_a_second_export_is_warned_about_and_a_second_publication_is_not(trial):
 def test_the_guides_program_simulates_and_learns_in_one(trial):
     guide = (ROOT / "docs/algorithm.md").read_text()
     (block,) = re.findall(r"```python\n(def step.*?)```", guide, re.S)
+    order = []
+
+    def gradient_step(params, key):
+        shape = jax.ShapeDtypeStruct((), jnp.float32)
+        one = io_callback(lambda: order.append("learned") or np.float32(1), shape)  # in no order
+        return params + one, params  # the loss is there before the gradient is
+
     env = trial.make_env(4)
     reset = trial.compile(env.reset, jax.random.key(0), devices=env.devices)
     params, keys = jnp.float32(0), jax.random.split(jax.random.key(1), 5)
     names = {
         "jax": jax, "partial": partial, "env": env, "trial": trial, "reset": reset,
         "params": params, "keys": keys,
+        "optax": optax,
         "explore": lambda params, obs, key: jnp.zeros((4, 1)) + params,
-        "gradient_step": lambda params, key: (params + 1, params),
+        "gradient_step": gradient_step,
     }  # fmt: skip
     exec(block, names)
+    fields = env._fields
+    env._fields = lambda step: order.append("received") or fields(step)
     trial.start()
     (state, params), losses = names["run"]((reset(jax.random.key(0)), params), keys)
     assert params == 5
     np.testing.assert_array_equal(losses, range(5))
     assert state.obs.shape == (4, 4)
+    assert order == 5 * ["learned", "received"]

@@ -10,14 +10,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 class Compiled:
     """A compiled function, which takes its arguments from wherever they are.
 
-    An array in which one of the first two axes counts environments is spread over the devices
-    along it, [N, …] and [T, N, …]; everything else is on each of them.
+    An array in which one of the first two axes is as long as there are environments is spread over
+    the devices along it, [N, …] and [T, N, …]; everything else is on each of them. Where another
+    axis happens to be as long, an array is spread that need not be: slower, with the same values.
 
     Args:
       function: of pytrees of arrays, jit-able.
       args: what it will be called with, or the shapes and dtypes of it.
       devices: that run it.
-      num_envs: the numbers of environments, by which such an axis is known.
+      num_envs: the numbers of environments, by which such an axis is known; multiples of the
+        number of devices.
 
     Attributes:
       outputs: shapes and dtypes of what it returns, to compile for what comes next.
@@ -34,8 +36,8 @@ class Compiled:
 
         def place(x: Any) -> NamedSharding:
             axes = [i for i, size in enumerate(x.shape[:2]) if size in num_envs]
-            spread = bool(axes) and x.shape[axes[0]] % len(devices) == 0
-            names = [None] * axes[0] + ["devices"] if spread else []
+            # The second one if both are: time is as long as there are environments.
+            names = [None] * axes[-1] + ["devices"] if axes else []
             return NamedSharding(mesh, PartitionSpec(*names))
 
         specs = jax.eval_shape(lambda: args)
