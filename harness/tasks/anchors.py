@@ -3,8 +3,8 @@
 `RANDOM` is measured: the mean over 100 episodes of uniformly random actions, by
 `scripts/measure_anchors.py`. `AUTORL` is published: autoRL's best after its experiments of twelve
 minutes each, on a CPU for BipedalWalker and on an H100 for the others. `SHIPPED` is measured, and
-`docs/evidence/shipped_file.md` says how. The threshold at which a task counts as solved is the one that
-Gymnasium registers.
+`docs/evidence/shipped_file.md` says how. The threshold at which a task counts as solved is the one
+that Gymnasium registers.
 """
 
 import gymnasium
