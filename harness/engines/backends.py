@@ -43,7 +43,7 @@ HOST_ENVS = 128
 """Environments on host engines. With 64 a callback costs a fifth of the step that it makes."""
 
 LIGHT_ENVS = 256
-"""Those of light models, whose steps are so short that a callback costs as much with 128."""
+"""Those of light models, whose steps are so short that the callbacks count with 128, too."""
 
 LIGHT = 10
 """Degrees of freedom up to which a MuJoCo model is light: HalfCheetah and Walker2d have 9, Ant
