@@ -183,10 +183,7 @@ class HostEnv:
         self._engine.close()
 
     def _callback(self, function: Callable, shapes: Any, counter: jax.Array, *args: Any) -> Any:
-        # On one explicit device, because the default placement fails on sharded inputs.
-        sharding = jax.sharding.SingleDeviceSharding(self.devices[0])
-        args = processors.bound(counter), *args
-        return io_callback(function, shapes, *args, ordered=True, sharding=sharding)
+        return processors.call(function, shapes, self.devices, counter, *args)
 
     def _call(self, function: Callable, counter: jax.Array, *args: Any) -> EnvState:
         fields = self._callback(function, self._shapes(), counter, *args)

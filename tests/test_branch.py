@@ -53,6 +53,45 @@ def test_a_branch_begins_where_the_user_is_and_changes_no_file(root):
     assert branch.edit_of("tip") == b"SKILL = 0\n"
 
 
+OTHER = b"SKILL = 3\n"
+
+
+def test_a_branch_can_begin_with_another_file_which_is_its_baseline(root, site):
+    branch = create(root, "test")
+    for _ in range(2):
+        branch.begin_with(OTHER, "Begin from other.py")
+    assert branch.edit_of("tip") == branch.edit() == OTHER
+    assert [branch.message(commit) for commit in branch.log()] == ["Begin from other.py", "start"]
+    status = ("git", "status", "--porcelain")
+    assert subprocess.run(status, cwd=root, capture_output=True, check=True).stdout == b""
+    contest = Contest(branch, HALF_CHEETAH, "none", site=site)
+    contest.settle()
+    contest.measure()
+    assert contest.settle() == []
+    assert {branch.edit_of(run.commit) for run in contest.read().runs} == {OTHER}
+
+
+def test_a_file_that_nobody_committed_is_not_lost_to_a_beginning(root):
+    branch = create(root, "test")
+    edit(root, 7)
+    with pytest.raises(InputError, match="has changes that are not committed"):
+        branch.begin_with(OTHER, "Begin from other.py")
+    assert branch.edit() == b"SKILL = 7 \n"
+    assert branch.edit_of("tip") == b"SKILL = 0\n"
+
+
+@pytest.mark.parametrize("place", ["write", "_commit", "_update"])
+def test_a_kill_in_the_middle_of_a_beginning_is_made_good(root, monkeypatch, place):
+    branch = create(root, "test")
+    kill_at(monkeypatch, place)
+    with pytest.raises(KilledError):
+        branch.begin_with(OTHER, "Begin from other.py")
+    branch.begin_with(OTHER, "Begin from other.py")
+    branch.check_unworked()
+    assert branch.edit_of("tip") == branch.edit() == OTHER
+    assert refs(root) == {}
+
+
 def test_a_branch_name_is_checked_and_never_taken_twice(root):
     create(root, "one")
     with pytest.raises(InputError, match="There is a branch autorl/one already"):

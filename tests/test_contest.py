@@ -27,6 +27,7 @@ from harness.record.ledger import Ledger
 from harness.tasks import anchors
 from tests.conftest import (
     HALF_CHEETAH,
+    ROOT,
     TRAIN_FILES,
     begin,
     command,
@@ -152,6 +153,9 @@ def test_a_run_under_other_conditions_stays_outside_the_contest(branch):
         (["--init", "tag", "--budget", "9"], "another --budget has no effect"),
         (["--init", "tag", "--no-stopping"], "another --no-stopping has no effect"),
         (["--no-stopping", "--message", "x"], "--no-stopping is a condition of a branch"),
+        (["--from", "other.py", "--message", "x"], "--from is the first file of a branch"),
+        (["--init", "tag", "--from", "other.py"], "There is no training file other.py"),
+        (["--init", "tag", "--from", str(ROOT / "harness" / "run.py")], "began with another file than --from"),
     ],
 )
 def test_bad_arguments_get_one_message(begun, arguments, message):

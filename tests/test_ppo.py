@@ -1,6 +1,7 @@
 """The mathematics of the shipped PPO, against plain references."""
 
 import importlib.util
+import threading
 from types import SimpleNamespace
 
 import gymnasium
@@ -58,17 +59,17 @@ def test_the_loss_equals_a_numpy_reference(ppo, monkeypatch):
     monkeypatch.setattr(ppo, "MAX_ADVANTAGE", 1.0)
     loss, metrics = ppo.ppo_loss(params, net, batch, left=0.5)
 
-    mean, log_std = map(np.asarray, net.apply(params, batch.obs, method=net.policy))
+    mean, _ = map(np.asarray, net.apply(params, batch.obs, 0.5, method=net.policy))
     value = np.asarray(net.apply(params, batch.obs, method=net.value))
-    std = np.exp(log_std)
+    std = np.exp((ppo.INITIAL_LOG_STD + ppo.FINAL_LOG_STD) / 2)  # half of the budget is left
     density = np.exp(-((action - mean) ** 2) / (2 * std**2)) / np.sqrt(2 * np.pi * std**2)
     ratio = np.exp(np.log(density).sum(-1) - old_log_prob)
     normal = np.clip((advantage - advantage.mean()) / advantage.std(), -1, 1)
     low, high = 1 - ppo.CLIP_EPSILON, 1 + ppo.CLIP_EPSILON
     surrogate = np.minimum(ratio * normal, np.clip(ratio, low, high) * normal)
-    entropy = (0.5 * np.log(2 * np.pi * np.e * std**2)).sum()
+    entropy = 2 * 0.5 * np.log(2 * np.pi * np.e * std**2)
     value_loss = 0.5 * ((value - target) ** 2).mean()
-    bonus = np.sqrt(ppo.ENTROPY_COEF * ppo.FINAL_ENTROPY_COEF) * entropy  # half of the budget left
+    bonus = np.sqrt(ppo.ENTROPY_COEF * ppo.FINAL_ENTROPY_COEF) * entropy
     expected = -surrogate.mean() + ppo.VALUE_COEF * value_loss - bonus
     assert loss == pytest.approx(expected, rel=1e-4)
     assert metrics["losses/clipfrac"] == pytest.approx(np.mean(np.abs(ratio - 1) > high - 1))
@@ -120,13 +121,13 @@ def test_a_categorical_head_gives_the_probabilities_of_its_logits(ppo):
 
 def test_values_learn_at_a_rate_of_their_own_when_the_policys_has_fallen(ppo):
     """After one step of Adam a parameter has moved by the rate, whatever its gradient."""
-    params = {"params": {name: jnp.ones(3) for name in ("actor", "log_std", "critic")}}
+    params = {"params": {name: jnp.ones(3) for name in ("actor", "critic")}}
     grads = jax.tree.map(lambda x: 0.01 * x, params)
     for policy_rate, value_rate in ((1e-5, ppo.MIN_VALUE_LEARNING_RATE), (2e-3, 2e-3)):
         state = ppo.optimizer(ppo.LEARNING_RATE).init(params)
         updates, _ = ppo.optimizer(jnp.float32(policy_rate)).update(grads, state)
         moved = {name: -float(update[0]) for name, update in updates["params"].items()}
-        expected = {"actor": policy_rate, "log_std": policy_rate, "critic": value_rate}
+        expected = {"actor": policy_rate, "critic": value_rate}
         assert moved == pytest.approx(expected, rel=0.01)
 
 
@@ -142,6 +143,51 @@ def test_the_first_two_rollouts_draw_other_noise_and_equal_seeds_learn_the_same(
     first, second, params = begun()
     assert not np.isin(first, second).any()
     jax.tree.map(np.testing.assert_array_equal, begun()[2], params)
+
+
+class Meeting(shipped.Compiler):
+    """Once begun, each program waits for another one to have been called, too."""
+
+    def __init__(self, num_envs):
+        super().__init__(num_envs)
+        self.begun = False
+        self._both = threading.Barrier(2)
+
+    def compile(self, function, *args, devices=None):
+        program = super().compile(function, *args, devices=devices)
+
+        def called(*args):
+            if self.begun:
+                self._both.wait(timeout=60)
+            return program(*args)
+
+        called.outputs = program.outputs
+        return called
+
+
+@pytest.mark.slow
+def test_a_rollout_is_made_while_the_one_before_is_learned_from(ppo):
+    env = envs.make("InvertedPendulum-v5", 8, seed=0, backend="native")
+    meeting = Meeting(env.num_envs)
+    update, current = shipped.iteration(ppo, env, compiler=meeting)
+    meeting.begun = True
+    update(update(current))  # else: BrokenBarrierError
+    env.close()
+
+
+def test_noise_falls_evenly_with_the_budget_and_the_policy_that_is_scored_has_none(ppo):
+    box = gymnasium.spaces.Box(-1, 1, (2,))
+    env = SimpleNamespace(observation_space=gymnasium.spaces.Box(-9, 9, (3,)))
+    net = ppo.ActorCritic(box)
+    params = ppo.init(jax.random.key(0), env, net).params
+    obs = jnp.ones((5, 3))
+    noise = [net.apply(params, obs, left, method=net.policy).log_std for left in (1, 0.5, 0)]
+    first, last = ppo.INITIAL_LOG_STD, ppo.FINAL_LOG_STD
+    assert noise == pytest.approx([first, (first + last) / 2, last])
+    policy = net.apply(params, obs, 0, method=net.policy)
+    draws = jax.vmap(policy.sample)(jax.random.split(jax.random.key(1), 4000))
+    np.testing.assert_allclose(draws.std(0), np.exp(last), rtol=0.1)
+    np.testing.assert_allclose(draws.mean(0), policy.mode(), atol=0.02)
 
 
 def test_minibatches_that_do_not_divide_a_rollout_are_told_before_anything_is_compiled(

@@ -1,8 +1,12 @@
 """JAX's devices for the host's processors: where programs run that call a host engine."""
 
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import jax
+import numpy as np
+from jax.experimental import io_callback
+from jax.experimental.buffer_callback import buffer_callback
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
@@ -22,6 +26,53 @@ def devices() -> list[jax.Device]:
             "Simulation on the host needs JAX's CPU device, which JAX_PLATFORMS leaves out. "
             f"Add it: JAX_PLATFORMS={jax.default_backend()},cpu."
         ) from error
+
+
+def call(
+    function: Callable, shapes: Any, where: Sequence[jax.Device], counter: jax.Array, *args: Any
+) -> Any:
+    """Call a function on the host from a jitted program, each time that the program comes to it.
+
+    Args:
+      function: takes NumPy arrays or JAX's, on the host, and returns a pytree of arrays.
+      shapes: a pytree of the shapes and dtypes of what it returns.
+      where: the devices that the program is compiled for.
+      counter: the first argument. Calls are in order where each takes it from the one before.
+      args: further arguments.
+
+    Returns:
+      What the function returned.
+    """
+    args = bound(counter), *args
+    if len(where) == 1:
+        # A fifth of the time of the other way, which copies what it takes and what it returns.
+        return buffer_callback(_filling(function), shapes, has_side_effect=True)(*args)
+    # On one explicit device, because the default placement fails on sharded inputs.
+    sharding = jax.sharding.SingleDeviceSharding(where[0])
+    return io_callback(function, shapes, *args, ordered=True, sharding=sharding)
+
+
+def _filling(function: Callable) -> Callable:
+    """A function that fills buffers with what another one returns.
+
+    Its arguments, and the buffers, are XLA's again as soon as it returns.
+    """
+
+    def filling(context: object, buffers: Any, *args: Any) -> None:
+        del context
+        jax.tree.map(_fill, buffers, function(*map(np.asarray, args)))
+
+    return filling
+
+
+def _fill(buffer: Any, value: np.ndarray) -> None:
+    into = np.asarray(buffer)
+    if (into.shape, into.dtype) != (value.shape, value.dtype):
+        raise ValueError(
+            f"A host engine returned {value.dtype}{list(value.shape)}; "
+            f"{into.dtype}{list(into.shape)} is needed."
+        )
+    into[...] = value
 
 
 def bound(number: jax.Array) -> jax.Array:
