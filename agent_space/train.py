@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from flax.linen.initializers import constant, orthogonal
+from flax.linen.initializers import orthogonal
 
 from harness.trial import Trial, connect
 
@@ -31,12 +31,13 @@ HORIZON = 150.0  # [30.0, 1000.0, log] steps ahead that count: the discount is 1
 GAE_LAMBDA = 0.95  # [0.8, 0.99] bias against variance of the advantages
 MAX_ADVANTAGE = 3.0  # [1.0, 10.0, log] standard deviations: a few falls must not drown the rest
 CLIP_EPSILON = 0.2  # [0.1, 0.4] how far the ratio may move before its gradient is cut
-ENTROPY_COEF = 0.01  # [0.0005, 0.03, log] noise at first: a walker without it learns to stand
-FINAL_ENTROPY_COEF = 0.0001  # [1e-05, 0.005, log] little in the end: a noisy hopper falls
+INITIAL_LOG_STD = -0.5  # [-1.5, 0.0] of the noise on Box actions; 0 mostly hits the bounds
+FINAL_LOG_STD = -1.25  # [-2.5, -0.75] it falls evenly: learned, it falls too early or too late
+ENTROPY_COEF = 0.01  # [0.0005, 0.03, log] keeps Discrete actions apart, at first
+FINAL_ENTROPY_COEF = 0.0001  # [1e-05, 0.005, log] and hardly in the end
 VALUE_COEF = 0.5  # [0.1, 2.0, log] weight of the value loss beside the policy loss
 MAX_GRAD_NORM = 1.0  # [0.3, 3.0, log] gradients are scaled down to this norm
 HIDDEN = (64, 64)  # units of the two hidden layers; policy and value have separate networks
-INITIAL_LOG_STD = -0.5  # [-1.5, 0.0] of the action noise; 0 mostly hits the bounds
 LEARNING_RATE = 1e-3  # [1e-4, 3e-3, log] Adam's, before the first adaptation
 LEARNING_RATE_BOUNDS = 1e-6, 3e-3  # it stays in between
 MIN_VALUE_LEARNING_RATE = 1e-3  # [1e-4, 3e-3, log] lower, values lose sight of a slow policy
@@ -49,10 +50,10 @@ MAX_DEVIATIONS = 10.0  # standard deviations to which normalized observations an
 
 
 class Gaussian(NamedTuple):
-    """Actions of a Box space: a diagonal Gaussian with state-independent noise."""
+    """Actions of a Box space: a Gaussian with the same noise for every action and state."""
 
     mean: jax.Array  # [..., action]
-    log_std: jax.Array  # [action]
+    log_std: jax.Array
 
     def sample(self, key: jax.Array) -> jax.Array:
         """Draw actions [..., action]."""
@@ -64,8 +65,8 @@ class Gaussian(NamedTuple):
         return (-0.5 * z**2 - self.log_std - 0.5 * jnp.log(2 * jnp.pi)).sum(-1)
 
     def entropy(self) -> jax.Array:
-        """In nats, [...]."""
-        return (self.log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e)).sum(-1)
+        """In nats."""
+        return self.mean.shape[-1] * (self.log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e))
 
     def mode(self) -> jax.Array:
         """The likeliest actions [..., action]."""
@@ -120,14 +121,13 @@ class ActorCritic(nn.Module):
         size = int(self.action_space.n) if self.discrete else self.action_space.shape[0]
         self.actor = tower(size, 0.01)
         self.critic = tower(1, 1.0)
-        if not self.discrete:
-            self.log_std = self.param("log_std", constant(INITIAL_LOG_STD), (size,))
 
-    def policy(self, obs: jax.Array) -> Gaussian | Categorical:
-        """The distribution of actions at observations [..., observation]."""
+    def policy(self, obs: jax.Array, left: Any) -> Gaussian | Categorical:
+        """Of actions, for observations [..., observation]; its noise falls with `left`."""
         out = self.actor(obs)
-        # Means end at the bounds: beyond, every action is the same and noise would cost nothing.
-        return Categorical(out) if self.discrete else Gaussian(nn.tanh(out), self.log_std)
+        log_std = FINAL_LOG_STD + (INITIAL_LOG_STD - FINAL_LOG_STD) * left
+        # Means end at the bounds: beyond, every action is the same.
+        return Categorical(out) if self.discrete else Gaussian(nn.tanh(out), log_std)
 
     def value(self, obs: jax.Array) -> jax.Array:
         """The value [...] in standard deviations from the mean of all targets so far."""
@@ -181,12 +181,12 @@ class Rollout(NamedTuple):
     outcome: Any  # an EnvState: next_obs, reward, terminated, truncated, ...
 
 
-def rollout(state: "TrainState", env_state: Any, env: Any, net: ActorCritic) -> tuple[Any, Rollout]:
-    """Act for ROLLOUT_STEPS; the last environment state, and what happened."""
+def rollout(state: "TrainState", env_state: Any, left: Any, env: Any, net: ActorCritic) -> tuple:
+    """Act for ROLLOUT_STEPS; the last environment state, and what happened, as a `Rollout`."""
 
     def step(env_state: Any, key: jax.Array) -> tuple[Any, Rollout]:
         obs = normalize(state.obs_stats, env_state.obs)
-        action = net.apply(state.params, obs, method=net.policy).sample(key)
+        action = net.apply(state.params, obs, left, method=net.policy).sample(key)
         after = env.step(env_state, applied(action, env.action_space))
         outcome = replace(after, internal=None)  # T copies of a simulator's state are of no use
         return after, Rollout(env_state.obs, action, outcome)
@@ -227,7 +227,7 @@ class Batch(NamedTuple):
 
 def ppo_loss(params: Any, net: ActorCritic, batch: Batch, left: jax.Array) -> tuple[Any, dict]:
     """The clipped surrogate, value and entropy losses; with metrics under CleanRL's names."""
-    policy = net.apply(params, batch.obs, method=net.policy)
+    policy = net.apply(params, batch.obs, left, method=net.policy)
     log_ratio = policy.log_prob(batch.action) - batch.log_prob
     ratio = jnp.exp(log_ratio)
     advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
@@ -264,11 +264,7 @@ def optimizer(learning_rate: jax.Array | float) -> optax.GradientTransformation:
     """Adam, whose rate for the values does not fall with the policy's below a least one."""
     rates = {"actor": learning_rate, "critic": jnp.maximum(learning_rate, MIN_VALUE_LEARNING_RATE)}
     adams = {name: optax.adam(rate, eps=1e-5) for name, rate in rates.items()}
-
-    def which(params: Any) -> dict:
-        return {"params": {k: k if k == "critic" else "actor" for k in params["params"]}}
-
-    adam = optax.multi_transform(adams, which)
+    adam = optax.multi_transform(adams, {"params": {name: name for name in adams}})
     return optax.chain(optax.clip_by_global_norm(MAX_GRAD_NORM), adam)
 
 
@@ -276,7 +272,7 @@ def init(key: jax.Array, env: Any, net: ActorCritic) -> TrainState:
     """The state before the first update."""
     net_key, key = jax.random.split(key)
     obs = jnp.zeros(env.observation_space.shape)
-    params = net.init(net_key, obs, method=lambda net, obs: (net.policy(obs), net.value(obs)))
+    params = net.init(net_key, obs, method=lambda net, obs: (net.policy(obs, 1), net.value(obs)))
     return TrainState(
         params=params,
         opt_state=optimizer(LEARNING_RATE).init(params),
@@ -325,7 +321,7 @@ def update(state: TrainState, steps: Rollout, left: Any, net: ActorCritic) -> tu
     obs = normalize(state.obs_stats, raw_obs)
     # By the newest policy: KL and clipping count what this update changes. That it was an older one
     # that acted is not corrected; weights for it changed nothing.
-    log_prob = net.apply(state.params, obs, method=net.policy).log_prob(action)
+    log_prob = net.apply(state.params, obs, left, method=net.policy).log_prob(action)
     batch = Batch(obs, action, log_prob, advantage, normalize(value_stats, target))
     batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
     state, metrics = learn(state, batch, learn_key, left, net)
@@ -352,16 +348,17 @@ def compiled(trial: Trial, state: TrainState, env: Any, net: ActorCritic) -> tup
     """
     reset = trial.compile(env.reset, state.key, devices=env.devices)
     play = partial(rollout, env=env, net=net)
-    play = trial.compile(play, state, reset.outputs, devices=env.devices)
-    improve = trial.compile(partial(update, net=net), state, play.outputs[1], jnp.float32(1))
+    whole = jnp.float32(1)
+    play = trial.compile(play, state, reset.outputs, whole, devices=env.devices)
+    improve = trial.compile(partial(update, net=net), state, play.outputs[1], whole)
     learner = ThreadPoolExecutor(1)  # on CPUs JAX does one thing at a time for each thread
 
     def begin(state: TrainState, key: jax.Array) -> tuple[Any, Rollout]:
-        return play(state.replace(key=key), reset(key))
+        return play(state.replace(key=key), reset(key), whole)
 
     def iterate(state: TrainState, env_state: Any, steps: Rollout, left: jax.Array) -> tuple:
         improved = learner.submit(improve, state, steps, left)
-        env_state, steps = play(state, env_state)
+        env_state, steps = play(state, env_state, left)
         state, metrics = improved.result()
         return state, env_state, steps, metrics
 
@@ -382,7 +379,7 @@ def main(trial: Trial) -> None:
     def act(params: Any, obs: jax.Array) -> jax.Array:
         """The policy that is scored: the likeliest action."""
         network, obs_stats = params
-        policy = net.apply(network, normalize(obs_stats, obs), method=net.policy)
+        policy = net.apply(network, normalize(obs_stats, obs), 0, method=net.policy)
         return applied(policy.mode(), env.action_space)
 
     trial.publish(act, (state.params, state.obs_stats))  # exports it while no clock runs

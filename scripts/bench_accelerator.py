@@ -253,13 +253,13 @@ def replicated(train: ModuleType, env: Any, seeds: int) -> tuple[Any, Any]:
     def begin(key: Any) -> tuple:
         key, first_key = jax.random.split(key)
         state = train.init(key, env, net)
-        play = state.replace(key=first_key)
-        return state, *train.rollout(play, env.reset(first_key), env, net)
+        first = state.replace(key=first_key)
+        return state, *train.rollout(first, env.reset(first_key), 1.0, env, net)
 
     def update(current: tuple) -> tuple:
         state, env_state, steps = current
         after, _ = train.update(state, steps, 1.0, net)
-        return after, *train.rollout(state, env_state, env, net)
+        return after, *train.rollout(state, env_state, 1.0, env, net)
 
     # Threefry: XLA's own generator draws for all lanes of a vmap from the first one's key.
     first = jax.jit(jax.vmap(begin))(jax.random.split(jax.random.key(0), seeds))
