@@ -24,7 +24,7 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import gymnasium
@@ -106,7 +106,11 @@ class Trial:
         return env
 
     def compile(
-        self, function: Callable, *args: Any, devices: Sequence[jax.Device] | None = None
+        self,
+        function: Callable,
+        *args: Any,
+        devices: Sequence[jax.Device] | None = None,
+        donate: Collection[int] = (),
     ) -> Compiled:
         """Compile a function ahead of time, with its environments spread over the devices.
 
@@ -114,11 +118,13 @@ class Trial:
           function: of pytrees of arrays, jit-able.
           *args: what it will be called with, or the shapes and dtypes of it: `outputs` of another.
           devices: that run it, `jax.devices()` if None; `env.devices` for what steps an `env`.
+          donate: which arguments are given up, counted from 0: what it returns may take their
+            memory, such as a replay buffer's.
 
         Returns:
           What to call instead of it, from anywhere; it fetches its arguments from other devices.
         """
-        return Compiled(function, args, devices or jax.devices(), self._num_envs)
+        return Compiled(function, args, devices or jax.devices(), self._num_envs, donate)
 
     def start(self) -> None:
         """Start the clock: call it once, when everything is compiled."""

@@ -20,6 +20,7 @@ class Compiled:
       devices: that run it.
       num_envs: the numbers of environments, by which such an axis is known; multiples of the
         number of devices.
+      donate: which arguments are given up, counted from 0: what it returns may take their memory.
 
     Attributes:
       outputs: shapes and dtypes of what it returns, to compile for what comes next.
@@ -31,6 +32,7 @@ class Compiled:
         args: tuple,
         devices: Sequence[jax.Device],
         num_envs: Collection[int],
+        donate: Collection[int] = (),
     ) -> None:
         mesh = Mesh(devices, ("devices",))
 
@@ -47,6 +49,7 @@ class Compiled:
             function,
             in_shardings=self._places,
             out_shardings=jax.tree.map(place, self.outputs),
+            donate_argnums=tuple(donate),
         )
         self._call = placed.lower(*specs).compile()
 
