@@ -87,6 +87,7 @@ def loop(
     tag: Annotated[
         str, typer.Option(help="Tag of the branch autorl/TAG to begin; today's date if left out.")
     ] = "",
+    start: options.From = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the night that the ledger records.")
     ] = False,
@@ -145,7 +146,8 @@ def loop(
             "--resume continues the night as it was planned, and --agent begins another one, with "
             "--hours, --max-runs and --agent-timeout of its own: leave --resume out, or these."
         )
-    plan = None if resume else _plan(agent, hours, max_runs, agent_timeout)
+    first = options.training_file(start) if start else None
+    plan = None if resume else _plan(agent, hours, max_runs, agent_timeout, start)
     if branch.current(Path.cwd()) is None:
         if resume:
             raise InputError("--resume needs the experiment branch of a night to be checked out.")
@@ -166,12 +168,14 @@ def loop(
                 made, conditions = _begin(
                     tag, *chosen, sandbox.NONE if no_sandbox else None, no_stopping, num_seeds
                 )
+                options.put_first_file(made, start)
                 ongoing = Contest(
                     made, conditions, options.confinement(conditions.sandbox), run, site
                 )
             options.check_conditions(
                 ongoing, tag, task, budget, backend, no_stopping=no_stopping, seeds=seeds
             )
+            options.check_first_file(ongoing, first)
             Night(ongoing, plan, _say).run()
             from harness.morning import standing  # noqa: PLC0415  (charts: only in the morning)
 
@@ -184,7 +188,11 @@ def loop(
 
 
 def _plan(
-    agent: str, hours: float | None, max_runs: int | None, agent_timeout: float | None
+    agent: str,
+    hours: float | None,
+    max_runs: int | None,
+    agent_timeout: float | None,
+    start: Path | None,
 ) -> Plan:
     """What the night is to be.
 
@@ -194,7 +202,7 @@ def _plan(
     if not agent:
         raise InputError("Who edits? --agent takes a preset (--list-agents) or a shell command.")
     if agent in tuners.TUNERS:
-        tuners.check(agent, options.training_file(Path(EDITABLE)))
+        tuners.check(agent, options.training_file(start or Path(EDITABLE)))
     elif complaint := agents.complaint(agent, tuners.TUNERS):
         raise InputError(complaint)
     return Plan(

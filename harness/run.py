@@ -86,6 +86,7 @@ def run(
             "and measure the baseline.",
         ),
     ] = None,
+    start: options.From = None,
     no_stopping: Annotated[
         bool,
         typer.Option(
@@ -135,15 +136,19 @@ def run(
         if (seed, train, eval_engine, aa) != (None,) * 4 or confirm:
             raise InputError("--init takes no --seed, --train, --eval-engine, --aa or --confirm.")
         options.training_file(Path.cwd() / EDITABLE)
+        first = options.training_file(start) if start else None
         if (ongoing := _begun(init)) is not None:
             given = (task, budget, backend, episodes, no_stopping, seeds)
             options.check_conditions(ongoing, init, *given)
+            options.check_first_file(ongoing, first)
         with options.at_work(Path.cwd()):
             stopping = ongoing is None and options.stopping(Path.cwd(), task_ids, no_stopping)
-            _begin(init, ongoing, dataclasses.replace(conditions, stopping=stopping))
+            conditions = dataclasses.replace(conditions, stopping=stopping)
+            _measure_baseline(ongoing or _made(init, conditions, start))
         return
-    if no_stopping:
-        raise InputError("--no-stopping is a condition of a branch: give it with --init.")
+    if no_stopping or start:
+        name = "--no-stopping is a condition" if no_stopping else "--from is the first file"
+        raise InputError(f"{name} of a branch: give it with --init.")
     by_itself = by_hand or backend != "auto" or no_sandbox
     ongoing = None if by_itself else contest.resume(Path.cwd(), options.confinement, options.shown)
     if ongoing:
@@ -187,16 +192,21 @@ def _begun(tag: str) -> Contest | None:
     return ongoing if ongoing and ongoing.branch.tag == tag else None
 
 
-def _begin(tag: str, started: Contest | None, conditions: Conditions) -> None:
-    """Make a branch, or go on with one whose baseline is not measured yet."""
+def _made(tag: str, conditions: Conditions, start: Path | None) -> Contest:
+    """A new branch, or one that was made and has no run yet."""
     root = Path.cwd()
     there = branch.current(root) == tag
     if not there:
         beginning.check(root, tag)
     Ledger(root / LEDGER).prepare()  # before there is a branch, which could have no rows
-    if started is None:
-        made = Branch(root, tag) if there else beginning.create(root, tag)
-        started = Contest(made, conditions, options.confinement(conditions.sandbox), options.shown)
+    made = Branch(root, tag) if there else beginning.create(root, tag)
+    options.put_first_file(made, start)
+    return Contest(made, conditions, options.confinement(conditions.sandbox), options.shown)
+
+
+def _measure_baseline(started: Contest) -> None:
+    """Make the runs that a branch begins with, and say what can be done next."""
+    root = started.branch.root
     started.settle()
     scores = started.measure()
     options.tell_doubts(root, started.read())

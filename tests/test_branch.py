@@ -89,7 +89,7 @@ def test_a_kill_in_the_middle_of_a_beginning_is_made_good(root, monkeypatch, pla
     branch.begin_with(OTHER, "Begin from other.py")
     branch.check_unworked()
     assert branch.edit_of("tip") == branch.edit() == OTHER
-    assert refs(root) == {}
+    assert branch.trials() == []
 
 
 def test_a_branch_name_is_checked_and_never_taken_twice(root):
@@ -298,7 +298,7 @@ def kill_at(monkeypatch, place):
     """Die at the first call of a method of `Branch`; the way back to a whole world."""
     whole = getattr(Branch, place)
 
-    def dies(*arguments):
+    def dies(*arguments, **options):
         monkeypatch.setattr(Branch, place, whole)
         raise KilledError
 

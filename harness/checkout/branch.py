@@ -45,6 +45,9 @@ NAME_BYTES = 8
 KEEP = "autorl: keep"
 """What the branch's reflog says of a step."""
 
+BEGIN = "autorl: begin"
+"""What it says of the commit that brings in another first file."""
+
 MERGE = "Merge a confirmed lead"
 """Message of the commit that brings it together with what was committed on the branch since."""
 
@@ -101,6 +104,7 @@ class Branch:
         self._refs = f"refs/autorl/{tag}/"
         self._trial = f"{self._refs}trial/"
         self._lead = f"{self._refs}lead"
+        self._made = f"{self._refs}made-"
         self._edits: dict[str, bytes] = {}  # that were asked for, by their commits
         self._parents: dict[str, str] = {}  # the first ones of trials, by their commits
 
@@ -239,17 +243,39 @@ class Branch:
         Raises:
           InputError: something was.
         """
-        traces = git.text(self.root, "for-each-ref", "--count=1", self._refs)
+        names = git.text(self.root, "for-each-ref", "--format=%(refname)", self._refs).split()
+        traces = [name for name in names if not name.startswith(self._made)]  # killed beforehand
         if self.exists():
-            names = ("reflog", "show", "--no-show-signature", "--format=%gs", self.head, "--")
-            steps = git.text(self.root, *names)  # no signature is asked of a program, no file shown
-            traces += "".join(line for line in steps.splitlines() if line == KEEP)
+            options = ("--no-show-signature", "--format=%gs")  # no signature is asked of a program
+            steps = git.text(self.root, "reflog", "show", *options, self.head, "--").splitlines()
+            traces += [line for line in steps if line == KEEP]
         if traces:
             raise InputError(
                 f"Challengers were tried on {self.name}, and results.tsv has no row of it: the "
                 "ledger was moved away, or another one begun. Restore it from a copy, with runs/; "
                 "or begin a new branch under another tag."
             )
+
+    def begin_with(self, edit: bytes, message: str) -> None:
+        """Have another training file than the commit from which it was made; once, at first.
+
+        Raises:
+          InputError: the working tree's is neither: somebody has changed it.
+        """
+        refs = self.read()
+        if edit == self.edit_of(refs.tip) == self.edit():
+            return
+        if self.edit() not in (edit, self.edit_of(refs.tip)):
+            raise InputError(
+                f"{EDITABLE} has changes that are not committed, and another file is to take its "
+                f"place: commit them, or take them back (git restore {EDITABLE})."
+            )
+        self.write(edit)
+        if edit != self.edit_of(refs.tip):
+            made, held = self._commit(edit, message, refs, refs.tip)
+            git.stage(self.root, EDITABLE, _entry(self.root, made))
+            step = f"update {self.head} {made} {refs.tip}"
+            self._update(step, f"delete {held}", because=BEGIN)
 
     def follows_tip(self, commit: str) -> bool:
         """Whether a commit's parent is the tip: somebody may have committed since it was made."""
@@ -416,7 +442,7 @@ class Branch:
         """
         behind = _distance(self.root, refs.tip, parent).behind
         merged = (*([refs.tip] if behind else ()), *others)
-        made = f"{self._refs}made-{secrets.token_hex(NAME_BYTES)}"
+        made = f"{self._made}{secrets.token_hex(NAME_BYTES)}"
         who = {role: git.signature(self.root, role, IDENTITY) for role in ("AUTHOR", "COMMITTER")}
         text = words.plain(message).strip().encode(errors="replace") + b"\n"
         head = f"commit {made}\nmark :1\nauthor {who['AUTHOR']}\ncommitter {who['COMMITTER']}\n"
@@ -429,13 +455,13 @@ class Branch:
         options = ("--quiet", "--done", "--date-format=raw-permissive")  # of time zones, any
         return git.text(self.root, "fast-import", *options, data=b"".join(stream)), made
 
-    def _update(self, *commands: str) -> None:
+    def _update(self, *commands: str, because: str = KEEP) -> None:
         """Change refs, all of them or none; none that a link of that name points to.
 
-        Only the branch itself has a reflog, and it moves by a keep.
+        Only the branch itself has a reflog, and it moves by a keep, or at first.
         """
         data = "".join(f"{command}\n" for command in commands).encode()
-        git.run(self.root, "update-ref", "-m", KEEP, "--no-deref", "--stdin", data=data)
+        git.run(self.root, "update-ref", "-m", because, "--no-deref", "--stdin", data=data)
 
     def _message(self, commit: str) -> str:
         """What a commit says of itself."""

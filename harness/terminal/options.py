@@ -6,10 +6,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from harness import tasks
 from harness.checkout import branch, holder, integrity, syntax
 from harness.checkout.branch import Branch
+from harness.checkout.integrity import plain
 from harness.confinement import sandbox
 from harness.contract.order import Order
 from harness.engines import backends
@@ -23,11 +27,22 @@ from harness.judgement.summaries import Summary
 from harness.measurement import instrument
 from harness.measurement.sites import Announce, Measurement, Site, Watch
 from harness.morning import aftermath
-from harness.places import LEDGER
+from harness.places import EDITABLE, LEDGER
 from harness.record.entries import Entry, Role
 from harness.record.ledger import Ledger
 from harness.system import words
 from harness.terminal.display import Display
+
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        help=f"For a new branch: the file that it begins with, in place of {EDITABLE}.",
+        show_default=False,
+    ),
+]
+"""The option that commands share which begin a branch."""
 
 EARLY = 2
 """The fresh run of an incumbent after which what it looks like is told: others take hours."""
@@ -141,6 +156,36 @@ def training_file(path: Path) -> bytes:
     if fault := syntax.fault(source):
         raise InputError(f"Syntax error in {path}: {fault}. Nothing was run.")
     return source
+
+
+def put_first_file(made: Branch, start: Path | None) -> None:
+    """Have a branch without runs begin with another training file, if one is wanted.
+
+    Args:
+      made: the branch.
+      start: the file.
+
+    Raises:
+      InputError: it is none, or would take the place of what nobody has committed.
+    """
+    if start is not None:
+        made.begin_with(plain(training_file(start)), f"Begin from {start}")
+
+
+def check_first_file(ongoing: Contest, first: bytes | None) -> None:
+    """Make sure that a branch began with a file, if one is named.
+
+    Raises:
+      InputError: it began with another one.
+    """
+    runs = ongoing.read().runs
+    if first is None or not runs or ongoing.branch.edit_of(runs[0].commit) == plain(first):
+        return
+    raise InputError(
+        f"{ongoing.branch.name} is checked out, and began with another file than --from names. "
+        "Leave that out to go on with it, or switch to where a new branch is to begin "
+        "(git switch main)."
+    )
 
 
 def confinement(wanted: str | None) -> str:
