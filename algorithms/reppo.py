@@ -389,7 +389,7 @@ def main(trial: Trial) -> None:
     """Compile, start the clock, and update until the budget is used up."""
     env = trial.make_env(trial.num_envs_hint)
     if not env.action_space.shape:
-        raise ValueError("REPPO needs actions of a Box space: begin from another algorithm.")
+        raise SystemExit(f"{trial.task.id} has discrete actions; this file is for a Box of them.")
     if (samples := ROLLOUT_STEPS * env.num_envs) % NUM_MINIBATCHES:
         raise ValueError(f"{samples} samples of a rollout make no {NUM_MINIBATCHES} minibatches.")
     net = Networks(env.action_space.shape[0])

@@ -414,7 +414,7 @@ def main(trial: Trial) -> None:
     """Compile, start the clock, and go on until the budget is used up."""
     env = trial.make_env(min(trial.num_envs_hint, MAX_ENVS))
     if not env.action_space.shape:
-        raise ValueError("SAC needs actions of a Box space: begin from another algorithm.")
+        raise SystemExit(f"{trial.task.id} has discrete actions; this file is for a Box of them.")
     # XLA's own generator: its normal numbers compile five times faster than threefry's.
     key, reset_key, init_key = jax.random.split(jax.random.key(trial.seed, impl="rbg"), 3)
     state = jax.jit(partial(init, env=env))(init_key)

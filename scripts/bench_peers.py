@@ -11,7 +11,7 @@ from matrix import ROOT, SHIPPED, main
 
 FILES = {
     SHIPPED: "agent_space/train.py",
-    "plain PPO": "peers/plain_ppo.py",
+    "plain PPO": "algorithms/plain_ppo.py",
     "SB3 PPO": "peers/sb3_ppo.py",
     "SBX SAC": "peers/sbx_sac.py",
 }

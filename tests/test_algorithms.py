@@ -55,11 +55,12 @@ def test_every_file_learns_to_balance_a_pole(name, harness_run):
     assert float(summary_block(run.stdout)["avg_return"]) > 20
 
 
-@pytest.mark.parametrize("name", ["reppo", "sac"])
+@pytest.mark.parametrize("name", ["reppo", "sac", "plain_ppo"])
 def test_files_for_box_actions_say_so(name):
     env = SimpleNamespace(num_envs=8, action_space=SimpleNamespace(shape=()))
-    trial = SimpleNamespace(num_envs_hint=8, make_env=lambda num_envs: env)
-    with pytest.raises(ValueError, match="needs actions of a Box space"):
+    task = SimpleNamespace(id="CartPole-v1")
+    trial = SimpleNamespace(num_envs_hint=8, make_env=lambda num_envs: env, task=task)
+    with pytest.raises(SystemExit, match="CartPole-v1 has discrete actions"):
         load(name).main(trial)
 
 

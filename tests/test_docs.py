@@ -170,7 +170,7 @@ def spans(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_path_of_the_project_in_a_page_exists(page):
-    folders = "harness|agent_space|peers|scripts|tests|docs"
+    folders = "harness|agent_space|algorithms|peers|scripts|tests|docs"
     named = [
         found.group() for span in spans(page)
         for found in [re.match(rf"({folders})/[\w./-]*\w/?(?![\w*])|\w+\.md", span)] if found

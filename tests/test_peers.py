@@ -9,13 +9,12 @@ from harness import envs
 from tests.conftest import ROOT, rows, summary_block
 
 LIBRARIES = {
-    "plain_ppo": "jax",
     "sb3_ppo": "stable_baselines3",
     "sbx_sac": "sbx",
     "brax_ppo": "brax",
 }
 
-BUDGETS = {"plain_ppo": 10, "sb3_ppo": 30, "sbx_sac": 30, "brax_ppo": 90}
+BUDGETS = {"sb3_ppo": 30, "sbx_sac": 30, "brax_ppo": 90}
 """Seconds: an update of SB3's takes several on shared cores; Brax compiles in them."""
 
 

@@ -212,9 +212,9 @@ def update(state: State, rate: jax.Array, env: Any, net: Network) -> tuple[State
 def main(trial: Trial) -> None:
     """Train until the budget is used up."""
     env = trial.make_env(1)
-    jax.config.update("jax_default_device", env.devices[0])  # everything is where it simulates
     if not env.action_space.shape:
         raise SystemExit(f"{trial.task.id} has discrete actions; this file is for a Box of them.")
+    jax.config.update("jax_default_device", env.devices[0])  # everything is where it simulates
     net = Network(env.action_space.shape[0])
     key = jax.random.key(trial.seed)
     start = jax.jit(partial(init, env=env, net=net)).lower(key).compile()
