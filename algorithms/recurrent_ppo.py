@@ -53,14 +53,14 @@ KL_ADAPTATION = 1.5  # factor on the learning rate when the change is half or tw
 MAX_DEVIATIONS = 10.0  # standard deviations to which normalized observations and values are clipped
 
 
-# ---- Network: two multilayer perceptrons, a distribution for each kind of action space ----------
+# ---- Network: two recurrent towers, a distribution for each kind of action space ----------------
 
 
 class Gaussian(NamedTuple):
-    """Actions of a Box space: a Gaussian with the same noise for every action and state."""
+    """Actions of a Box space: a diagonal Gaussian."""
 
     mean: jax.Array  # [..., action]
-    log_std: jax.Array
+    log_std: jax.Array  # [..., action]
 
     def sample(self, key: jax.Array) -> jax.Array:
         """Draw actions [..., action]."""
@@ -72,8 +72,8 @@ class Gaussian(NamedTuple):
         return (-0.5 * z**2 - self.log_std - 0.5 * jnp.log(2 * jnp.pi)).sum(-1)
 
     def entropy(self) -> jax.Array:
-        """In nats."""
-        return self.mean.shape[-1] * (self.log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e))
+        """In nats, [...]."""
+        return (self.log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e)).sum(-1)
 
     def mode(self) -> jax.Array:
         """The likeliest actions [..., action]."""
@@ -145,7 +145,7 @@ class ActorCritic(nn.Module):
         Its noise falls with `left`, the share of the budget that is left.
         """
         memory, out = self.actor(memory, obs)
-        log_std = FINAL_LOG_STD + (INITIAL_LOG_STD - FINAL_LOG_STD) * left
+        log_std = jnp.full_like(out, FINAL_LOG_STD + (INITIAL_LOG_STD - FINAL_LOG_STD) * left)
         # Means end at the bounds: beyond, every action is the same.
         return memory, Categorical(out) if self.discrete else Gaussian(nn.tanh(out), log_std)
 

@@ -40,7 +40,8 @@ MAX_VALUE = 6.0  # standard deviations of all targets at which the bins end
 BIN_SPREAD = 0.75  # [0.3, 2.0, log] bins: the standard deviation that a target is given
 TARGET_KL = 0.1  # [0.01, 0.3, log] how far an update may take the policy in a state
 TARGET_ENTROPY = -0.5  # [-1.5, 0.0] nats a joint; of actions between -1 and 1
-INITIAL_TEMPERATURE = 0.01  # [0.001, 0.1, log] of the entropy and of the change
+INITIAL_TEMPERATURE = 0.001  # [0.0001, 0.1, log] what a nat of entropy is worth, in deviations
+INITIAL_PENALTY = 0.01  # [0.001, 0.1, log] what a nat of change costs, likewise
 INITIAL_LOG_STD = -0.5  # [-1.5, 0.0] of the action noise, before the tanh
 LOG_STD_BOUNDS = -4.0, 1.0  # it stays in between
 MAX_DEVIATIONS = 10.0  # standard deviations to which normalized observations are clipped
@@ -97,8 +98,8 @@ class Networks(nn.Module):
         self.actor = tower(2 * self.action_size, 0.01, constant(0.0))
         # Far above what a layer adds: the distribution begins at zero.
         self.critic = tower(NUM_BINS, 1.0, lambda *_: 40 * coded(jnp.zeros(())))
-        self.log_temperature = self.param("log_temperature", _log_temperature)
-        self.log_penalty = self.param("log_penalty", _log_temperature)
+        self.log_temperature = self.param("log_temperature", lambda _: jnp.log(INITIAL_TEMPERATURE))
+        self.log_penalty = self.param("log_penalty", lambda _: jnp.log(INITIAL_PENALTY))
 
     def policy(self, obs: jax.Array) -> Squashed:
         """The distribution of actions at observations [..., observation]."""
@@ -120,11 +121,6 @@ class Networks(nn.Module):
     def everything(self, obs: jax.Array, action: jax.Array) -> Any:
         """All outputs, so that all parameters are made."""
         return self.policy(obs), self.value(obs, action), self.temperatures()
-
-
-def _log_temperature(key: jax.Array) -> jax.Array:
-    del key
-    return jnp.log(INITIAL_TEMPERATURE)
 
 
 def bins() -> jax.Array:

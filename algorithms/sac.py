@@ -27,15 +27,15 @@ from harness.trial import Trial, connect
 
 # ---- Constants: one set for every task; a tuner stays within [low, high] or {…} -----------------
 
-ON_CPU = jax.default_backend() == "cpu"
-
 MAX_ENVS = 1024  # more would only fill the buffer sooner
 UPDATES_PER_STEP = 8  # {1, 2, 4, 8, 16, 32} gradient steps for a step of all environments
-BATCH_SIZE = 128 if ON_CPU else 2048  # transitions that a gradient step learns from
-HIDDEN = 128 if ON_CPU else 512  # units of each of two hidden layers
+BATCH_SIZE = 128  # {64, 128, 256} transitions that a gradient step learns from, on processors
+ACCELERATOR_BATCH_SIZE = 2048  # {512, 1024, 2048, 4096} on accelerators
+HIDDEN = 128  # {64, 128, 256} units of each of two hidden layers, on processors
+ACCELERATOR_HIDDEN = 512  # {256, 512, 1024} on accelerators
 POLICY_DELAY = 2  # {1, 2, 3, 4} updates of the values for one of the policy
 WARM_UP_STEPS = 16  # of all environments, before anything is learned
-BUFFER_BYTES = 2**29 if ON_CPU else 2**33  # what transitions may take
+BUFFER_BYTES = 2**29  # what transitions may take
 MAX_TRANSITIONS = 2_000_000  # that are kept, where they are small
 STEPS_PER_CALL = 32  # of all environments, between two reports
 HORIZON = 100.0  # [30.0, 1000.0, log] steps ahead that count: the discount is 1 - 1 / HORIZON
@@ -46,7 +46,7 @@ NUM_BINS = 101  # {51, 101, 151} that a value's distribution has
 MAX_VALUE = 5.0  # of scaled returns: the bins end there
 BIN_SPREAD = 0.75  # [0.3, 2.0, log] bins: the standard deviation that a target is given
 TARGET_ENTROPY = -0.5  # [-1.5, 0.0] nats a joint; of actions between -1 and 1
-INITIAL_TEMPERATURE = 0.01  # [0.001, 0.1, log] what a nat of entropy is worth
+INITIAL_TEMPERATURE = 0.001  # [0.0001, 0.1, log] what a nat of entropy is worth
 LOG_STD_BOUNDS = -5.0, 1.0  # of the action noise, before the tanh
 MAX_DEVIATIONS = 10.0  # standard deviations to which normalized observations are clipped
 NUM_CRITICS = 2  # the lower of their values counts
@@ -80,23 +80,24 @@ def applied(action: jax.Array, space: Any) -> jax.Array:
     return (space.high + space.low) / 2 + (space.high - space.low) / 2 * action
 
 
-def tower(size: int, head_scale: float, bias: Any) -> nn.Sequential:
+def tower(hidden: int, size: int, head_scale: float, bias: Any) -> nn.Sequential:
     """Two normalized hidden layers and a head."""
     head = nn.Dense(size, kernel_init=orthogonal(head_scale), bias_init=bias)
-    dense = partial(nn.Dense, HIDDEN, kernel_init=orthogonal(2**0.5))
-    hidden = [layer for _ in range(2) for layer in (dense(), nn.LayerNorm(), nn.relu)]
-    return nn.Sequential([*hidden, head])
+    dense = partial(nn.Dense, hidden, kernel_init=orthogonal(2**0.5))
+    layers = [layer for _ in range(2) for layer in (dense(), nn.LayerNorm(), nn.relu)]
+    return nn.Sequential([*layers, head])
 
 
 class Actor(nn.Module):
     """A policy over normalized observations."""
 
+    hidden: int
     action_size: int
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> Squashed:
         """The distribution of actions at observations [..., observation]."""
-        out = tower(2 * self.action_size, 0.01, constant(0.0))(obs)
+        out = tower(self.hidden, 2 * self.action_size, 0.01, constant(0.0))(obs)
         mean, log_std = jnp.split(out, 2, axis=-1)
         return Squashed(mean, jnp.clip(log_std, *LOG_STD_BOUNDS))
 
@@ -104,12 +105,34 @@ class Actor(nn.Module):
 class Critic(nn.Module):
     """Logits of the bins that the value of an action may be in."""
 
+    hidden: int
+
     @nn.compact
     def __call__(self, obs: jax.Array, action: jax.Array) -> jax.Array:
         """[..., NUM_BINS], for normalized observations and actions between -1 and 1."""
         # Far above what a layer adds: the distribution begins at zero.
-        head = tower(NUM_BINS, 1.0, lambda *_: 40 * coded(jnp.zeros(())))
-        return head(jnp.concatenate([obs, action], axis=-1))
+        values = tower(self.hidden, NUM_BINS, 1.0, lambda *_: 40 * coded(jnp.zeros(())))
+        return values(jnp.concatenate([obs, action], axis=-1))
+
+
+class Setup(NamedTuple):
+    """What depends on what computes: wide on accelerators, slim on processors."""
+
+    actor: Actor
+    critic: Critic
+    batch_size: int
+
+    def logits(self, critics: Any, obs: jax.Array, action: jax.Array) -> jax.Array:
+        """Of all critics: [NUM_CRITICS, B, NUM_BINS]."""
+        return jax.vmap(self.critic.apply, in_axes=(0, None, None))(critics, obs, action)
+
+
+def setup(env: Any) -> Setup:
+    """For the devices that step an environment, which are those that learn."""
+    slim = env.devices[0].platform == "cpu"
+    hidden = HIDDEN if slim else ACCELERATOR_HIDDEN
+    batch_size = BATCH_SIZE if slim else ACCELERATOR_BATCH_SIZE
+    return Setup(Actor(hidden, env.action_space.shape[0]), Critic(hidden), batch_size)
 
 
 def expected(logits: jax.Array) -> jax.Array:
@@ -202,12 +225,12 @@ class Buffer(NamedTuple):
         kept = jax.tree.map(lambda all, new: all.at[row].set(new), self.steps, step)
         return Buffer(kept, self.count + 1)
 
-    def sample(self, key: jax.Array) -> Transition:
+    def sample(self, key: jax.Array, batch_size: int) -> Transition:
         """Draw a batch, with replacement."""
         rows, num_envs = self.steps.reward.shape
         row_key, env_key = jax.random.split(key)
-        row = jax.random.randint(row_key, (BATCH_SIZE,), 0, jnp.minimum(self.count, rows))
-        env = jax.random.randint(env_key, (BATCH_SIZE,), 0, num_envs)
+        row = jax.random.randint(row_key, (batch_size,), 0, jnp.minimum(self.count, rows))
+        env = jax.random.randint(env_key, (batch_size,), 0, num_envs)
         return jax.tree.map(lambda x: x[row, env], self.steps)
 
 
@@ -236,21 +259,20 @@ class TrainState:
     target: Any  # follows the critics slowly
     log_temperature: jax.Array
     opt_states: Any  # of actor, critics and temperature
+    updates: jax.Array  # of the critics, so far
     obs_stats: Statistics
     scale: Scale
 
 
-def optimizer(left: jax.Array | float) -> optax.GradientTransformation:
-    """Adam, at a rate that falls with the share of the budget that is left."""
-    return optax.adam(FINAL_LEARNING_RATE + (LEARNING_RATE - FINAL_LEARNING_RATE) * left)
+optimizer = optax.adam  # of a rate
 
 
-def init(key: jax.Array, env: Any) -> TrainState:
+def init(key: jax.Array, env: Any, net: Setup) -> TrainState:
     """The state before the first update."""
     actor_key, critic_key = jax.random.split(key)
     obs, action = jnp.zeros(env.observation_space.shape), jnp.zeros(env.action_space.shape)
-    actor = Actor(len(action)).init(actor_key, obs)
-    one = partial(Critic().init, obs=obs, action=action)
+    actor = net.actor.init(actor_key, obs)
+    one = partial(net.critic.init, obs=obs, action=action)
     critics = jax.vmap(one)(jax.random.split(critic_key, NUM_CRITICS))
     log_temperature = jnp.log(INITIAL_TEMPERATURE)
     return TrainState(
@@ -258,85 +280,60 @@ def init(key: jax.Array, env: Any) -> TrainState:
         critics=critics,
         target=critics,
         log_temperature=log_temperature,
-        opt_states=tuple(optimizer(1.0).init(x) for x in (actor, critics, log_temperature)),
+        opt_states=tuple(optimizer(LEARNING_RATE).init(x) for x in (actor, critics, log_temperature)),
+        updates=jnp.int32(0),
         obs_stats=fresh_statistics(obs.shape),
         scale=Scale(jnp.zeros(env.num_envs), fresh_statistics(()), jnp.asarray(1e-4)),
     )
 
 
-def logits(critics: Any, obs: jax.Array, action: jax.Array) -> jax.Array:
-    """Of all critics: [NUM_CRITICS, B, NUM_BINS]."""
-    return jax.vmap(Critic().apply, in_axes=(0, None, None))(critics, obs, action)
-
-
-def critic_loss(critics: Any, state: TrainState, batch: Transition, key: jax.Array) -> Any:
+def critic_loss(critics: Any, state: TrainState, batch: Transition, key: Any, net: Setup) -> Any:
     """The cross-entropy to the targets' codes, and the mean value."""
-    policy = Actor(batch.action.shape[-1]).apply(state.actor, batch.next_obs)
-    next_action, log_prob = policy.sample(key)
-    next_value = expected(logits(state.target, batch.next_obs, next_action)).min(0)
+    next_action, log_prob = net.actor.apply(state.actor, batch.next_obs).sample(key)
+    next_value = expected(net.logits(state.target, batch.next_obs, next_action)).min(0)
     soft = next_value - jnp.exp(state.log_temperature) * log_prob
     target = batch.reward + jnp.where(batch.terminated, 0.0, 1 - 1 / HORIZON) * soft
-    outputs = logits(critics, batch.obs, batch.action)
-    code = coded(jax.lax.stop_gradient(target))
-    return optax.softmax_cross_entropy(outputs, code).mean(1).sum(), target.mean()
+    outputs = net.logits(critics, batch.obs, batch.action)
+    loss = optax.softmax_cross_entropy(outputs, jax.lax.stop_gradient(coded(target)))
+    return loss.mean(1).sum(), target.mean()
 
 
-def actor_loss(actor: Any, state: TrainState, batch: Transition, key: jax.Array) -> Any:
+def actor_loss(actor: Any, state: TrainState, batch: Transition, key: Any, net: Setup) -> Any:
     """Uphill on the lower of the values, with the entropy's worth; and the entropy."""
-    action, log_prob = Actor(batch.action.shape[-1]).apply(actor, batch.obs).sample(key)
-    value = expected(logits(state.critics, batch.obs, action)).min(0)
+    action, log_prob = net.actor.apply(actor, batch.obs).sample(key)
+    value = expected(net.logits(state.critics, batch.obs, action)).min(0)
     return (jnp.exp(state.log_temperature) * log_prob - value).mean(), -log_prob.mean()
 
 
-def improve_critics(state: TrainState, batch: Transition, key: jax.Array, adam: Any) -> tuple:
+def improve_critics(state: TrainState, batch: Transition, key: Any, rate: Any, net: Setup) -> tuple:
     """One gradient step of the values; their targets follow."""
     actor_opt, critic_opt, temperature_opt = state.opt_states
-    (loss, value), grads = jax.value_and_grad(critic_loss, has_aux=True)(
-        state.critics, state, batch, key
-    )
-    updates, critic_opt = adam.update(grads, critic_opt)
-    critics = optax.apply_updates(state.critics, updates)
+    value_and_grad = jax.value_and_grad(critic_loss, has_aux=True)
+    (loss, value), grads = value_and_grad(state.critics, state, batch, key, net)
+    change, critic_opt = optimizer(rate).update(grads, critic_opt)
+    critics = optax.apply_updates(state.critics, change)
     state = state.replace(
         critics=critics,
         target=optax.incremental_update(critics, state.target, TARGET_RATE),
         opt_states=(actor_opt, critic_opt, temperature_opt),
+        updates=state.updates + 1,
     )
     return state, {"losses/value_loss": loss, "charts/value": value}
 
 
-def improve_policy(state: TrainState, batch: Transition, key: jax.Array, adam: Any) -> tuple:
+def improve_policy(state: TrainState, batch: Transition, key: Any, rate: Any, net: Setup) -> Any:
     """One gradient step of the policy, and one of what a nat of entropy is worth."""
     actor_opt, critic_opt, temperature_opt = state.opt_states
-    (loss, entropy), grads = jax.value_and_grad(actor_loss, has_aux=True)(
-        state.actor, state, batch, key
-    )
-    updates, actor_opt = adam.update(grads, actor_opt)
+    grads, entropy = jax.grad(actor_loss, has_aux=True)(state.actor, state, batch, key, net)
+    change, actor_opt = optimizer(rate).update(grads, actor_opt)
     surplus = entropy - TARGET_ENTROPY * batch.action.shape[-1]
-    change, temperature_opt = adam.update(jnp.exp(state.log_temperature) * surplus, temperature_opt)
-    state = state.replace(
-        actor=optax.apply_updates(state.actor, updates),
-        log_temperature=state.log_temperature + change,
+    slope = jnp.exp(state.log_temperature) * surplus
+    warmer, temperature_opt = optimizer(rate).update(slope, temperature_opt)
+    return state.replace(
+        actor=optax.apply_updates(state.actor, change),
+        log_temperature=state.log_temperature + warmer,
         opt_states=(actor_opt, critic_opt, temperature_opt),
     )
-    return state, {"losses/policy_loss": loss, "losses/entropy": entropy}
-
-
-def learn(state: TrainState, buffer: Buffer, key: jax.Array, left: jax.Array) -> tuple:
-    """UPDATES_PER_STEP gradient steps of the values, and fewer of the policy."""
-    adam = optimizer(left)
-
-    def update(state: TrainState, key: jax.Array) -> tuple[TrainState, dict]:
-        each = jax.random.split(key, POLICY_DELAY + 2)
-        for i in range(POLICY_DELAY):
-            sample_key, loss_key = jax.random.split(each[i])
-            batch = scaled(state, buffer.sample(sample_key))
-            state, metrics = improve_critics(state, batch, loss_key, adam)
-        state, more = improve_policy(state, batch, each[-1], adam)
-        return state, metrics | more
-
-    keys = jax.random.split(key, max(UPDATES_PER_STEP // POLICY_DELAY, 1))
-    state, metrics = jax.lax.scan(update, state, keys)
-    return state, jax.tree.map(jnp.mean, metrics)
 
 
 def scaled(state: TrainState, batch: Transition) -> Transition:
@@ -346,6 +343,22 @@ def scaled(state: TrainState, batch: Transition) -> Transition:
         next_obs=normalize(state.obs_stats, batch.next_obs),
         reward=batch.reward / state.scale.divisor(),
     )
+
+
+def learn(state: TrainState, buffer: Buffer, key: jax.Array, left: jax.Array, net: Setup) -> tuple:
+    """UPDATES_PER_STEP gradient steps of the values, and one in POLICY_DELAY of the policy."""
+    rate = FINAL_LEARNING_RATE + (LEARNING_RATE - FINAL_LEARNING_RATE) * left
+
+    def update(state: TrainState, key: jax.Array) -> tuple[TrainState, dict]:
+        sample_key, critic_key, actor_key = jax.random.split(key, 3)
+        batch = scaled(state, buffer.sample(sample_key, net.batch_size))
+        state, metrics = improve_critics(state, batch, critic_key, rate, net)
+        due = state.updates % POLICY_DELAY == 0
+        better = partial(improve_policy, state, batch, actor_key, rate, net)
+        return jax.lax.cond(due, better, lambda: state), metrics
+
+    state, metrics = jax.lax.scan(update, state, jax.random.split(key, UPDATES_PER_STEP))
+    return state, jax.tree.map(jnp.mean, metrics)
 
 
 # ---- Step ---------------------------------------------------------------------------------------
@@ -360,51 +373,52 @@ class Carry(NamedTuple):
     key: jax.Array
 
 
-def step(carry: Carry, left: jax.Array, env: Any) -> tuple[Carry, dict]:
+def step(carry: Carry, left: jax.Array, env: Any, net: Setup) -> tuple[Carry, dict]:
     """Act in all environments, and learn while they are simulated."""
     state, env_state, buffer, key = carry
     key, act_key, learn_key = jax.random.split(key, 3)
     raw_obs = env_state.obs
-    policy = Actor(env.action_space.shape[0]).apply(
-        state.actor, normalize(state.obs_stats, raw_obs)
-    )
+    policy = net.actor.apply(state.actor, normalize(state.obs_stats, raw_obs))
     action, _ = policy.sample(act_key)
     sent = env.send(env_state, applied(action, env.action_space))
 
+    improve = partial(learn, state, buffer, learn_key, left, net)
+    none = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), jax.eval_shape(improve)[1])
     ready = buffer.count >= WARM_UP_STEPS
-    same = jax.eval_shape(learn, state, buffer, learn_key, left)[1]
-    nothing = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), same)
-    state, metrics = jax.lax.cond(
-        ready, lambda: learn(state, buffer, learn_key, left), lambda: (state, nothing)
-    )
+    state, metrics = jax.lax.cond(ready, improve, lambda: (state, none))
 
     after = env.recv(sent, after=optax.tree.norm((state.actor, state.critics)))
     happened = Transition(raw_obs, action, after.reward, after.next_obs, after.terminated)
-    state = state.replace(
-        obs_stats=add_samples(state.obs_stats, raw_obs), scale=state.scale.add(after)
-    )
+    # The buffer is read before it is written to, so that it need not be copied.
+    happened, state = jax.lax.optimization_barrier((happened, state))
+    obs_stats, scale = add_samples(state.obs_stats, raw_obs), state.scale.add(after)
     metrics |= {
         "ended": (after.terminated | after.truncated).sum(),
         "returns": after.episode_return.sum(),
         "lengths": after.episode_length.sum(),
-        "charts/diverged": after.diverged.sum(),  # episodes that ended in NaN
+        "diverged": after.diverged.sum(),  # episodes that ended in NaN
     }
+    state = state.replace(obs_stats=obs_stats, scale=scale)
     return Carry(state, after, buffer.add(happened), key), metrics
 
 
-def steps(carry: Carry, left: jax.Array, env: Any) -> tuple[Carry, dict]:
+def steps(carry: Carry, left: jax.Array, env: Any, net: Setup) -> tuple[Carry, dict]:
     """STEPS_PER_CALL steps, and metrics of them under CleanRL's names."""
     lefts = jnp.full(STEPS_PER_CALL, left)
-    carry, metrics = jax.lax.scan(partial(step, env=env), carry, lefts)
-    ended = metrics.pop("ended").sum()
-    metrics["charts/episodic_return"] = metrics.pop("returns").sum() / ended  # NaN: none ended
-    metrics["charts/episodic_length"] = metrics.pop("lengths").sum() / ended
-    metrics = {
-        name: value.sum() if name == "charts/diverged" else value.mean()
-        for name, value in metrics.items()
+    carry, metrics = jax.lax.scan(partial(step, env=env, net=net), carry, lefts)
+    sums = {name: metrics.pop(name).sum() for name in ("ended", "returns", "lengths", "diverged")}
+    return carry, jax.tree.map(jnp.nanmean, metrics) | {
+        "charts/episodic_return": sums["returns"] / sums["ended"],  # NaN where none ended
+        "charts/episodic_length": sums["lengths"] / sums["ended"],
+        "charts/diverged": sums["diverged"],
+        "charts/temperature": jnp.exp(carry.state.log_temperature),
     }
-    metrics["charts/temperature"] = jnp.exp(carry.state.log_temperature)
-    return carry, metrics
+
+
+def begin(key: jax.Array, env: Any, net: Setup) -> Carry:
+    """Before the first step."""
+    init_key, reset_key, key = jax.random.split(key, 3)
+    return Carry(init(init_key, env, net), env.reset(reset_key), empty_buffer(env), key)
 
 
 # ---- The budget ---------------------------------------------------------------------------------
@@ -415,26 +429,23 @@ def main(trial: Trial) -> None:
     env = trial.make_env(min(trial.num_envs_hint, MAX_ENVS))
     if not env.action_space.shape:
         raise SystemExit(f"{trial.task.id} has discrete actions; this file is for a Box of them.")
+    net = setup(env)
     # XLA's own generator: its normal numbers compile five times faster than threefry's.
-    key, reset_key, init_key = jax.random.split(jax.random.key(trial.seed, impl="rbg"), 3)
-    state = jax.jit(partial(init, env=env))(init_key)
-    buffer = empty_buffer(env)
-    reset = trial.compile(env.reset, reset_key, devices=env.devices)
-    go_on = partial(steps, env=env)
-    left = jnp.float32(1)
-    go_on = trial.compile(
-        go_on, Carry(state, reset.outputs, buffer, key), left, devices=env.devices, donate=[0]
-    )
+    key = jax.random.key(trial.seed, impl="rbg")
+    first = trial.compile(partial(begin, env=env, net=net), key, devices=env.devices)
+    go_on = partial(steps, env=env, net=net)
+    go_on = trial.compile(go_on, first.outputs, jnp.float32(1), devices=env.devices, donate=[0])
 
     def act(params: Any, obs: jax.Array) -> jax.Array:
         """The policy that is scored, without noise."""
         actor, obs_stats = params
-        policy = Actor(env.action_space.shape[0]).apply(actor, normalize(obs_stats, obs))
+        policy = net.actor.apply(actor, normalize(obs_stats, obs))
         return applied(policy.mode(), env.action_space)
 
+    state = jax.jit(partial(init, env=env, net=net))(key)
     trial.publish(act, (state.actor, state.obs_stats))  # exports it while no clock runs
     trial.start()
-    carry, num_steps = Carry(state, reset(reset_key), buffer, key), 0
+    carry, num_steps = first(key), 0
     while trial.time_left() > 0:
         carry, metrics = go_on(carry, jnp.float32(1 - trial.progress()))
         num_steps += STEPS_PER_CALL * env.num_envs

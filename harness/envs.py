@@ -90,7 +90,7 @@ class Env(Protocol):
     action_space: gymnasium.spaces.Space
 
     def reset(self, key: jax.Array) -> EnvState:
-        """Start new episodes everywhere.
+        """Start new episodes everywhere; once in a program, before its steps.
 
         Args:
           key: a JAX key, for the engines that draw from one; host engines draw from `seed`.
@@ -140,7 +140,7 @@ class Env(Protocol):
 
 
 class HostEnv:
-    """A host engine behind ordered callbacks, so that one jitted program holds it.
+    """A host engine behind callbacks, so that one jitted program holds it.
 
     The engine's state lives on the host and moves on with every step. An `EnvState` is therefore
     *linear*: it may be used once. It carries a counter, and stepping an old state raises.

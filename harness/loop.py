@@ -146,7 +146,7 @@ def loop(
             "--resume continues the night as it was planned, and --agent begins another one, with "
             "--hours, --max-runs and --agent-timeout of its own: leave --resume out, or these."
         )
-    first = options.training_file(start) if start else None
+    options.first_file(start)
     plan = None if resume else _plan(agent, hours, max_runs, agent_timeout, start)
     if branch.current(Path.cwd()) is None:
         if resume:
@@ -166,16 +166,15 @@ def loop(
                 chosen = task or TASK, options.check_budget(budget), backend or "auto"
                 num_seeds = (seeds or 1) if ray else options.check_seeds(seeds)
                 made, conditions = _begin(
-                    tag, *chosen, sandbox.NONE if no_sandbox else None, no_stopping, num_seeds
+                    tag, start, *chosen, sandbox.NONE if no_sandbox else None, no_stopping, num_seeds
                 )
-                options.put_first_file(made, start)
                 ongoing = Contest(
                     made, conditions, options.confinement(conditions.sandbox), run, site
                 )
             options.check_conditions(
                 ongoing, tag, task, budget, backend, no_stopping=no_stopping, seeds=seeds
             )
-            options.check_first_file(ongoing, first)
+            options.put_first_file(ongoing.branch, start)
             Night(ongoing, plan, _say).run()
             from harness.morning import standing  # noqa: PLC0415  (charts: only in the morning)
 
@@ -230,6 +229,7 @@ def _site(workers: int, ray: str, cores: int | None) -> Site:
 
 def _begin(
     tag: str,
+    start: Path | None,
     task: str,
     budget: float,
     backend: str,
@@ -237,10 +237,14 @@ def _begin(
     no_stopping: bool,
     num_seeds: int,
 ) -> tuple[Branch, Conditions]:
-    """A new branch, and the conditions of the command line."""
-    tasks = objective.parse(task)
-    stopping = options.stopping(Path.cwd(), tasks, no_stopping)
-    made = beginning.create(Path.cwd(), tag or f"{datetime.now():%b%d-%H%M}".lower())
+    """A new branch, or one of that name that has no run yet, and the command line's conditions."""
+    root, tasks = Path.cwd(), objective.parse(task)
+    options.training_file(root / EDITABLE)
+    stopping = options.stopping(root, tasks, no_stopping)
+    tag = tag or f"{datetime.now():%b%d-%H%M}".lower()
+    there = branch.current(root) == tag
+    made = Branch(root, tag) if there else beginning.create(root, tag, options.first_file(start))
+    options.put_first_file(made, start)
     engines = (backend,) * len(tasks)
     return made, Conditions(
         tasks, engines, budget, NUM_EVAL_EPISODES, confinement, stopping, num_seeds

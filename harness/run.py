@@ -136,11 +136,11 @@ def run(
         if (seed, train, eval_engine, aa) != (None,) * 4 or confirm:
             raise InputError("--init takes no --seed, --train, --eval-engine, --aa or --confirm.")
         options.training_file(Path.cwd() / EDITABLE)
-        first = options.training_file(start) if start else None
+        options.first_file(start)
         if (ongoing := _begun(init)) is not None:
             given = (task, budget, backend, episodes, no_stopping, seeds)
             options.check_conditions(ongoing, init, *given)
-            options.check_first_file(ongoing, first)
+            options.put_first_file(ongoing.branch, start)
         with options.at_work(Path.cwd()):
             stopping = ongoing is None and options.stopping(Path.cwd(), task_ids, no_stopping)
             conditions = dataclasses.replace(conditions, stopping=stopping)
@@ -195,11 +195,11 @@ def _begun(tag: str) -> Contest | None:
 def _made(tag: str, conditions: Conditions, start: Path | None) -> Contest:
     """A new branch, or one that was made and has no run yet."""
     root = Path.cwd()
-    there = branch.current(root) == tag
+    first, there = options.first_file(start), branch.current(root) == tag
     if not there:
-        beginning.check(root, tag)
+        beginning.check(root, tag, first)
     Ledger(root / LEDGER).prepare()  # before there is a branch, which could have no rows
-    made = Branch(root, tag) if there else beginning.create(root, tag)
+    made = Branch(root, tag) if there else beginning.create(root, tag, first)
     options.put_first_file(made, start)
     return Contest(made, conditions, options.confinement(conditions.sandbox), options.shown)
 

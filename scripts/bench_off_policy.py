@@ -48,9 +48,9 @@ def ours(task: str, seconds: float) -> tuple[float, ModuleType]:
     sac = load()
     trial = Trial(Assignment(task, "auto", SEED, seconds), channel=None)
     env = envs.make(task, min(trial.num_envs_hint, sac.MAX_ENVS), SEED)
-    key = jax.random.key(SEED, impl="rbg")
-    go_on = jax.jit(partial(sac.steps, env=env), donate_argnums=0)
-    carry = sac.Carry(sac.init(key, env), jax.jit(env.reset)(key), sac.empty_buffer(env), key)
+    net = sac.setup(env)
+    go_on = jax.jit(partial(sac.steps, env=env, net=net), donate_argnums=0)
+    carry = jax.jit(partial(sac.begin, env=env, net=net))(jax.random.key(SEED, impl="rbg"))
     left = jnp.float32(1)
     for _ in range(FIRST_CALLS):
         carry = jax.block_until_ready(go_on(carry, left)[0])
@@ -59,8 +59,7 @@ def ours(task: str, seconds: float) -> tuple[float, ModuleType]:
         carry = jax.block_until_ready(go_on(carry, left)[0])
         calls += 1
     env.close()
-    updates = max(sac.UPDATES_PER_STEP // sac.POLICY_DELAY, 1) * sac.POLICY_DELAY
-    return calls * sac.STEPS_PER_CALL * updates / passed, sac
+    return calls * sac.STEPS_PER_CALL * sac.UPDATES_PER_STEP / passed, sac
 
 
 class Timer(BaseCallback):

@@ -74,7 +74,7 @@ def test_a_branch_can_begin_with_another_file_which_is_its_baseline(root, site):
 def test_a_file_that_nobody_committed_is_not_lost_to_a_beginning(root):
     branch = create(root, "test")
     edit(root, 7)
-    with pytest.raises(InputError, match="has changes that are not committed"):
+    with pytest.raises(InputError, match="is not as it was committed"):
         branch.begin_with(OTHER, "Begin from other.py")
     assert branch.edit() == b"SKILL = 7 \n"
     assert branch.edit_of("tip") == b"SKILL = 0\n"

@@ -5,8 +5,12 @@ import os
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from harness.engines.compiled import Compiled
 from tests.conftest import ROOT
 
 PLACES = """
@@ -22,6 +26,14 @@ doubled = program(arrays)
 assert all((doubled[name] == 2).all() for name in shapes)
 print(json.dumps({name: list(x.sharding.spec) for name, x in doubled.items()}))
 """
+
+
+def test_what_is_donated_is_given_up_and_nothing_else():
+    given, kept = jnp.zeros(1000), jnp.ones(1000)
+    program = Compiled(lambda x, y: x + y, (given, kept), jax.devices()[:1], [8], donate=[0])
+    np.testing.assert_array_equal(program(given, kept), 1)
+    assert given.is_deleted()
+    assert not kept.is_deleted()
 
 
 @pytest.mark.slow

@@ -175,7 +175,7 @@ def test_a_rollout_is_made_while_the_one_before_is_learned_from(ppo):
     env.close()
 
 
-def test_noise_falls_evenly_with_the_budget_and_the_policy_that_is_scored_has_none(ppo):
+def test_noise_falls_evenly_with_the_budget_around_the_likeliest_action(ppo):
     box = gymnasium.spaces.Box(-1, 1, (2,))
     env = SimpleNamespace(observation_space=gymnasium.spaces.Box(-9, 9, (3,)))
     net = ppo.ActorCritic(box)

@@ -5,29 +5,37 @@ import re
 from pathlib import Path
 
 from harness.checkout import git
-from harness.checkout.branch import HEADS, PREFIX, Branch
+from harness.checkout.branch import HEADS, PREFIX, Branch, check_replaceable
 from harness.errors import InputError
 
 
-def create(root: Path, tag: str) -> Branch:
+def create(root: Path, tag: str, first: bytes | None = None) -> Branch:
     """Make the branch from what is checked out and switch to it; files stay as they are.
+
+    Args:
+      root: the checkout.
+      tag: of the branch.
+      first: the training file that it is to begin with, by `Branch.begin_with`, if another one.
 
     Raises:
       InputError: as `check`.
     """
-    branch, head = Branch(root, tag), check(root, tag)
+    branch, head = Branch(root, tag), check(root, tag, first)
     git.run(root, "update-ref", branch.head, head, "0" * len(head))
     git.run(root, "symbolic-ref", "-m", "autorl: init", "HEAD", branch.head)
     return branch
 
 
-def check(root: Path, tag: str) -> str:
+def check(root: Path, tag: str, first: bytes | None = None) -> str:
     """Make sure that a branch could be made; the commit from which.
 
     Raises:
-      InputError: the name is taken or none, or this is no git checkout with a commit.
+      InputError: the name is taken or none, this is no git checkout with a commit, or a training
+        file that nobody has committed would be lost to the first one.
     """
     branch, head = Branch(root, tag), _start(root)
+    if first is not None:
+        check_replaceable(root, first)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", tag) or not git.is_name(root, branch.head):
         raise InputError(f"{tag!r} cannot be part of a branch name; try letters and digits.")
     if branch.exists():

@@ -259,17 +259,13 @@ class Branch:
     def begin_with(self, edit: bytes, message: str) -> None:
         """Have another training file than the commit from which it was made; once, at first.
 
+        It is checked out.
+
         Raises:
-          InputError: the working tree's is neither: somebody has changed it.
+          InputError: as `check_replaceable`.
         """
         refs = self.read()
-        if edit == self.edit_of(refs.tip) == self.edit():
-            return
-        if self.edit() not in (edit, self.edit_of(refs.tip)):
-            raise InputError(
-                f"{EDITABLE} has changes that are not committed, and another file is to take its "
-                f"place: commit them, or take them back (git restore {EDITABLE})."
-            )
+        check_replaceable(self.root, edit)
         self.write(edit)
         if edit != self.edit_of(refs.tip):
             made, held = self._commit(edit, message, refs, refs.tip)
@@ -516,6 +512,21 @@ def _entry(root: Path, commit: str) -> tuple[str, str]:
     """Mode and object name of a commit's training file."""
     mode, _, blob, *_ = git.text(root, "ls-tree", commit, EDITABLE).split()
     return mode, blob
+
+
+def check_replaceable(root: Path, edit: bytes) -> None:
+    """Make sure that nothing is lost where a file takes the place of the training file.
+
+    Raises:
+      InputError: that is neither the commit's that is checked out nor already the file.
+    """
+    there = plain((root / EDITABLE).read_bytes())
+    if there not in (edit, plain(git.run(root, "cat-file", "blob", f"HEAD:{EDITABLE}"))):
+        raise InputError(
+            f"{EDITABLE} is not as it was committed, and another file is to take its place: commit "
+            f"it, take its changes back (git restore {EDITABLE}), or switch to where the branch is "
+            "to begin (git switch main)."
+        )
 
 
 def current(root: Path) -> str | None:

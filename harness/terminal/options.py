@@ -138,8 +138,12 @@ def _standing(request: Request) -> list[str]:
     return []
 
 
-def training_file(path: Path) -> bytes:
+def training_file(path: Path, option: str = "--train") -> bytes:
     """The content of a file that exists and is Python.
+
+    Args:
+      path: of the file.
+      option: by which one is named.
 
     Raises:
       InputError: it is none.
@@ -147,7 +151,7 @@ def training_file(path: Path) -> bytes:
     if not path.is_file():
         raise InputError(
             f"There is no training file {path}. Run from the root of the checkout, or name a "
-            "file with --train."
+            f"file with {option}."
         )
     try:
         source = path.read_bytes()
@@ -158,34 +162,38 @@ def training_file(path: Path) -> bytes:
     return source
 
 
+def first_file(start: Path | None) -> bytes | None:
+    """The content of a file that a branch is to begin with, as git keeps it; None if none is named.
+
+    Raises:
+      InputError: it is no training file.
+    """
+    return None if start is None else plain(training_file(start, "--from"))
+
+
 def put_first_file(made: Branch, start: Path | None) -> None:
-    """Have a branch without runs begin with another training file, if one is wanted.
+    """Have a branch begin with another training file, if one is named, or make sure that it did.
 
     Args:
-      made: the branch.
+      made: the branch, checked out.
       start: the file.
 
     Raises:
-      InputError: it is none, or would take the place of what nobody has committed.
+      InputError: it is none, would take the place of what nobody has committed, or the branch has
+        begun with another one.
     """
-    if start is not None:
-        made.begin_with(plain(training_file(start)), f"Begin from {start}")
-
-
-def check_first_file(ongoing: Contest, first: bytes | None) -> None:
-    """Make sure that a branch began with a file, if one is named.
-
-    Raises:
-      InputError: it began with another one.
-    """
-    runs = ongoing.read().runs
-    if first is None or not runs or ongoing.branch.edit_of(runs[0].commit) == plain(first):
+    first = first_file(start)
+    if first is None or start is None:
         return
-    raise InputError(
-        f"{ongoing.branch.name} is checked out, and began with another file than --from names. "
-        "Leave that out to go on with it, or switch to where a new branch is to begin "
-        "(git switch main)."
-    )
+    begun = [row for row in _rows(made.root) if row.branch == made.name]
+    if not begun:
+        made.begin_with(first, f"Begin from {start.name}")
+    elif made.edit_of(begun[0].commit) != first:
+        raise InputError(
+            f"{made.name} is checked out, and began with another file than --from names. Leave "
+            "that out to go on with it, or switch to where a new branch is to begin "
+            "(git switch main)."
+        )
 
 
 def confinement(wanted: str | None) -> str:
