@@ -2,8 +2,9 @@
 
     python scripts/bench_accelerator.py --minutes 9 --out FOLDER [--cells mjx:Ant-v5:4096 ...]
 
-First a confined run, scored; then rates of training and of the engine alone. A cell is
-BACKEND:TASK:ENVIRONMENTS, and may end in
+First confined runs, scored: BACKEND:TASK:SECONDS each, of the shipped file, or of another one where
+its path follows, as in `--run mjx:Ant-v5:60:algorithms/sac.py`. Then rates of training and of the
+engine alone. A cell is BACKEND:TASK:ENVIRONMENTS, and may end in
 
 - `:x16`: so many seeds in one program, by vmap;
 - `:caches`: the time to the first update alone, with empty caches of kernels and programs (`cold`)
@@ -165,12 +166,13 @@ class Child(Group):
         print("go", file=self.process.stdin, flush=True)
 
 
-def confined_run(budget: float, out: Path, backend: str, task: str, name: str) -> dict:
+def confined_run(text: str, out: Path, name: str) -> dict:
     """`python -m harness.run` in a folder of its own; what its record says."""
+    backend, task, budget, *file = text.split(":")
     with tempfile.TemporaryDirectory() as folder:
-        train = str(ROOT / "agent_space" / "train.py")
+        train = str(ROOT / (file or ["agent_space/train.py"])[0])
         command = [sys.executable, "-m", "harness.run", "--task", task, "--backend", backend]
-        command += ["--budget", f"{budget:g}", "--train", train]
+        command += ["--budget", budget, "--train", train]
         variables = {
             "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
             "XDG_STATE_HOME": str(out / STATE),  # Warp's kernels, compiled once for all runs
@@ -361,8 +363,7 @@ def beside(results: Results, runs: list[str], out: Path, errors: bool) -> dict[s
     """Begin the confined runs, and the errors of a step if they are wanted; by their names."""
 
     def run(index: int, text: str) -> None:
-        backend, task, budget = text.split(":")
-        results.add(run=text, **confined_run(float(budget), out, backend, task, f"run{index}"))
+        results.add(run=text, **confined_run(text, out, f"run{index}"))
 
     begun = {
         text: Thread(target=run, args=(index, text), daemon=True) for index, text in enumerate(runs)
@@ -400,7 +401,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--out", type=Path, help="the folder that results are written to")
     parser.add_argument("--cells", nargs="*", default=list(CELLS if gpu else SMALL_CELLS))
-    runs_help = "BACKEND:TASK:SECONDS of the confined runs, with commas; or none"
+    runs_help = "BACKEND:TASK:SECONDS[:FILE] of the confined runs, with commas; or none"
     parser.add_argument("--run", default=RUN if gpu else SMALL_RUN, help=runs_help)
     parser.add_argument("--no-fidelity", action="store_true", default=not gpu)
     parser.add_argument("--one", help=argparse.SUPPRESS)
