@@ -1,11 +1,9 @@
 """PPO in one file: the only file that the agent edits.
 
-While one rollout is made, the one before it is learned from, so that processors wait less. Read
-from top to bottom: constants, network, running statistics, rollout, loss, update, and the loop.
+While one rollout is made, the one before it is learned from, so that processors wait less.
 
-References: PPO (Schulman et al. 2017, arXiv 1707.06347), GAE (Schulman et al. 2016,
-arXiv 1506.02438), what matters in on-policy RL (Andrychowicz et al. 2021, arXiv 2006.05990), the
-learning rate that follows the policy's change (Rudin et al. 2021, arXiv 2109.11978).
+References: PPO (Schulman et al. 2017, arXiv 1707.06347), GAE (Schulman et al. 2016, 1506.02438),
+the learning rate that follows the policy's change (Rudin et al. 2021, 2109.11978).
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from flax.linen.initializers import orthogonal
+from flax.linen.initializers import constant, orthogonal
 
 from harness.trial import Trial, connect
 
@@ -32,9 +30,10 @@ GAE_LAMBDA = 0.95  # [0.8, 0.99] bias against variance of the advantages
 MAX_ADVANTAGE = 3.0  # [1.0, 10.0, log] standard deviations: a few falls must not drown the rest
 CLIP_EPSILON = 0.2  # [0.1, 0.4] how far the ratio may move before its gradient is cut
 INITIAL_LOG_STD = -0.5  # [-1.5, 0.0] of the noise on Box actions; 0 mostly hits the bounds
-FINAL_LOG_STD = -1.25  # [-2.5, -0.75] it falls evenly: learned, it falls too early or too late
-ENTROPY_COEF = 0.01  # [0.0005, 0.03, log] keeps Discrete actions apart, at first
-FINAL_ENTROPY_COEF = 0.0001  # [1e-05, 0.005, log] and hardly in the end
+LEAST_LOG_STD = -0.9, -2.0  # at first and at last: it is learned, and would fall too early
+MOST_LOG_STD = -0.5, -1.25  # likewise: or too late
+ENTROPY_COEF = 0.01  # [0.0005, 0.03, log] noise at first: a walker without it learns to stand
+FINAL_ENTROPY_COEF = 0.0001  # [1e-05, 0.005, log] little in the end: a noisy hopper falls
 VALUE_COEF = 0.5  # [0.1, 2.0, log] weight of the value loss beside the policy loss
 MAX_GRAD_NORM = 1.0  # [0.3, 3.0, log] gradients are scaled down to this norm
 HIDDEN = (64, 64)  # units of the two hidden layers; policy and value have separate networks
@@ -50,10 +49,10 @@ MAX_DEVIATIONS = 10.0  # standard deviations to which normalized observations an
 
 
 class Gaussian(NamedTuple):
-    """Actions of a Box space: a Gaussian with the same noise for every action and state."""
+    """Actions of a Box space: a diagonal Gaussian with state-independent noise."""
 
     mean: jax.Array  # [..., action]
-    log_std: jax.Array
+    log_std: jax.Array  # [action]
 
     def sample(self, key: jax.Array) -> jax.Array:
         """Draw actions [..., action]."""
@@ -65,8 +64,8 @@ class Gaussian(NamedTuple):
         return (-0.5 * z**2 - self.log_std - 0.5 * jnp.log(2 * jnp.pi)).sum(-1)
 
     def entropy(self) -> jax.Array:
-        """In nats."""
-        return self.mean.shape[-1] * (self.log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e))
+        """In nats, [...]."""
+        return (self.log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e)).sum(-1)
 
     def mode(self) -> jax.Array:
         """The likeliest actions [..., action]."""
@@ -110,7 +109,7 @@ class ActorCritic(nn.Module):
     action_space: Any
 
     def setup(self) -> None:
-        """Orthogonal weights; the policy's head small, so that the first actions are near zero."""
+        """Orthogonal weights, a small head of the policy (Andrychowicz et al. 2021, 2006.05990)."""
 
         def tower(size: int, head_scale: float) -> nn.Sequential:
             dense = partial(nn.Dense, kernel_init=orthogonal(2**0.5))
@@ -121,13 +120,17 @@ class ActorCritic(nn.Module):
         size = int(self.action_space.n) if self.discrete else self.action_space.shape[0]
         self.actor = tower(size, 0.01)
         self.critic = tower(1, 1.0)
+        if not self.discrete:
+            self.log_std = self.param("log_std", constant(INITIAL_LOG_STD), (size,))
 
     def policy(self, obs: jax.Array, left: Any) -> Gaussian | Categorical:
-        """Of actions, for observations [..., observation]; its noise falls with `left`."""
-        out = self.actor(obs)
-        log_std = FINAL_LOG_STD + (INITIAL_LOG_STD - FINAL_LOG_STD) * left
-        # Means end at the bounds: beyond, every action is the same.
-        return Categorical(out) if self.discrete else Gaussian(nn.tanh(out), log_std)
+        """Of actions, for observations [..., observation]; its noise's bounds fall with `left`."""
+        if self.discrete:
+            return Categorical(self.actor(obs))
+        bounds = (last + (first - last) * left for first, last in (LEAST_LOG_STD, MOST_LOG_STD))
+        moved = jax.lax.stop_gradient(jnp.clip(self.log_std, *bounds) - self.log_std)
+        # Means end at the bounds: beyond, every action is the same and noise would cost nothing.
+        return Gaussian(nn.tanh(self.actor(obs)), self.log_std + moved)
 
     def value(self, obs: jax.Array) -> jax.Array:
         """The value [...] in standard deviations from the mean of all targets so far."""
@@ -237,8 +240,7 @@ def ppo_loss(params: Any, net: ActorCritic, batch: Batch, left: jax.Array) -> tu
     value = net.apply(params, batch.obs, method=net.value)
     value_loss = 0.5 * ((value - batch.target) ** 2).mean()
     entropy = policy.entropy().mean()
-    # It falls by equal factors in equal shares of the budget.
-    entropy_coef = FINAL_ENTROPY_COEF * (ENTROPY_COEF / FINAL_ENTROPY_COEF) ** left
+    entropy_coef = FINAL_ENTROPY_COEF * (ENTROPY_COEF / FINAL_ENTROPY_COEF) ** left  # by factors
     return policy_loss + VALUE_COEF * value_loss - entropy_coef * entropy, {
         "losses/policy_loss": policy_loss,
         "losses/value_loss": value_loss,
@@ -264,7 +266,9 @@ def optimizer(learning_rate: jax.Array | float) -> optax.GradientTransformation:
     """Adam, whose rate for the values does not fall with the policy's below a least one."""
     rates = {"actor": learning_rate, "critic": jnp.maximum(learning_rate, MIN_VALUE_LEARNING_RATE)}
     adams = {name: optax.adam(rate, eps=1e-5) for name, rate in rates.items()}
-    adam = optax.multi_transform(adams, {"params": {name: name for name in adams}})
+    adam = optax.multi_transform(
+        adams, lambda p: {"params": {k: k if k == "critic" else "actor" for k in p["params"]}}
+    )
     return optax.chain(optax.clip_by_global_norm(MAX_GRAD_NORM), adam)
 
 
@@ -319,8 +323,7 @@ def update(state: TrainState, steps: Rollout, left: Any, net: ActorCritic) -> tu
     target = advantage + value
     value_stats = add_samples(state.value_stats, target.ravel())
     obs = normalize(state.obs_stats, raw_obs)
-    # By the newest policy: KL and clipping count what this update changes. That it was an older one
-    # that acted is not corrected; weights for it changed nothing.
+    # By the newest policy, not the one that acted: KL and clipping count what this update changes.
     log_prob = net.apply(state.params, obs, left, method=net.policy).log_prob(action)
     batch = Batch(obs, action, log_prob, advantage, normalize(value_stats, target))
     batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)

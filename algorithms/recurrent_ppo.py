@@ -24,7 +24,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from flax.linen.initializers import orthogonal
+from flax.linen.initializers import constant, orthogonal
 
 from harness.trial import Trial, connect
 
@@ -38,9 +38,10 @@ GAE_LAMBDA = 0.95  # [0.8, 0.99] bias against variance of the advantages
 MAX_ADVANTAGE = 3.0  # [1.0, 10.0, log] standard deviations: a few falls must not drown the rest
 CLIP_EPSILON = 0.2  # [0.1, 0.4] how far the ratio may move before its gradient is cut
 INITIAL_LOG_STD = -0.5  # [-1.5, 0.0] of the noise on Box actions; 0 mostly hits the bounds
-FINAL_LOG_STD = -1.25  # [-2.5, -0.75] it falls evenly: learned, it falls too early or too late
-ENTROPY_COEF = 0.01  # [0.0005, 0.03, log] keeps Discrete actions apart, at first
-FINAL_ENTROPY_COEF = 0.0001  # [1e-05, 0.005, log] and hardly in the end
+LEAST_LOG_STD = -0.9, -2.0  # at first and at last: it is learned, and would fall too early
+MOST_LOG_STD = -0.5, -1.25  # likewise: or too late
+ENTROPY_COEF = 0.01  # [0.0005, 0.03, log] noise at first: a walker without it learns to stand
+FINAL_ENTROPY_COEF = 0.0001  # [1e-05, 0.005, log] little in the end: a noisy hopper falls
 VALUE_COEF = 0.5  # [0.1, 2.0, log] weight of the value loss beside the policy loss
 MAX_GRAD_NORM = 1.0  # [0.3, 3.0, log] gradients are scaled down to this norm
 HIDDEN = 64  # units of a hidden layer
@@ -138,16 +139,22 @@ class ActorCritic(nn.Module):
         size = int(self.action_space.n) if self.discrete else self.action_space.shape[0]
         self.actor = Tower(size, 0.01)
         self.critic = Tower(1, 1.0)
+        if not self.discrete:
+            self.log_std = self.param("log_std", constant(INITIAL_LOG_STD), (size,))
 
     def policy(self, memory: jax.Array, obs: jax.Array, left: Any) -> tuple[jax.Array, Any]:
         """The memory after observations [..., observation], and the distribution of actions.
 
-        Its noise falls with `left`, the share of the budget that is left.
+        The bounds of its noise fall with `left`, the share of the budget that is left.
         """
         memory, out = self.actor(memory, obs)
-        log_std = jnp.full_like(out, FINAL_LOG_STD + (INITIAL_LOG_STD - FINAL_LOG_STD) * left)
-        # Means end at the bounds: beyond, every action is the same.
-        return memory, Categorical(out) if self.discrete else Gaussian(nn.tanh(out), log_std)
+        if self.discrete:
+            return memory, Categorical(out)
+        bounds = (last + (first - last) * left for first, last in (LEAST_LOG_STD, MOST_LOG_STD))
+        moved = jax.lax.stop_gradient(jnp.clip(self.log_std, *bounds) - self.log_std)
+        log_std = jnp.broadcast_to(self.log_std + moved, out.shape)
+        # Means end at the bounds: beyond, every action is the same and noise would cost nothing.
+        return memory, Gaussian(nn.tanh(out), log_std)
 
     def value(self, memory: jax.Array, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The memory, and the value [...] in deviations from the mean of all targets so far."""
@@ -359,7 +366,9 @@ def optimizer(learning_rate: jax.Array | float) -> optax.GradientTransformation:
     """Adam, whose rate for the values does not fall with the policy's below a least one."""
     rates = {"actor": learning_rate, "critic": jnp.maximum(learning_rate, MIN_VALUE_LEARNING_RATE)}
     adams = {name: optax.adam(rate, eps=1e-5) for name, rate in rates.items()}
-    adam = optax.multi_transform(adams, {"params": {name: name for name in adams}})
+    adam = optax.multi_transform(
+        adams, lambda p: {"params": {k: k if k == "critic" else "actor" for k in p["params"]}}
+    )
     return optax.chain(optax.clip_by_global_norm(MAX_GRAD_NORM), adam)
 
 

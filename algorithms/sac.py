@@ -280,7 +280,7 @@ def init(key: jax.Array, env: Any, net: Setup) -> TrainState:
         critics=critics,
         target=critics,
         log_temperature=log_temperature,
-        opt_states=tuple(optimizer(LEARNING_RATE).init(x) for x in (actor, critics, log_temperature)),
+        opt_states=tuple(map(optimizer(LEARNING_RATE).init, (actor, critics, log_temperature))),
         updates=jnp.int32(0),
         obs_stats=fresh_statistics(obs.shape),
         scale=Scale(jnp.zeros(env.num_envs), fresh_statistics(()), jnp.asarray(1e-4)),

@@ -165,9 +165,8 @@ def loop(
             if ongoing is None:
                 chosen = task or TASK, options.check_budget(budget), backend or "auto"
                 num_seeds = (seeds or 1) if ray else options.check_seeds(seeds)
-                made, conditions = _begin(
-                    tag, start, *chosen, sandbox.NONE if no_sandbox else None, no_stopping, num_seeds
-                )
+                confinement = sandbox.NONE if no_sandbox else None
+                made, conditions = _begin(tag, start, *chosen, confinement, no_stopping, num_seeds)
                 ongoing = Contest(
                     made, conditions, options.confinement(conditions.sandbox), run, site
                 )

@@ -1,6 +1,6 @@
 """Gradient steps a second of `algorithms/sac.py` beside SBX's SAC, with its widths and its batch.
 
-    python scripts/bench_off_policy.py [--tasks HalfCheetah-v5,Humanoid-v5] [--seconds 30] [--rounds 2]
+    python scripts/bench_off_policy.py [--tasks HalfCheetah-v5] [--seconds 30] [--rounds 2]
 
 Both train as they would in a run, on the same cores, one after the other, round after round:
 simulation, replay buffer and updates, SBX with one environment and an update a step, as its users
@@ -72,7 +72,7 @@ class Timer(BaseCallback):
         self.rate = 0.0
 
     def _on_step(self) -> bool:
-        now, updates = time.perf_counter(), self.model._n_updates  # noqa: SLF001
+        now, updates = time.perf_counter(), self.model._n_updates
         if self.num_timesteps == FIRST_STEPS + 100:
             self.begin = (now, updates)
         passed = now - self.begin[0]

@@ -231,6 +231,6 @@ def test_a_recurrent_policy_gives_along_the_way_what_it_gives_step_by_step(recur
             one = obs[t, env_id]
             actor, policy = net.apply(params, actor, one, 0.5, method=net.policy)
             critic, value = net.apply(params, critic, one, method=net.value)
-            assert values[t, env_id] == pytest.approx(value, abs=1e-4)
-            expected = policy.log_prob(action[t, env_id])
+            assert values[t, env_id] == pytest.approx(float(value), abs=1e-4)
+            expected = float(policy.log_prob(action[t, env_id]))
             assert found[t, env_id] == pytest.approx(expected, rel=1e-4, abs=1e-4)

@@ -61,13 +61,13 @@ def test_the_loss_equals_a_numpy_reference(ppo, monkeypatch):
 
     mean, _ = map(np.asarray, net.apply(params, batch.obs, 0.5, method=net.policy))
     value = np.asarray(net.apply(params, batch.obs, method=net.value))
-    std = np.exp((ppo.INITIAL_LOG_STD + ppo.FINAL_LOG_STD) / 2)  # half of the budget is left
+    std = np.exp(np.full(2, np.mean(ppo.MOST_LOG_STD)))  # half of the budget is left
     density = np.exp(-((action - mean) ** 2) / (2 * std**2)) / np.sqrt(2 * np.pi * std**2)
     ratio = np.exp(np.log(density).sum(-1) - old_log_prob)
     normal = np.clip((advantage - advantage.mean()) / advantage.std(), -1, 1)
     low, high = 1 - ppo.CLIP_EPSILON, 1 + ppo.CLIP_EPSILON
     surrogate = np.minimum(ratio * normal, np.clip(ratio, low, high) * normal)
-    entropy = 2 * 0.5 * np.log(2 * np.pi * np.e * std**2)
+    entropy = (0.5 * np.log(2 * np.pi * np.e * std**2)).sum()
     value_loss = 0.5 * ((value - target) ** 2).mean()
     bonus = np.sqrt(ppo.ENTROPY_COEF * ppo.FINAL_ENTROPY_COEF) * entropy
     expected = -surrogate.mean() + ppo.VALUE_COEF * value_loss - bonus
@@ -121,13 +121,13 @@ def test_a_categorical_head_gives_the_probabilities_of_its_logits(ppo):
 
 def test_values_learn_at_a_rate_of_their_own_when_the_policys_has_fallen(ppo):
     """After one step of Adam a parameter has moved by the rate, whatever its gradient."""
-    params = {"params": {name: jnp.ones(3) for name in ("actor", "critic")}}
+    params = {"params": {name: jnp.ones(3) for name in ("actor", "log_std", "critic")}}
     grads = jax.tree.map(lambda x: 0.01 * x, params)
     for policy_rate, value_rate in ((1e-5, ppo.MIN_VALUE_LEARNING_RATE), (2e-3, 2e-3)):
         state = ppo.optimizer(ppo.LEARNING_RATE).init(params)
         updates, _ = ppo.optimizer(jnp.float32(policy_rate)).update(grads, state)
         moved = {name: -float(update[0]) for name, update in updates["params"].items()}
-        expected = {"actor": policy_rate, "critic": value_rate}
+        expected = {"actor": policy_rate, "log_std": policy_rate, "critic": value_rate}
         assert moved == pytest.approx(expected, rel=0.01)
 
 
@@ -175,19 +175,26 @@ def test_a_rollout_is_made_while_the_one_before_is_learned_from(ppo):
     env.close()
 
 
-def test_noise_falls_evenly_with_the_budget_around_the_likeliest_action(ppo):
-    box = gymnasium.spaces.Box(-1, 1, (2,))
+def test_learned_noise_stays_between_bounds_that_fall_with_the_budget(ppo):
+    box = gymnasium.spaces.Box(-1, 1, (3,))
     env = SimpleNamespace(observation_space=gymnasium.spaces.Box(-9, 9, (3,)))
     net = ppo.ActorCritic(box)
-    params = ppo.init(jax.random.key(0), env, net).params
+    params = ppo.init(jax.random.key(0), env, net).params["params"]
     obs = jnp.ones((5, 3))
-    noise = [net.apply(params, obs, left, method=net.policy).log_std for left in (1, 0.5, 0)]
-    first, last = ppo.INITIAL_LOG_STD, ppo.FINAL_LOG_STD
-    assert noise == pytest.approx([first, (first + last) / 2, last])
-    policy = net.apply(params, obs, 0, method=net.policy)
-    draws = jax.vmap(policy.sample)(jax.random.split(jax.random.key(1), 4000))
-    np.testing.assert_allclose(draws.std(0), np.exp(last), rtol=0.1)
-    np.testing.assert_allclose(draws.mean(0), policy.mode(), atol=0.02)
+
+    def noise(log_std, left):
+        changed = {"params": {**params, "log_std": log_std}}
+        return net.apply(changed, obs, left, method=net.policy).log_std
+
+    learned = jnp.array([0.0, -1.0, -9.0])
+    for left in (1.0, 0.5, 0.0):
+        low, high = (
+            left * first + (1 - left) * last
+            for first, last in (ppo.LEAST_LOG_STD, ppo.MOST_LOG_STD)
+        )
+        np.testing.assert_allclose(noise(learned, left), np.clip(learned, low, high), rtol=1e-6)
+        slope = jax.jacobian(noise)(learned, left)
+        np.testing.assert_array_equal(slope, np.eye(3))  # beyond the bounds, too
 
 
 def test_minibatches_that_do_not_divide_a_rollout_are_told_before_anything_is_compiled(
