@@ -4,8 +4,8 @@ import contextlib
 import re
 from pathlib import Path
 
-from harness.checkout import git
-from harness.checkout.branch import HEADS, PREFIX, Branch, check_replaceable
+from harness.checkout import commits, git
+from harness.checkout.branch import HEADS, PREFIX, Branch
 from harness.errors import InputError
 
 
@@ -35,7 +35,7 @@ def check(root: Path, tag: str, first: bytes | None = None) -> str:
     """
     branch, head = Branch(root, tag), _start(root)
     if first is not None:
-        check_replaceable(root, first)
+        commits.check_replaceable(root, first)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", tag) or not git.is_name(root, branch.head):
         raise InputError(f"{tag!r} cannot be part of a branch name; try letters and digits.")
     if branch.exists():

@@ -19,11 +19,10 @@ tip's, and both keep their names. The tree is always the tip's with another trai
 """
 
 import dataclasses
-import functools
 import secrets
 from pathlib import Path
 
-from harness.checkout import git, syntax
+from harness.checkout import commits, git, syntax
 from harness.checkout.integrity import plain
 from harness.errors import InputError
 from harness.places import EDITABLE
@@ -69,23 +68,6 @@ class Refs:
     is_out: bool
     lead: str
     tree: str
-
-
-@dataclasses.dataclass(frozen=True)
-class _Distance:
-    """How a lead and a tip differ.
-
-    Attributes:
-      behind: whether the tip is missing in the lead's history.
-      steps: the lead's commits up to what both have, each with its parents; the oldest first.
-    """
-
-    behind: bool
-    steps: tuple[tuple[str, ...], ...]
-
-    def step(self, challenger: str) -> str | None:
-        """The commit by which a challenger came in, itself or another one; None if none did."""
-        return next((one[0] for one in self.steps if challenger in one), None)
 
 
 class Branch:
@@ -153,7 +135,7 @@ class Branch:
     def steps(self) -> tuple[tuple[str, ...], ...]:
         """The same, each with the challengers that it has taken in on top of a later lead."""
         refs = self.read()
-        there = _distance(self.root, refs.tip, refs.lead).steps
+        there = commits.distance(self.root, refs.tip, refs.lead).steps
         return tuple((commit, *others[1:]) for commit, *others in there)
 
     def edits(self, first: str, last: str) -> list[tuple[str, str]]:
@@ -162,7 +144,8 @@ class Branch:
         Those that leave the training file as it is are none.
         """
         first, last = self.whole(first), self.whole(last)
-        steps = [(commit, parent) for commit, parent, *_ in _distance(self.root, first, last).steps]
+        between = commits.distance(self.root, first, last).steps
+        steps = [(commit, parent) for commit, parent, *_ in between]
         return [step for step in steps if self.edit_of(step[0]) != self.edit_of(step[1])]
 
     def without(self, whole: str, commit: str) -> bytes | None:
@@ -262,14 +245,14 @@ class Branch:
         It is checked out.
 
         Raises:
-          InputError: as `check_replaceable`.
+          InputError: as `commits.check_replaceable`.
         """
         refs = self.read()
-        check_replaceable(self.root, edit)
+        commits.check_replaceable(self.root, edit)
         self.write(edit)
         if edit != self.edit_of(refs.tip):
             made, held = self._commit(edit, message, refs, refs.tip)
-            git.stage(self.root, EDITABLE, _entry(self.root, made))
+            git.stage(self.root, EDITABLE, commits.entry(self.root, made))
             step = f"update {self.head} {made} {refs.tip}"
             self._update(step, f"delete {held}", because=BEGIN)
 
@@ -307,7 +290,8 @@ class Branch:
         new, done = challenger, [f"delete {self._trial}{challenger}"]
         if self._parent(challenger) != refs.lead:
             new = refs.lead
-            if _distance(self.root, new, challenger).steps:  # else git was killed between two refs
+            # Else git was killed between two refs.
+            if commits.distance(self.root, new, challenger).steps:
                 edit, message = self.edit_of(challenger), self._message(challenger)
                 new, made = self._commit(edit, message, refs, refs.lead, challenger)
                 done.append(f"delete {made}")
@@ -320,7 +304,7 @@ class Branch:
         Args:
           commit: its name, short or whole.
         """
-        return not _distance(self.root, self.read().lead, self.whole(commit)).steps
+        return not commits.distance(self.root, self.read().lead, self.whole(commit)).steps
 
     def proves(self, commit: str) -> bool:
         """Whether a lead was confirmed: it is in the branch's history.
@@ -328,7 +312,7 @@ class Branch:
         Args:
           commit: its name, short or whole.
         """
-        return not _distance(self.root, self.tip(), self.whole(commit)).steps
+        return not commits.distance(self.root, self.tip(), self.whole(commit)).steps
 
     def whole(self, commit: str) -> str:
         """The whole name of a commit."""
@@ -350,7 +334,7 @@ class Branch:
         dropped = git.text(self.root, "for-each-ref", "--format=%(objectname)", name)
         if dropped not in ("", refs.lead):
             return
-        stack = [commit for commit, *_ in _distance(self.root, refs.tip, refs.lead).steps]
+        stack = [commit for commit, *_ in commits.distance(self.root, refs.tip, refs.lead).steps]
         if not stack:
             return
         new = [refs.tip, *stack][max(len(stack) - count, 0)]
@@ -368,14 +352,14 @@ class Branch:
         """
         refs, done = self.read(), []
         lead, new, top = git.full(self.root, lead), refs.tip, refs.lead
-        goal = _distance(self.root, refs.tip, top).step(lead) or lead
-        if _distance(self.root, refs.tip, lead).steps:  # else it is in the branch's history
+        goal = commits.distance(self.root, refs.tip, top).step(lead) or lead
+        if commits.distance(self.root, refs.tip, lead).steps:  # else it is in the branch's history
             new = goal
-            if _distance(self.root, refs.tip, goal).behind:
+            if commits.distance(self.root, refs.tip, goal).behind:
                 new, made = self._commit(self.edit_of(goal), MERGE, refs, goal)
                 done.append(f"delete {made}")
             done.append(f"update {self.head} {new} {refs.tip}")
-        if not _distance(self.root, new, top).steps:
+        if not commits.distance(self.root, new, top).steps:
             top, done = new, [*done, f"delete {self._lead}"]
         self._show(refs, top, refs.tip, refs.lead)
         self._finish(refs, new, *done)
@@ -436,17 +420,17 @@ class Branch:
           parent: the first one.
           others: more of them.
         """
-        behind = _distance(self.root, refs.tip, parent).behind
+        behind = commits.distance(self.root, refs.tip, parent).behind
         merged = (*([refs.tip] if behind else ()), *others)
         made = f"{self._made}{secrets.token_hex(NAME_BYTES)}"
         who = {role: git.signature(self.root, role, IDENTITY) for role in ("AUTHOR", "COMMITTER")}
         text = words.plain(message).strip().encode(errors="replace") + b"\n"
         head = f"commit {made}\nmark :1\nauthor {who['AUTHOR']}\ncommitter {who['COMMITTER']}\n"
         stream = [
-            head.encode(errors="replace"), _data(text), f"from {parent}\n".encode(),
+            head.encode(errors="replace"), commits.data(text), f"from {parent}\n".encode(),
             *(f"merge {commit}\n".encode() for commit in merged),
             f'M 040000 {refs.tree} ""\n'.encode(),
-            f"M 100644 inline {EDITABLE}\n".encode(), _data(edit), b"get-mark :1\ndone\n",
+            f"M 100644 inline {EDITABLE}\n".encode(), commits.data(edit), b"get-mark :1\ndone\n",
         ]  # fmt: skip
         options = ("--quiet", "--done", "--date-format=raw-permissive")  # of time zones, any
         return git.text(self.root, "fast-import", *options, data=b"".join(stream)), made
@@ -486,47 +470,8 @@ class Branch:
     def _finish(self, refs: Refs, tip: str, *commands: str) -> None:
         """The index as a tip has it, and then the refs, by which what was begun is done."""
         if refs.is_out:
-            git.stage(self.root, EDITABLE, _entry(self.root, tip))
+            git.stage(self.root, EDITABLE, commits.entry(self.root, tip))
         self._update(*commands)
-
-
-def _data(content: bytes) -> bytes:
-    """Content in a stream of `git fast-import`."""
-    return b"data %d\n%b\n" % (len(content), content)
-
-
-@functools.cache
-def _distance(root: Path, tip: str, lead: str) -> _Distance:
-    """How two commits differ, by their first parents."""
-    if tip == lead:
-        return _Distance(False, ())
-    order = ("--left-right", "--first-parent", "--topo-order", "--reverse", "--format=%m %H %P")
-    lines = git.text(root, "rev-list", *order, f"{tip}...{lead}").splitlines()
-    sides = [line.split() for line in lines if not line.startswith("commit ")]
-    steps = tuple(tuple(commits) for side, *commits in sides if side == ">")
-    return _Distance(len(steps) < len(sides), steps)
-
-
-@functools.cache
-def _entry(root: Path, commit: str) -> tuple[str, str]:
-    """Mode and object name of a commit's training file."""
-    mode, _, blob, *_ = git.text(root, "ls-tree", commit, EDITABLE).split()
-    return mode, blob
-
-
-def check_replaceable(root: Path, edit: bytes) -> None:
-    """Make sure that nothing is lost where a file takes the place of the training file.
-
-    Raises:
-      InputError: that is neither the commit's that is checked out nor already the file.
-    """
-    there = plain((root / EDITABLE).read_bytes())
-    if there not in (edit, plain(git.run(root, "cat-file", "blob", f"HEAD:{EDITABLE}"))):
-        raise InputError(
-            f"{EDITABLE} is not as it was committed, and another file is to take its place: commit "
-            f"it, take its changes back (git restore {EDITABLE}), or switch to where the branch is "
-            "to begin (git switch main)."
-        )
 
 
 def current(root: Path) -> str | None:

@@ -40,7 +40,7 @@ EVALUATING = ("native", "gymnasium", "mjx", "brax")
 """Those that begin an episode with a given seed, on a CPU."""
 
 HOST_ENVS = 128
-"""Environments on host engines: a callback costs hardly a hundredth of the step that it makes."""
+"""Environments on host engines: a callback costs a hundredth of a step of an Ant."""
 
 LIGHT_ENVS = 256
 """Those of light models, whose steps are so short that the callbacks count with 128, too."""
